@@ -1,0 +1,156 @@
+/**
+ * What the planner sees: one consistent read of the cluster at `rev`. Small tables are objects; replicas are columns,
+ * because 100,000 of them as objects are over an isolate's memory.
+ */
+import type { Constraint, Reservation } from "../model/app.ts";
+import type { AppId, DeploymentId, NodeId, ReplicaId } from "../model/name.ts";
+import type { ReplicaState } from "../wire/report.ts";
+
+export type NodeStatus = "ready" | "unreachable" | "lost";
+export type Availability = "active" | "cordoned";
+
+export interface SiteState {
+  readonly name: string;
+  readonly labels: Readonly<Record<string, string>>;
+}
+
+export interface NodeState {
+  readonly id: NodeId;
+  readonly name: string;
+  readonly site: string;
+  /** Operator's labels merged over the node's own. */
+  readonly labels: Readonly<Record<string, string>>;
+  readonly taints: readonly { readonly key: string; readonly value: string }[];
+  readonly availability: Availability;
+  readonly status: NodeStatus;
+  readonly statusMs: number;
+  /** Its session has delivered a complete report: what it runs is known. */
+  readonly reported: boolean;
+  readonly quarantined: boolean;
+  readonly arch: string;
+  readonly os: string;
+  readonly hostname: string;
+  /** Allocatable. */
+  readonly cpuMillis: number;
+  readonly memoryMiB: number;
+  readonly devices: Readonly<Record<string, number>>;
+  readonly rev: number;
+}
+
+export interface AppState {
+  readonly id: AppId;
+  readonly namespace: string;
+  readonly name: string;
+  readonly revision: number;
+  readonly deleting: boolean;
+  readonly rev: number;
+}
+
+export interface HostPort {
+  readonly port: number;
+  readonly protocol: "tcp" | "udp";
+  /** Empty: all addresses. Two ports clash when number and protocol are equal and one ip is empty or both are equal. */
+  readonly hostIp: string;
+}
+
+/** The planner's half of a ServiceSpec, stored as JSON with the service. Made by `servicePlanning` in shared/model/desire.ts. */
+export interface ServicePlanning {
+  readonly constraints: readonly Constraint[];
+  readonly tolerations: readonly { readonly key: string; readonly value?: string }[];
+  readonly strategy: "spread" | "binpack";
+  readonly spreadBy: readonly string[];
+  readonly maxPerNode: number | null;
+  readonly hostPorts: readonly HostPort[];
+  /** Named volumes mounted, with the engine's names. A slot that has any stays on the node of its first placement. */
+  readonly volumes: readonly { readonly name: string; readonly engineName: string; readonly readOnly: boolean }[];
+  /** Placed on one node with every other such service of the app, because bare names resolve on one node only. */
+  readonly colocate: boolean;
+  readonly order: "auto" | "start-first" | "stop-first";
+  readonly parallelism: number;
+  readonly delayMs: number;
+  readonly minHealthyMs: number;
+  readonly healthyDeadlineMs: number;
+  readonly failureAction: "pause" | "rollback";
+  readonly dependsOn: readonly { readonly service: string; readonly condition: "started" | "healthy"; readonly required: boolean }[];
+  readonly imageReference: string;
+}
+
+export interface ServiceState {
+  readonly appId: AppId;
+  readonly name: string;
+  readonly mode: "replicated" | "global";
+  readonly replicas: number;
+  /** Content hash that its replicas shall run. */
+  readonly spec: string;
+  readonly revision: number;
+  /** Resolved image of the current revision (digest or image id); empty: not resolved yet. */
+  readonly image: string;
+  readonly reservation: Reservation;
+  readonly planning: ServicePlanning;
+  /** No longer in the app: its replicas go, then the row. */
+  readonly removed: boolean;
+  readonly rev: number;
+}
+
+export interface DeploymentState {
+  readonly id: DeploymentId;
+  readonly appId: AppId;
+  readonly revision: number;
+  readonly fromRevision: number | null;
+  readonly kind: "deploy" | "scale" | "rollback";
+  readonly startedMs: number;
+  readonly rev: number;
+}
+
+export interface VolumeState {
+  readonly appId: AppId;
+  readonly service: string;
+  readonly slot: string;
+  readonly volume: string;
+  readonly nodeId: NodeId;
+}
+
+/** Columns, all of `length`. Only replicas that have not ended: `desired` run, or stop and not yet verified gone. */
+export interface ReplicaTable {
+  readonly length: number;
+  readonly id: readonly ReplicaId[];
+  /** Index into `services`; -1: its service is gone. */
+  readonly service: Int32Array;
+  readonly slot: readonly string[];
+  /** Index into `nodes`; -1: its node was removed. */
+  readonly node: Int32Array;
+  readonly spec: readonly string[];
+  readonly revision: Float64Array;
+  /** Resolved image of the replica's revision; empty: unknown. */
+  readonly image: readonly string[];
+  /** 1: run, 0: stop. */
+  readonly run: Uint8Array;
+  /** Index into REPLICA_STATES. */
+  readonly state: Uint8Array;
+  /** Cluster ms since when it has been ready without a break; NaN: not ready. */
+  readonly readySinceMs: Float64Array;
+  readonly restarts: Int32Array;
+  readonly assignedMs: Float64Array;
+  /** What it occupies on its node, from its own spec (which may differ from the service's now). */
+  readonly cpuMillis: Int32Array;
+  readonly memoryMiB: Int32Array;
+  readonly hostPorts: readonly (readonly HostPort[])[];
+  readonly devices: readonly Readonly<Record<string, number>>[];
+  readonly rev: Float64Array;
+}
+
+export interface ClusterSnapshot {
+  readonly rev: number;
+  readonly sites: readonly SiteState[];
+  readonly nodes: readonly NodeState[];
+  readonly apps: readonly AppState[];
+  readonly services: readonly ServiceState[];
+  /** Running ones; at most one an app. */
+  readonly deployments: readonly DeploymentState[];
+  /** Apps whose latest deployment failed, with the revision: their rollouts stay where they are until the next deploy. */
+  readonly failed: readonly { readonly appId: AppId; readonly revision: number }[];
+  readonly volumes: readonly VolumeState[];
+  readonly replicas: ReplicaTable;
+}
+
+export type { ReplicaState };
