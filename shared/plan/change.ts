@@ -18,7 +18,7 @@ export const PLAN_REASONS = [
 export type PlanReason = (typeof PLAN_REASONS)[number];
 
 export type Change =
-  | { readonly kind: "assign"; readonly replica: ReplicaId; readonly appId: AppId; readonly service: string; readonly slot: string; readonly nodeId: NodeId; readonly spec: string; readonly revision: number; readonly reason: PlanReason }
+  | { readonly kind: "assign"; readonly replica: ReplicaId; readonly appId: AppId; readonly service: string; readonly slot: string; readonly nodeId: NodeId; readonly spec: string; readonly revision: number; /** Rejections in a row before it, stored with the replica. */ readonly attempt: number; readonly reason: PlanReason }
   /** Take it out of its node's manifest; the row ends when the node says that it is gone. */
   | { readonly kind: "stop"; readonly replica: ReplicaId; readonly nodeId: NodeId; readonly reason: PlanReason }
   /** End it without the node's word: its node was removed by the operator, or it already reported a terminal state. */

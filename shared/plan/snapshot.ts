@@ -85,6 +85,8 @@ export interface ServiceState {
   readonly revision: number;
   /** Resolved image of the current revision (digest or image id); empty: not resolved yet. */
   readonly image: string;
+  /** Node that was asked to resolve the image while `image` is empty; null: nobody yet. */
+  readonly resolver: NodeId | null;
   readonly reservation: Reservation;
   readonly planning: ServicePlanning;
   /** No longer in the app: its replicas go, then the row. */
@@ -131,6 +133,8 @@ export interface ReplicaTable {
   readonly readySinceMs: Float64Array;
   readonly restarts: Int32Array;
   readonly assignedMs: Float64Array;
+  /** How many replicas of its slot were rejected in a row before it: the back-off doubles with it. */
+  readonly attempt: Int32Array;
   /** What it occupies on its node, from its own spec (which may differ from the service's now). */
   readonly cpuMillis: Int32Array;
   readonly memoryMiB: Int32Array;

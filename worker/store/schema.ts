@@ -187,6 +187,8 @@ export const replicas = sqliteTable(
     /** Why it was assigned, later why it was stopped: a word of PLAN_REASONS. */
     reason: text("reason").notNull(),
     assignedMs: integer("assigned_ms").notNull(),
+    /** How many replicas of its slot were rejected in a row before it: the planner's back-off doubles with it. */
+    attempt: integer("attempt").notNull(),
     stoppedMs: integer("stopped_ms"),
     rev: rev(),
   },
