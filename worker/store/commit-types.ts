@@ -16,15 +16,37 @@ export type TableName = { [K in keyof Tables]: Tables[K] extends SQLiteTable ? K
 export type Row<T extends TableName> = Tables[T] extends SQLiteTable ? Tables[T]["$inferSelect"] : never;
 export type NewRow<T extends TableName> = Tables[T] extends SQLiteTable ? Stamped<Tables[T]["$inferInsert"]> : never;
 
-/** `rev` columns are stamped by commit: leave them out. Rows of one change all have the same keys. */
+/**
+ * `rev` columns are stamped by commit: leave them out. Rows of one change may differ in the keys they set; each set of
+ * keys becomes its own statement, so bulk changes should not.
+ */
 export type RowChange = {
-  [T in TableName]:
-    | { readonly op: "insert"; readonly table: T; readonly rows: readonly Omit<NewRow<T>, "rev">[]; /** What a row that is there already does: fail the commit (default), or stay or be replaced. */ readonly onConflict?: "fail" | "keep" | "replace" }
-    /** Every row names its primary key and the columns to set. */
-    | { readonly op: "update"; readonly table: T; readonly rows: readonly Partial<Omit<NewRow<T>, "rev">>[] }
-    /** Rows are named by their primary key; versioned tables leave a tombstone. */
-    | { readonly op: "delete"; readonly table: T; readonly keys: readonly Partial<Row<T>>[] };
+  [T in TableName]: InsertRows<T> | UpdateRows<T> | DeleteRows<T>;
 }[TableName];
+
+export interface InsertRows<T extends TableName> {
+  readonly op: "insert";
+  readonly table: T;
+  readonly rows: readonly Omit<NewRow<T>, "rev">[];
+  /** What a row that is there already (same primary key) does: fail the commit (default), stay, or be replaced. */
+  readonly onConflict?: "fail" | "keep" | "replace";
+}
+
+/** Every row names its whole primary key and the columns to set. */
+export interface UpdateRows<T extends TableName> {
+  readonly op: "update";
+  readonly table: T;
+  readonly rows: readonly Partial<Omit<NewRow<T>, "rev">>[];
+  /** What a row that is not there does: make the commit a conflict (default), or nothing. */
+  readonly onMissing?: "fail" | "skip";
+}
+
+/** Rows are named by their primary key, or by part of it; versioned tables leave a tombstone. Gone already is fine. */
+export interface DeleteRows<T extends TableName> {
+  readonly op: "delete";
+  readonly table: T;
+  readonly keys: readonly Partial<Row<T>>[];
+}
 
 /** A row whose value was relied on: by primary key, at this rev; null: must not exist. */
 export interface Guard {
@@ -44,14 +66,25 @@ export interface NewEvent {
 }
 
 export interface Mutation {
-  /** At most once: the same id again answers what the first did. `<unix ms>-<random>`. */
+  /**
+   * At most once: the same id again answers what the first did. `<unix ms>-<random>`, at most 200 characters. Whoever
+   * takes part of it from a caller puts the caller's identity in too: a replay shows the stored result.
+   */
   readonly opId?: string;
   readonly guards?: readonly Guard[];
-  /** Cluster rev that must still be the current one (the planner's). */
+  /** This is a plan: no other plan may have been committed after this rev, and it becomes the last one. */
   readonly atRev?: number;
+  /** Advance the cluster clock too: a commit that fences counts from its own time, not from the last tick's. */
+  readonly tick?: true;
   readonly changes: readonly RowChange[];
   readonly events?: readonly NewEvent[];
-  readonly audit?: { readonly actor: string; readonly verb: string; readonly namespace: string | null; readonly object: string; readonly detail: string };
+  readonly audit?: {
+    readonly actor: string;
+    readonly verb: string;
+    readonly namespace: string | null;
+    readonly object: string;
+    readonly detail: string;
+  };
   /** Stored with opId and given back on a replay. */
   readonly result?: unknown;
 }
@@ -59,5 +92,8 @@ export interface Mutation {
 export type CommitResult =
   | { readonly kind: "committed"; readonly rev: number; readonly nowMs: number }
   | { readonly kind: "replayed"; readonly rev: number; readonly result: unknown }
-  /** A guard missed or a unique value was taken; nothing was written. */
-  | { readonly kind: "conflict"; readonly what: "guard" | "rev" | "unique"; readonly message: string };
+  /**
+   * Nothing was written. guard: a row relied on has changed, or an updated one is gone; rev: another plan came first;
+   * unique: the value is taken; op: the operation id is older than a day, so whether it was carried out is not known.
+   */
+  | { readonly kind: "conflict"; readonly what: "guard" | "rev" | "unique" | "op"; readonly message: string };

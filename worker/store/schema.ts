@@ -20,6 +20,12 @@ export const cluster = sqliteTable("cluster", {
   clusterId: text("cluster_id").notNull(),
   era: text("era").notNull(),
   rev: rev(),
+  /** Rev of the last planner's commit: of two plans made from the same snapshot, the second one is refused. */
+  planRev: integer("plan_rev").notNull(),
+  /** Counter of reports that changed an observation: `observations.mark > ?` is their change feed, beside rev. */
+  observed: integer("observed").notNull(),
+  /** Database time of the last commit; every time that the commit stamped is this one. */
+  commitMs: integer("commit_ms").notNull(),
   /** Lowest rev from which a watch can still be answered; older tombstones are gone. */
   feedFloor: integer("feed_floor").notNull(),
   clockMs: integer("clock_ms").notNull(),
@@ -31,7 +37,11 @@ export const cluster = sqliteTable("cluster", {
   keySetVersion: integer("key_set_version").notNull(),
 });
 
-export const namespaces = sqliteTable("namespaces", { name: text("name").primaryKey(), createdMs: integer("created_ms").notNull(), rev: rev() });
+export const namespaces = sqliteTable("namespaces", {
+  name: text("name").primaryKey(),
+  createdMs: integer("created_ms").notNull(),
+  rev: rev(),
+});
 
 /** API tokens. `hash` is SHA-256 of the whole token; a null namespace means all of them. */
 export const tokens = sqliteTable("tokens", {
@@ -59,7 +69,12 @@ export const joinTokens = sqliteTable("join_tokens", {
   rev: rev(),
 });
 
-export const sites = sqliteTable("sites", { name: text("name").primaryKey(), labels: json<Record<string, string>>("labels").notNull(), createdMs: integer("created_ms").notNull(), rev: rev() });
+export const sites = sqliteTable("sites", {
+  name: text("name").primaryKey(),
+  labels: json<Record<string, string>>("labels").notNull(),
+  createdMs: integer("created_ms").notNull(),
+  rev: rev(),
+});
 
 export const nodes = sqliteTable(
   "nodes",
@@ -96,7 +111,12 @@ export const nodes = sqliteTable(
 );
 
 /** Keys of removed nodes: the same key may not enroll again. */
-export const removedNodes = sqliteTable("removed_nodes", { thumbprint: text("thumbprint").primaryKey(), id: text("id").notNull(), name: text("name").notNull(), removedMs: integer("removed_ms").notNull() });
+export const removedNodes = sqliteTable("removed_nodes", {
+  thumbprint: text("thumbprint").primaryKey(),
+  id: text("id").notNull(),
+  name: text("name").notNull(),
+  removedMs: integer("removed_ms").notNull(),
+});
 
 export const apps = sqliteTable(
   "apps",
@@ -153,7 +173,12 @@ export const services = sqliteTable(
 );
 
 /** Content-addressed bodies: replica specs and config contents. */
-export const bodies = sqliteTable("bodies", { hash: text("hash").primaryKey(), kind: text("kind", { enum: ["spec", "config"] }).notNull(), body: text("body").notNull(), createdMs: integer("created_ms").notNull() });
+export const bodies = sqliteTable("bodies", {
+  hash: text("hash").primaryKey(),
+  kind: text("kind", { enum: ["spec", "config"] }).notNull(),
+  body: text("body").notNull(),
+  createdMs: integer("created_ms").notNull(),
+});
 
 /** What a tag meant when its revision was deployed. One row a (revision, reference). */
 export const images = sqliteTable(
@@ -196,39 +221,51 @@ export const replicas = sqliteTable(
 );
 
 /** What was last seen of a replica. Written by reports only; does not move rev. */
-export const observations = sqliteTable("observations", {
-  replica: text("replica").primaryKey(),
-  nodeId: text("node_id").notNull(),
-  session: integer("session").notNull(),
-  seq: integer("seq").notNull(),
-  state: text("state").notNull(),
-  reason: text("reason").notNull(),
-  message: text("message").notNull(),
-  containerId: text("container_id"),
-  health: text("health").notNull(),
-  readySinceMs: integer("ready_since_ms"),
-  restarts: integer("restarts").notNull(),
-  exitCode: integer("exit_code"),
-  oomKilled: bool("oom_killed").notNull(),
-  ports: json<PortBinding[]>("ports").notNull(),
-  pull: json<{ currentBytes: number; totalBytes: number } | null>("pull"),
-  logTail: json<string[]>("log_tail").notNull(),
-  asOfMs: integer("as_of_ms").notNull(),
-});
+export const observations = sqliteTable(
+  "observations",
+  {
+    replica: text("replica").primaryKey(),
+    nodeId: text("node_id").notNull(),
+    session: integer("session").notNull(),
+    seq: integer("seq").notNull(),
+    state: text("state").notNull(),
+    reason: text("reason").notNull(),
+    message: text("message").notNull(),
+    containerId: text("container_id"),
+    health: text("health").notNull(),
+    readySinceMs: integer("ready_since_ms"),
+    restarts: integer("restarts").notNull(),
+    exitCode: integer("exit_code"),
+    oomKilled: bool("oom_killed").notNull(),
+    ports: json<PortBinding[]>("ports").notNull(),
+    pull: json<{ currentBytes: number; totalBytes: number } | null>("pull"),
+    logTail: json<string[]>("log_tail").notNull(),
+    asOfMs: integer("as_of_ms").notNull(),
+    /** Value of cluster.observed when the row was last written. */
+    mark: integer("mark").notNull(),
+  },
+  (t) => [index("observations_mark").on(t.mark)],
+);
 
 /** Last acknowledged report of each node and what it said of its engine; does not move rev. */
-export const nodeReports = sqliteTable("node_reports", {
-  nodeId: text("node_id").primaryKey(),
-  session: integer("session").notNull(),
-  seq: integer("seq").notNull(),
-  /** Generation that the agent has accepted. */
-  generation: integer("generation").notNull(),
-  /** First complete report of `session` has arrived. */
-  complete: bool("complete").notNull(),
-  engineReachable: bool("engine_reachable").notNull(),
-  engineMessage: text("engine_message").notNull(),
-  asOfMs: integer("as_of_ms").notNull(),
-});
+export const nodeReports = sqliteTable(
+  "node_reports",
+  {
+    nodeId: text("node_id").primaryKey(),
+    session: integer("session").notNull(),
+    seq: integer("seq").notNull(),
+    /** Generation that the agent has accepted. */
+    generation: integer("generation").notNull(),
+    /** First complete report of `session` has arrived. */
+    complete: bool("complete").notNull(),
+    engineReachable: bool("engine_reachable").notNull(),
+    engineMessage: text("engine_message").notNull(),
+    asOfMs: integer("as_of_ms").notNull(),
+    /** Value of cluster.observed when something beside seq and asOfMs last changed. */
+    mark: integer("mark").notNull(),
+  },
+  (t) => [index("node_reports_mark").on(t.mark)],
+);
 
 /** Replicas that ended, newest first, at most 10 a slot: for `ps -a`, `why` and `events`. */
 export const endedReplicas = sqliteTable(
@@ -263,11 +300,19 @@ export const volumes = sqliteTable(
     engineName: text("engine_name").notNull(),
     rev: rev(),
   },
-  (t) => [primaryKey({ columns: [t.appId, t.service, t.slot, t.volume] }), index("volumes_node").on(t.nodeId)],
+  (t) => [
+    primaryKey({ columns: [t.appId, t.service, t.slot, t.volume] }),
+    index("volumes_node").on(t.nodeId),
+    index("volumes_rev").on(t.rev),
+  ],
 );
 
 /** Volumes a node shall drop because their app was removed with its data. The row goes when the node says it is gone. */
-export const volumeDrops = sqliteTable("volume_drops", { nodeId: text("node_id").notNull(), engineName: text("engine_name").notNull(), rev: rev() }, (t) => [primaryKey({ columns: [t.nodeId, t.engineName] })]);
+export const volumeDrops = sqliteTable(
+  "volume_drops",
+  { nodeId: text("node_id").notNull(), engineName: text("engine_name").notNull(), rev: rev() },
+  (t) => [primaryKey({ columns: [t.nodeId, t.engineName] })],
+);
 
 export const deployments = sqliteTable(
   "deployments",
@@ -288,10 +333,26 @@ export const deployments = sqliteTable(
 );
 
 /** The planner's last explanation of each service: an Explanation of shared/plan/explanation.ts. */
-export const explanations = sqliteTable("explanations", { appId: text("app_id").notNull(), service: text("service").notNull(), body: text("body").notNull(), atMs: integer("at_ms").notNull() }, (t) => [primaryKey({ columns: [t.appId, t.service] })]);
+export const explanations = sqliteTable(
+  "explanations",
+  { appId: text("app_id").notNull(), service: text("service").notNull(), body: text("body").notNull(), atMs: integer("at_ms").notNull() },
+  (t) => [primaryKey({ columns: [t.appId, t.service] })],
+);
 
 /** Sealed registry credentials: compact JWE under the cluster's sealing key. */
-export const registries = sqliteTable("registries", { namespace: text("namespace").notNull(), registry: text("registry").notNull(), username: text("username").notNull(), sealed: text("sealed").notNull(), kid: text("kid").notNull(), createdMs: integer("created_ms").notNull(), rev: rev() }, (t) => [primaryKey({ columns: [t.namespace, t.registry] })]);
+export const registries = sqliteTable(
+  "registries",
+  {
+    namespace: text("namespace").notNull(),
+    registry: text("registry").notNull(),
+    username: text("username").notNull(),
+    sealed: text("sealed").notNull(),
+    kid: text("kid").notNull(),
+    createdMs: integer("created_ms").notNull(),
+    rev: rev(),
+  },
+  (t) => [primaryKey({ columns: [t.namespace, t.registry] })],
+);
 
 /** Events, at most 200 an object. */
 export const events = sqliteTable(
@@ -311,7 +372,11 @@ export const events = sqliteTable(
     atMs: integer("at_ms").notNull(),
     rev: rev(),
   },
-  (t) => [index("events_object").on(t.objectKind, t.objectId), index("events_namespace").on(t.namespace, t.id), index("events_rev").on(t.rev)],
+  (t) => [
+    index("events_object").on(t.objectKind, t.objectId),
+    index("events_namespace").on(t.namespace, t.id),
+    index("events_rev").on(t.rev),
+  ],
 );
 
 /** Append-only: one row a committed operator mutation. Chained and signed by the tick. */
@@ -327,6 +392,14 @@ export const audit = sqliteTable("audit", {
 });
 
 /** Operations already carried out: at most once, and a retry gets the same answer. Purged after 24 h. */
-export const ops = sqliteTable("ops", { opId: text("op_id").primaryKey(), atMs: integer("at_ms").notNull(), rev: integer("rev").notNull(), result: text("result").notNull() }, (t) => [index("ops_at").on(t.atMs)]);
+export const ops = sqliteTable(
+  "ops",
+  { opId: text("op_id").primaryKey(), atMs: integer("at_ms").notNull(), rev: integer("rev").notNull(), result: text("result").notNull() },
+  (t) => [index("ops_at").on(t.atMs)],
+);
 
-export const tombstones = sqliteTable("tombstones", { kind: text("kind").notNull(), key: text("key").notNull(), rev: integer("rev").notNull(), atMs: integer("at_ms").notNull() }, (t) => [primaryKey({ columns: [t.kind, t.key] }), index("tombstones_rev").on(t.rev)]);
+export const tombstones = sqliteTable(
+  "tombstones",
+  { kind: text("kind").notNull(), key: text("key").notNull(), rev: integer("rev").notNull(), atMs: integer("at_ms").notNull() },
+  (t) => [primaryKey({ columns: [t.kind, t.key] }), index("tombstones_rev").on(t.rev)],
+);
