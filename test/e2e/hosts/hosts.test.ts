@@ -4,6 +4,7 @@ import { createServer, type Server } from "node:http";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { execute } from "./command.ts";
+import { createDefaultLab } from "./default-lab.ts";
 import type { Host } from "./host.ts";
 import { identify, isAlive } from "./identity.ts";
 import { GATEWAY_NAME, Lab } from "./lab.ts";
@@ -18,8 +19,11 @@ const LOGIN = { user: "ada", password: "correct horse" };
 
 let lab: Lab;
 let router: Router;
-let [h1, h2, h3] = [] as unknown as [Host, Host, Host];
-let [open, closed] = [] as unknown as [Registry, Registry];
+let h1: Host;
+let h2: Host;
+let h3: Host;
+let open: Registry;
+let closed: Registry;
 let web: ImageReference;
 let secret: ImageReference;
 /** Stands where the control plane will: it answers with the address it was called from. */
@@ -27,16 +31,9 @@ let control: Server;
 let controlUrl: string;
 
 beforeAll(async () => {
-  lab = await Lab.create({ name: "hosts" });
-  [router, h1, h2, open, closed] = await Promise.all([
-    lab.router("r1"),
-    lab.host("h1"),
-    lab.host("h2", { engine: { liveRestore: true } }),
-    lab.registry(),
-    lab.registry({ auth: LOGIN }),
-  ]);
-  [h3, web, secret, control] = await Promise.all([
-    lab.host("h3", { behind: router }),
+  ({ lab, router, h1, h2, h3, registry: open } = await createDefaultLab({ name: "hosts" }));
+  closed = await lab.registry({ auth: LOGIN });
+  [web, secret, control] = await Promise.all([
     lab.image("web:1"),
     lab.image("team/secret:1", { files: { "/www/index.html": "for members\n" } }, closed),
     listen(lab.gatewayIp),
@@ -124,17 +121,19 @@ describe("engines", () => {
   });
 
   test("with live-restore a container outlives its engine's restart and its kill", async () => {
-    const { engine } = h2;
+    const h4 = await lab.host("h4", { engine: { liveRestore: true } });
+    const { engine } = h4;
+    await engine.client.pull(web.tag);
     await engine.client.runContainer("lasting", { Image: web.tag });
     const before = await engine.client.inspect("lasting");
-    const url = await containerUrl(h2, "lasting");
+    const url = await containerUrl(h4, "lasting");
     await engine.restart();
     await engine.kill();
-    expect(await fetches(h2, url)).toBe(true);
+    expect(await fetches(h4, url)).toBe(true);
     await engine.start();
     const after = await engine.client.inspect("lasting");
     expect(after.State).toMatchObject({ Running: true, StartedAt: before.State.StartedAt, Pid: before.State.Pid });
-    await engine.client.removeContainer("lasting");
+    await h4.powerOff();
   });
 
   test("a frozen engine takes requests and answers none until it is thawed", async () => {
@@ -267,7 +266,7 @@ describe("a run that was killed", () => {
 
     expect(await sweepLab("crash")).toBe(true);
 
-    expect(left.filter((process) => process !== undefined && isAlive(process))).toEqual([]);
+    await until("the processes to end", () => !left.some((process) => process !== undefined && isAlive(process)));
     expect(await leftovers(bridge, dir)).toEqual({ links: false, rules: false, cgroups: false, files: false });
     expect(await sweepLab("crash")).toBe(false);
     expect(await h1.engine.client.ping()).toBe(true);

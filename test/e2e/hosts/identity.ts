@@ -9,15 +9,7 @@ export type ProcessIdentity = { pid: number; startTicks: string };
 
 /** Undefined when there is no such process, or only its unreaped remains. */
 export function identify(pid: number): ProcessIdentity | undefined {
-  let stat: string;
-  try {
-    stat = readFileSync(`/proc/${pid}/stat`, "utf8");
-  } catch {
-    return undefined;
-  }
-  // The program's name, field 2, may hold spaces and brackets: count from behind it.
-  const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
-  const [state, startTicks] = [fields[0], fields[19]];
+  const { state, startTicks } = readStat(pid);
   if (startTicks === undefined || state === "Z" || state === "X") return undefined;
   return { pid, startTicks };
 }
@@ -37,8 +29,17 @@ export function signal(identity: ProcessIdentity, name: NodeJS.Signals): boolean
   }
 }
 
+/** Kills the process, and when it leads a process group, all that is in it: a wrapper with what it wraps. */
 export async function endProcess(identity: ProcessIdentity): Promise<void> {
-  if (!signal(identity, "SIGKILL")) return;
+  if (!isAlive(identity)) return;
+  if (readStat(identity.pid).group === String(identity.pid)) {
+    try {
+      process.kill(-identity.pid, "SIGKILL");
+    } catch {
+      // All of them ended in this very moment.
+    }
+  }
+  signal(identity, "SIGKILL");
   await until(`process ${identity.pid} to end`, () => !isAlive(identity));
 }
 
@@ -50,4 +51,18 @@ export function childrenOf(pid: number): number[] {
   } catch {
     return [];
   }
+}
+
+type Stat = { state?: string | undefined; group?: string | undefined; startTicks?: string | undefined };
+
+function readStat(pid: number): Stat {
+  let stat: string;
+  try {
+    stat = readFileSync(`/proc/${pid}/stat`, "utf8");
+  } catch {
+    return {};
+  }
+  // The program's name, field 2, may hold spaces and brackets: count from behind it.
+  const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+  return { state: fields[0], group: fields[2], startTicks: fields[19] };
 }

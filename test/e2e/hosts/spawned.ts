@@ -94,7 +94,7 @@ export class Spawned {
     return this.#exit === undefined;
   }
 
-  /** Sends a signal to exactly this process; false when it has ended. */
+  /** Sends a signal to exactly this process, not to its children; false when it has ended. */
   kill(name: NodeJS.Signals = "SIGTERM"): boolean {
     return signal(this.#identity, name);
   }
