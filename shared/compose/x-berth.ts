@@ -1,0 +1,173 @@
+/**
+ * `x-berth`: what Compose has no word for. On a service, or at the top of the file for every service. Strict, since a
+ * word that does nothing is a defect; the schema below is also what the API serves as JSON Schema.
+ */
+import { z } from "zod";
+import { Constraint, type Placement, Toleration, type UpdatePolicy } from "../model/app.ts";
+import { parseDurationMs } from "./durations.ts";
+import type { Problems } from "./problem.ts";
+import type { Report } from "./report.ts";
+import { type Entry, type Mark, toData, type Tree } from "./tree.ts";
+
+const ConstraintText = z
+  .string()
+  .max(512)
+  .describe('A condition on the node: "KEY = VALUE", "KEY != VALUE", "KEY in A, B", "KEY notIn A, B", "KEY exists", "KEY notExists", "KEY < NUMBER" or "KEY > NUMBER".');
+const TolerationText = z.string().max(400).describe('A taint that is put up with: "KEY", or "KEY=VALUE".');
+const DurationText = z.string().max(64).describe("A duration, e.g. 10s or 1m30s.");
+const SpreadKey = Constraint.shape.key;
+
+export const XBerth = z
+  .strictObject({
+    constraints: z
+      .array(z.union([ConstraintText, Constraint]))
+      .max(64)
+      .optional()
+      .describe("Conditions that a node must meet, all of them. Keys: node.labels.K, site.labels.K, node.name, node.id, node.site, node.arch, node.os, node.hostname. < and > compare decimal numbers; a missing or non-numeric label does not match."),
+    tolerations: z.array(z.union([TolerationText, Toleration])).max(64).optional().describe("Taints of nodes that keep others away but not this service."),
+    strategy: z.enum(["spread", "binpack"]).optional().describe("spread (default): the emptiest node first. binpack: the fullest that still fits."),
+    spreadBy: z.array(SpreadKey).max(4).optional().describe("Even out over the values of these keys first, e.g. node.site."),
+    order: z.enum(["auto", "start-first", "stop-first"]).optional().describe("As deploy.update_config.order, with auto: start-first, or stop-first where a host port or a volume would clash."),
+    minHealthy: DurationText.optional().describe("Ready for this long without a break counts as healthy; wins over deploy.update_config.monitor. Unset: 10s."),
+    healthyDeadline: DurationText.optional().describe("A new replica not healthy by then has failed. Unset: 5m."),
+  })
+  .describe("x-berth: placement and rollout words that Compose has not.");
+export type XBerth = z.infer<typeof XBerth>;
+
+export type BerthExtension = {
+  constraints: Constraint[];
+  tolerations: Toleration[];
+  spreadBy: string[];
+  strategy?: Placement["strategy"];
+  order?: UpdatePolicy["order"];
+  minHealthyMs?: number;
+  healthyDeadlineMs?: number;
+};
+
+type Toleration = z.infer<typeof Toleration>;
+
+const NOTHING: BerthExtension = { constraints: [], tolerations: [], spreadBy: [] };
+
+type Telling = { problems: Problems; report: Report };
+
+/** The extension in `owner` (the project or a service) over the `defaults` of the project. */
+export function extensionOf(owner: Tree | undefined, path: string, telling: Telling & { defaults?: BerthExtension }): BerthExtension {
+  const defaults = telling.defaults ?? NOTHING;
+  const entry = owner?.kind === "mapping" ? owner.entries.get("x-berth") : undefined;
+  if (entry === undefined) return defaults;
+  const place = path === "" ? "x-berth" : `${path}.x-berth`;
+  const parsed = XBerth.safeParse(toData(entry.value));
+  if (!parsed.success) {
+    for (const issue of parsed.error.issues) {
+      const where = [place, ...issue.path.map(String)].join(".");
+      const unknown = issue.code === "unrecognized_keys";
+      telling.problems.add({
+        code: unknown ? "unknown_key" : "wrong_value",
+        at: markOf(entry.value, unknown ? [...issue.path, issue.keys[0] ?? ""] : issue.path),
+        path: where,
+        message: unknown ? `x-berth has no key "${issue.keys.join('", "')}"` : `${where}: ${issue.message}`,
+        mend: `x-berth takes ${Object.keys(XBerth.shape).join(", ")}`,
+      });
+    }
+    return defaults;
+  }
+  if (entry.value.kind === "mapping") {
+    for (const [key, { at }] of entry.value.entries) telling.report.say("applied", at, { path: `${place}.${key}`, note: XBerth.shape[key as keyof XBerth].description ?? "" });
+  }
+  return combined(defaults, converted(parsed.data, entry.value, { place, problems: telling.problems }));
+}
+
+function converted(words: XBerth, tree: Tree, to: { place: string; problems: Problems }): BerthExtension {
+  const wrong = (path: (string | number)[], message: string, mend: string): void => {
+    const where = path.reduce<string>((text, part) => (typeof part === "number" ? `${text}[${part}]` : `${text}.${part}`), to.place);
+    to.problems.add({ code: "wrong_value", at: markOf(tree, path), path: where, message: `${where}: ${message}`, mend });
+  };
+  const duration = (key: "minHealthy" | "healthyDeadline"): number | undefined => {
+    const text = words[key];
+    const value = text === undefined ? undefined : parseDurationMs(text);
+    if (text !== undefined && value === undefined) wrong([key], `"${text}" is no duration`, "write it like 30s, 1m30s, 500ms or 2h");
+    return value;
+  };
+  const constraints = (words.constraints ?? []).flatMap((condition, index) => {
+    const constraint = typeof condition === "string" ? parseConstraint(condition) : condition;
+    if (constraint !== undefined && Constraint.safeParse(constraint).success && hasRightValues(constraint)) return [constraint];
+    wrong(["constraints", index], `${typeof condition === "string" ? `"${condition}"` : "this"} is no constraint`, 'write e.g. "node.labels.ram > 4", "node.site in berlin, hamburg" or "node.labels.gpu exists"');
+    return [];
+  });
+  const tolerations = (words.tolerations ?? []).flatMap((given, index) => {
+    const toleration = typeof given === "string" ? parseToleration(given) : given;
+    if (Toleration.safeParse(toleration).success) return [toleration];
+    wrong(["tolerations", index], "this is no toleration", 'write "KEY" or "KEY=VALUE"');
+    return [];
+  });
+  const minHealthyMs = duration("minHealthy");
+  const healthyDeadlineMs = duration("healthyDeadline");
+  return {
+    constraints,
+    tolerations,
+    spreadBy: words.spreadBy ?? [],
+    ...(words.strategy === undefined ? {} : { strategy: words.strategy }),
+    ...(words.order === undefined ? {} : { order: words.order }),
+    ...(minHealthyMs === undefined ? {} : { minHealthyMs }),
+    ...(healthyDeadlineMs === undefined ? {} : { healthyDeadlineMs }),
+  };
+}
+
+/** Conditions and tolerations add up; of the rest the service's word wins over the project's. */
+const combined = (defaults: BerthExtension, own: BerthExtension): BerthExtension => ({
+  ...defaults,
+  ...own,
+  constraints: [...defaults.constraints, ...own.constraints],
+  tolerations: [...defaults.tolerations, ...own.tolerations],
+  spreadBy: own.spreadBy.length > 0 ? own.spreadBy : defaults.spreadBy,
+});
+
+/** Undefined where the text is no condition. */
+export function parseConstraint(text: string): Constraint | undefined {
+  const match = /^(\S{1,160}?)\s{0,8}(?:(==|=|!=|<|>)|(?<=\s)(in|notIn|exists|notExists)(?=\s|$))\s{0,8}(.{0,400})$/.exec(text.trim());
+  if (match === null) return undefined;
+  const [, key = "", symbol, word, rest = ""] = match;
+  const operator = (symbol === "==" ? "=" : (symbol ?? word)) as Constraint["operator"];
+  const values = operator === "in" || operator === "notIn" ? rest.split(",").map((value) => value.trim()).filter((value) => value !== "") : rest.trim() === "" ? [] : [rest.trim()];
+  return { key, operator, values };
+}
+
+function hasRightValues(constraint: Constraint): boolean {
+  const count = constraint.values.length;
+  switch (constraint.operator) {
+    case "exists":
+    case "notExists":
+      return count === 0;
+    case "in":
+    case "notIn":
+      return count > 0;
+    case "<":
+    case ">":
+      return count === 1 && /^[-+]?[0-9]+(?:\.[0-9]+)?$/.test(constraint.values[0] ?? "");
+    case "=":
+    case "!=":
+      return count === 1;
+  }
+}
+
+function parseToleration(text: string): Toleration {
+  const equals = text.indexOf("=");
+  return equals < 0 ? { key: text.trim() } : { key: text.slice(0, equals).trim(), value: text.slice(equals + 1).trim() };
+}
+
+/** The place of the value at `path`, or of the nearest value above it that has one. */
+export function markOf(tree: Tree, path: readonly PropertyKey[]): Mark {
+  let at = tree.at;
+  let here: Tree | undefined = tree;
+  for (const part of path) {
+    if (here?.kind === "mapping") {
+      const entry: Entry | undefined = here.entries.get(String(part));
+      if (entry !== undefined) at = entry.at;
+      here = entry?.value;
+    } else if (here?.kind === "sequence") {
+      here = here.items[Number(part)];
+      at = here?.at ?? at;
+    } else break;
+  }
+  return at;
+}
