@@ -43,7 +43,10 @@ export function readComposeFiles(options: ComposeFilesOptions): ComposeFilesResu
   const errors: ComposeError[] = [];
   const given = definedOnly(options.environment);
   const explicit = options.files.length > 0 ? [...options.files] : filesFromEnvironment(options, given);
-  const paths = explicit.length > 0 ? explicit.map((file) => (file === "-" ? "-" : path.resolve(options.directory, file))) : discover(options.directory);
+  const paths =
+    explicit.length > 0
+      ? explicit.map((file) => (file === "-" ? "-" : path.resolve(options.directory, file)))
+      : discover(options.directory);
   const first = paths.find((file) => file !== "-");
   const projectDirectory = path.resolve(options.directory, options.projectDirectory ?? (first === undefined ? "." : path.dirname(first)));
   const env = environmentOf(options, { given, projectDirectory, errors });
@@ -55,11 +58,26 @@ export function readComposeFiles(options: ComposeFilesOptions): ComposeFilesResu
     else errors.push(fileError(name, answer));
   }
   if (paths.length === 0) {
-    errors.push({ code: "file_missing", message: `no ${DEFAULT_NAMES.join(", ")} in ${options.directory} or above`, mend: "name the file with -f", path: "", file: options.directory, line: 1, column: 1 });
+    errors.push({
+      code: "file_missing",
+      message: `no ${DEFAULT_NAMES.join(", ")} in ${options.directory} or above`,
+      mend: "name the file with -f",
+      path: "",
+      file: options.directory,
+      line: 1,
+      column: 1,
+    });
   }
   const relative = relativeTo(options.directory);
-  if (errors.length > 0) return { ok: false, errors: errors.map(relative), report: [], warnings: [], files: paths.map((file) => path.relative(options.directory, file)) };
-  const profiles = options.profiles !== undefined && options.profiles.length > 0 ? options.profiles : listOf(env["COMPOSE_PROFILES"], ",");
+  if (errors.length > 0)
+    return {
+      ok: false,
+      errors: errors.map(relative),
+      report: [],
+      warnings: [],
+      files: paths.map((file) => path.relative(options.directory, file)),
+    };
+  const profiles = options.profiles !== undefined && options.profiles.length > 0 ? options.profiles : listOf(env.COMPOSE_PROFILES, ",");
   const result = readCompose({
     files,
     env,
@@ -69,25 +87,32 @@ export function readComposeFiles(options: ComposeFilesOptions): ComposeFilesResu
     ...(options.projectName === undefined ? {} : { projectName: options.projectName }),
     ...(options.allowBuild === undefined ? {} : { allowBuild: options.allowBuild }),
   });
-  const shown = { report: result.report.map(relative), warnings: result.warnings.map(relative), files: files.map((file) => path.relative(options.directory, file.path)) };
+  const shown = {
+    report: result.report.map(relative),
+    warnings: result.warnings.map(relative),
+    files: files.map((file) => path.relative(options.directory, file.path)),
+  };
   return result.ok ? { ...result, ...shown } : { ...result, ...shown, errors: result.errors.map(relative) };
 }
 
-const relativeTo = (directory: string) => <Placed extends { file: string }>(placed: Placed): Placed => {
-  const shorter = path.relative(directory, placed.file);
-  return { ...placed, file: shorter === "" || shorter.startsWith("../../..") ? placed.file : shorter };
-};
+const relativeTo =
+  (directory: string) =>
+  <Placed extends { file: string }>(placed: Placed): Placed => {
+    const shorter = path.relative(directory, placed.file);
+    return { ...placed, file: shorter === "" || shorter.startsWith("../../..") ? placed.file : shorter };
+  };
 
 const definedOnly = (environment: Readonly<Record<string, string | undefined>>): Record<string, string> =>
   Object.fromEntries(Object.entries(environment).flatMap(([key, value]) => (value === undefined ? [] : [[key, value]])));
 
-const listOf = (text: string | undefined, separator: string): string[] => (text === undefined || text === "" ? [] : text.split(separator).filter((part) => part !== ""));
+const listOf = (text: string | undefined, separator: string): string[] =>
+  text === undefined || text === "" ? [] : text.split(separator).filter((part) => part !== "");
 
 function filesFromEnvironment(options: ComposeFilesOptions, given: Readonly<Record<string, string>>): string[] {
   const dotenv = readPath(path.join(options.directory, ".env"));
   const fromFile = dotenv.kind === "text" ? parseDotenv(dotenv.text, new Map(Object.entries(given))).variables : new Map<string, string>();
-  const files = given["COMPOSE_FILE"] ?? fromFile.get("COMPOSE_FILE");
-  return listOf(files, given["COMPOSE_PATH_SEPARATOR"] ?? fromFile.get("COMPOSE_PATH_SEPARATOR") ?? ":");
+  const files = given.COMPOSE_FILE ?? fromFile.get("COMPOSE_FILE");
+  return listOf(files, given.COMPOSE_PATH_SEPARATOR ?? fromFile.get("COMPOSE_PATH_SEPARATOR") ?? ":");
 }
 
 /** The first directory upwards that holds a Compose file, with its override file. */
@@ -111,8 +136,10 @@ type EnvironmentContext = { given: Readonly<Record<string, string>>; projectDire
 
 /** The environment over the env files, of which a later one wins over an earlier. */
 function environmentOf(options: ComposeFilesOptions, context: EnvironmentContext): Record<string, string> {
-  const named = options.envFiles !== undefined && options.envFiles.length > 0 ? options.envFiles : listOf(context.given["COMPOSE_ENV_FILES"], ",");
-  const files = named.length > 0 ? named.map((file) => path.resolve(options.directory, file)) : [path.join(context.projectDirectory, ".env")];
+  const named =
+    options.envFiles !== undefined && options.envFiles.length > 0 ? options.envFiles : listOf(context.given.COMPOSE_ENV_FILES, ",");
+  const files =
+    named.length > 0 ? named.map((file) => path.resolve(options.directory, file)) : [path.join(context.projectDirectory, ".env")];
   const outer = new Map(Object.entries(context.given));
   const variables = new Map<string, string>();
   for (const file of files) {
@@ -124,7 +151,15 @@ function environmentOf(options: ComposeFilesOptions, context: EnvironmentContext
     }
     const parsed = parseDotenv(answer.text, new Map([...variables, ...outer]));
     for (const { line, reason } of parsed.problems) {
-      context.errors.push({ code: "env_file_syntax", message: reason, mend: "write NAME=value, with quotes around a value that spans lines", path: "", file, line, column: 1 });
+      context.errors.push({
+        code: "env_file_syntax",
+        message: reason,
+        mend: "write NAME=value, with quotes around a value that spans lines",
+        path: "",
+        file,
+        line,
+        column: 1,
+      });
     }
     for (const [name, value] of parsed.variables) variables.set(name, value);
   }
@@ -141,7 +176,12 @@ function fileError(file: string, answer: Exclude<FileAnswer, { kind: "text" }>):
     case "binary":
       return { ...place, code: "file_not_text", message: `${file} is not UTF-8 text`, mend: "save it as UTF-8" };
     case "too-large":
-      return { ...place, code: "file_too_large", message: `${file} has ${answer.bytes} bytes; at most ${FILE_BYTES_MAX} are read`, mend: "split it with include:" };
+      return {
+        ...place,
+        code: "file_too_large",
+        message: `${file} has ${answer.bytes} bytes; at most ${FILE_BYTES_MAX} are read`,
+        mend: "split it with include:",
+      };
     case "unreadable":
       return { ...place, code: "file_unreadable", message: `${file} cannot be read (${answer.reason})`, mend: "check its permissions" };
   }

@@ -36,7 +36,11 @@ function checkMapping(tree: Mapping, parent: Place, check: KeyCheck): void {
     if (key === "__proto__") reservedKey(entry, place, check);
     else if (row !== undefined) checkValue(row, entry, { place, check, key });
     else if (key.startsWith("x-")) {
-      if (key !== "x-berth" && place.active) check.report.say("applied", entry.at, { path: place.actual, note: "Kept for anchors and aliases; otherwise ignored, as the specification says." });
+      if (key !== "x-berth" && place.active)
+        check.report.say("applied", entry.at, {
+          path: place.actual,
+          note: "Kept for anchors and aliases; otherwise ignored, as the specification says.",
+        });
     } else unknownKey(key, entry, { parent, place, check });
   }
 }
@@ -45,7 +49,13 @@ function checkValue(row: KeyRow, entry: Entry, at: { place: Place; check: KeyChe
   const { place, check, key } = at;
   const { value } = entry;
   if (!row.takes.some((form) => hasForm(value, form))) {
-    check.problems.add({ code: "wrong_type", at: value.at, path: place.actual, message: `${place.actual} takes ${wordsFor(row.takes)}, not ${kindOf(value)}`, mend: mendFor(row, value) });
+    check.problems.add({
+      code: "wrong_type",
+      at: value.at,
+      path: place.actual,
+      message: `${place.actual} takes ${wordsFor(row.takes)}, not ${kindOf(value)}`,
+      mend: mendFor(row, value),
+    });
     return;
   }
   const isBuild = row.path === "services.*.build";
@@ -53,11 +63,21 @@ function checkValue(row: KeyRow, entry: Entry, at: { place: Place; check: KeyChe
   if (isBuild && !check.allowBuild) return;
   if (row.status === "refused" && !isBuild && !isDefaultNetwork(row, key)) {
     if (place.active && !isHarmless(row, value)) {
-      check.problems.add({ code: "refused", at: entry.at, path: place.actual, message: `${place.actual} is refused: ${row.note}`, mend: row.mend });
+      check.problems.add({
+        code: "refused",
+        at: entry.at,
+        path: place.actual,
+        message: `${place.actual} is refused: ${row.note}`,
+        mend: row.mend,
+      });
     }
     return;
   }
-  if (place.active && isTold(row, value)) check.report.say(row.status === "refused" ? "applied" : row.status, entry.at, { path: place.actual, note: isBuild ? "Built and pushed before deploying." : row.note });
+  if (place.active && isTold(row, value))
+    check.report.say(row.status === "refused" ? "applied" : row.status, entry.at, {
+      path: place.actual,
+      note: isBuild ? "Built and pushed before deploying." : row.note,
+    });
   const reserved = value.kind === "mapping" && row.isOpen ? value.entries.get("__proto__") : undefined;
   if (reserved !== undefined) reservedKey(reserved, { ...place, actual: `${place.actual}.__proto__` }, check);
   if (value.kind === "mapping" && !row.isOpen) checkMapping(value, place, check);
@@ -70,7 +90,13 @@ function checkItems(items: readonly Tree[], place: Place, check: KeyCheck): void
   for (const [index, item] of items.entries()) {
     const actual = `${place.actual}[${index}]`;
     if (row !== undefined && !row.takes.some((form) => hasForm(item, form))) {
-      check.problems.add({ code: "wrong_type", at: item.at, path: actual, message: `${actual} takes ${wordsFor(row.takes)}, not ${kindOf(item)}`, mend: mendFor(row, item) });
+      check.problems.add({
+        code: "wrong_type",
+        at: item.at,
+        path: actual,
+        message: `${actual} takes ${wordsFor(row.takes)}, not ${kindOf(item)}`,
+        mend: mendFor(row, item),
+      });
     } else if (item.kind === "mapping") checkMapping(item, { generic, actual, active: place.active }, check);
   }
 }
@@ -102,7 +128,10 @@ function hasForm(value: Tree, form: ValueForm): boolean {
     case "strings":
       return value.kind === "sequence" && value.items.every((item) => item.kind === "scalar" && typeof item.value === "string");
     case "scalars":
-      return value.kind === "sequence" && value.items.every((item) => item.kind === "scalar" && (typeof item.value === "string" || typeof item.value === "number"));
+      return (
+        value.kind === "sequence" &&
+        value.items.every((item) => item.kind === "scalar" && (typeof item.value === "string" || typeof item.value === "number"))
+      );
     case "keyed":
       return value.kind === "mapping"
         ? [...value.entries.values()].every((entry) => entry.value.kind === "scalar")
@@ -130,22 +159,35 @@ const wordsFor = (takes: readonly ValueForm[]): string => takes.map((form) => FO
 
 function kindOf(value: Tree): string {
   if (value.kind === "mapping") return "a mapping";
-  if (value.kind === "sequence") return value.items.some((item) => item.kind !== "scalar") ? "a list with mappings or lists in it" : "a list with other values in it";
+  if (value.kind === "sequence")
+    return value.items.some((item) => item.kind !== "scalar") ? "a list with mappings or lists in it" : "a list with other values in it";
   if (value.value === null) return "nothing";
   return typeof value.value === "string" ? `the string "${value.value.slice(0, 60)}"` : `the ${typeof value.value} ${scalarText(value)}`;
 }
 
 function mendFor(row: KeyRow, value: Tree): string {
   const wantsText = row.takes.includes("string") || row.takes.includes("strings");
-  const plain = value.kind === "scalar" ? value : value.kind === "sequence" ? value.items.find((item) => item.kind === "scalar" && typeof item.value !== "string") : undefined;
-  if (wantsText && plain?.kind === "scalar" && plain.value !== null && typeof plain.value !== "string") return `put quotes around it: "${scalarText(plain)}"`;
+  const plain =
+    value.kind === "scalar"
+      ? value
+      : value.kind === "sequence"
+        ? value.items.find((item) => item.kind === "scalar" && typeof item.value !== "string")
+        : undefined;
+  if (wantsText && plain?.kind === "scalar" && plain.value !== null && typeof plain.value !== "string")
+    return `put quotes around it: "${scalarText(plain)}"`;
   if (value.kind === "scalar" && value.value === null) return "give a value or remove the key";
   return `write ${wordsFor(row.takes)}`;
 }
 
 /** Plain objects cannot carry this key, and dropping it in silence would lose what the user wrote. */
 function reservedKey(entry: Entry, place: Place, check: KeyCheck): void {
-  check.problems.add({ code: "wrong_value", at: entry.at, path: place.actual, message: `${place.actual}: the name __proto__ is reserved`, mend: "choose another name" });
+  check.problems.add({
+    code: "wrong_value",
+    at: entry.at,
+    path: place.actual,
+    message: `${place.actual}: the name __proto__ is reserved`,
+    mend: "choose another name",
+  });
 }
 
 function unknownKey(key: string, entry: Entry, at: { parent: Place; place: Place; check: KeyCheck }): void {

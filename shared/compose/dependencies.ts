@@ -12,7 +12,11 @@ export type Parties = {
   known: ReadonlySet<string>;
 };
 
-export function dependenciesOf(service: Section, links: readonly { service: string; at: Mark; path: string }[], parties: Parties): DependsOn {
+export function dependenciesOf(
+  service: Section,
+  links: readonly { service: string; at: Mark; path: string }[],
+  parties: Parties,
+): DependsOn {
   const dependsOn = new Map<string, DependsOn[string]>();
   for (const { name, at, section } of service.named("depends_on")) {
     const required = section.boolean("required") ?? true;
@@ -38,10 +42,18 @@ function conditionOf(dependency: Section): "started" | "healthy" {
     case "service_healthy":
       return "healthy";
     case "service_completed_successfully":
-      dependency.refuse(condition as NonNullable<typeof condition>, "service_completed_successfully needs jobs, which are not there yet", "do the work in the image's entrypoint, or wait with service_healthy");
+      dependency.refuse(
+        condition as NonNullable<typeof condition>,
+        "service_completed_successfully needs jobs, which are not there yet",
+        "do the work in the image's entrypoint, or wait with service_healthy",
+      );
       return "started";
     default:
-      dependency.wrong(condition as NonNullable<typeof condition>, `"${condition?.value}" is no condition`, "write service_started or service_healthy");
+      dependency.wrong(
+        condition as NonNullable<typeof condition>,
+        `"${condition?.value}" is no condition`,
+        "write service_started or service_healthy",
+      );
       return "started";
   }
 }
@@ -71,7 +83,14 @@ export function checkCircles(services: ReadonlyMap<string, { dependsOn: readonly
       const loop = path.indexOf(name);
       if (loop >= 0) {
         const at = services.get(name)?.at;
-        if (at !== undefined) problems.add({ code: "dependency_cycle", at, path: `services.${name}.depends_on`, message: `services depend on each other in a circle: ${[...path.slice(loop), name].join(" → ")}`, mend: "take one of these dependencies away" });
+        if (at !== undefined)
+          problems.add({
+            code: "dependency_cycle",
+            at,
+            path: `services.${name}.depends_on`,
+            message: `services depend on each other in a circle: ${[...path.slice(loop), name].join(" → ")}`,
+            mend: "take one of these dependencies away",
+          });
         continue;
       }
       path.push(name);

@@ -51,16 +51,21 @@ class Reader {
   #assignment(): void {
     const line = this.#restOfLine();
     const startLine = this.#line;
-    if (/^\s*(?:#|$)/.test(line)) return this.#skipLine();
+    if (/^\s*(?:#|$)/.test(line)) {
+      this.#skipLine();
+      return;
+    }
     const head = /^[ \t]*(?:export[ \t]+)?([A-Za-z_][A-Za-z0-9_.-]*)[ \t]*(=|:(?=[ \t]|$)|$|#)/.exec(line);
     const name = head?.[1];
     if (head === null || name === undefined) {
       this.#problems.push({ line: startLine, reason: "expected NAME=value" });
-      return this.#skipLine();
+      this.#skipLine();
+      return;
     }
     if (head[2] !== "=" && head[2] !== ":") {
       this.#set(name, this.#outer.get(name));
-      return this.#skipLine();
+      this.#skipLine();
+      return;
     }
     this.#at += head[0].length;
     while (this.#text[this.#at] === " " || this.#text[this.#at] === "\t") this.#at += 1;
@@ -68,7 +73,8 @@ class Reader {
     const value = quote === '"' || quote === "'" ? this.#quoted(quote) : this.#unquoted();
     if (value === undefined) {
       this.#problems.push({ line: startLine, reason: `the value of ${name} has an opening ${quote} but no closing one` });
-      return this.#skipLine();
+      this.#skipLine();
+      return;
     }
     this.#set(name, quote === "'" ? value : this.#substituted(value, startLine));
   }

@@ -1,6 +1,6 @@
 /** Compose durations (`1m30s`, `500ms`, `2h`) ↔ milliseconds. Units as the specification: us, ms, s, m, h; and d. */
 
-const UNIT_MS: Readonly<Record<string, number>> = { ns: 1e-6, us: 1e-3, "µs": 1e-3, ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 };
+const UNIT_MS: Readonly<Record<string, number>> = { ns: 1e-6, us: 1e-3, µs: 1e-3, ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 };
 
 /** Milliseconds, rounded; undefined where the text is no duration. */
 export function parseDurationMs(text: string): number | undefined {

@@ -1,6 +1,6 @@
 /** `environment`, `env_file`, `labels` and `label_file`. */
 import { parseDotenv } from "./dotenv.ts";
-import { answerFor, type Loading, readText, reportDotenv } from "./load.ts";
+import { answerFor, type Loading, readText, reportDotenv } from "./files.ts";
 import { resolvePath } from "./paths.ts";
 import type { Section } from "./section.ts";
 import type { Mark } from "./tree.ts";
@@ -35,15 +35,29 @@ function envFiles(service: Section): EnvFile[] {
   const files: EnvFile[] = [];
   for (const item of service.items("env_file")) {
     if (item.value.kind === "scalar") {
-      files.push({ path: resolvePath(item.at.base, String(item.value.value)), raw: false, required: true, at: item.at, keyPath: item.path });
+      files.push({
+        path: resolvePath(item.at.base, String(item.value.value)),
+        raw: false,
+        required: true,
+        at: item.at,
+        keyPath: item.path,
+      });
       continue;
     }
     const long = service.within(item);
     const path = long.text("path");
     const format = long.text("format");
     if (path === undefined) long.wrong(item, "an env_file needs path:", "write path: FILE");
-    if (format !== undefined && format.value !== "raw") long.wrong(format, `"${format.value}" is no format of an env file`, "write raw, or remove it");
-    if (path !== undefined) files.push({ path: resolvePath(path.at.base, path.value), raw: format?.value === "raw", required: long.boolean("required") ?? true, at: path.at, keyPath: path.path });
+    if (format !== undefined && format.value !== "raw")
+      long.wrong(format, `"${format.value}" is no format of an env file`, "write raw, or remove it");
+    if (path !== undefined)
+      files.push({
+        path: resolvePath(path.at.base, path.value),
+        raw: format?.value === "raw",
+        required: long.boolean("required") ?? true,
+        at: path.at,
+        keyPath: path.path,
+      });
   }
   return files;
 }
@@ -62,7 +76,8 @@ export function labelsOf(service: Section, sources: Sources): Strings {
   for (const key of Object.keys(labels)) {
     if (!key.startsWith("berth.")) continue;
     const at = service.pairs("labels").find((pair) => pair.key === key)?.at ?? service.at;
-    if (at !== undefined) service.refuse({ at, path: `${service.path}.labels.${key}` }, "labels that begin with berth. are berth's own", "choose another key");
+    if (at !== undefined)
+      service.refuse({ at, path: `${service.path}.labels.${key}` }, "labels that begin with berth. are berth's own", "choose another key");
     delete labels[key];
   }
   return labels;

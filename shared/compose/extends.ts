@@ -2,8 +2,10 @@
  * `extends`: a service takes everything from another, of the same file or another one, and merges its own keys over
  * it. Paths of the base stay relative to the base's file, because every value keeps its mark.
  */
+import { loadExtended } from "./documents.ts";
+import { type Loading, readText } from "./files.ts";
 import type { Variables } from "./interpolate.ts";
-import { type Loading, loadExtended, readText } from "./load.ts";
+
 import { mergeTrees } from "./merge.ts";
 import { directoryOf, resolvePath } from "./paths.ts";
 import { child, type Entry, type Mapping, scalarText, type Tree, withEntry, withoutKey } from "./tree.ts";
@@ -49,7 +51,13 @@ class Chain {
     const next: Link = { file: target.file ?? this.#origin.file, service: target.service };
     if (chain.some((link) => link.file === next.file && link.service === next.service) || chain.length > CHAIN_MAX) {
       const round = [...chain, next].map((link) => link.service).join(" → ");
-      this.#loading.problems.add({ code: "extends_cycle", at: extending.at, path, message: `extends goes in a circle: ${round}`, mend: "let one of these services stand alone" });
+      this.#loading.problems.add({
+        code: "extends_cycle",
+        at: extending.at,
+        path,
+        message: `extends goes in a circle: ${round}`,
+        mend: "let one of these services stand alone",
+      });
       return own;
     }
     const base = this.#base(next, target, { entry: extending, path, chain });
@@ -62,7 +70,13 @@ class Chain {
     const service = value.kind === "scalar" ? value : child(value, "service");
     const file = value.kind === "mapping" ? child(value, "file") : undefined;
     if (service?.kind !== "scalar" || service.value === null || (file !== undefined && file.kind !== "scalar")) {
-      this.#loading.problems.add({ code: "wrong_type", at: value.at, path: `services.${name}.extends`, message: "extends takes a service's name, or a mapping with service: and file:", mend: "write extends: {service: base, file: common.yaml}" });
+      this.#loading.problems.add({
+        code: "wrong_type",
+        at: value.at,
+        path: `services.${name}.extends`,
+        message: "extends takes a service's name, or a mapping with service: and file:",
+        mend: "write extends: {service: base, file: common.yaml}",
+      });
       return undefined;
     }
     if (file === undefined || file.value === null) return { service: scalarText(service) };
@@ -81,7 +95,13 @@ class Chain {
     }
     const base = child(child(document, "services"), next.service);
     if (base === undefined) {
-      this.#loading.problems.add({ code: "extends_missing", at: entry.value.at, path, message: `${next.file} has no service "${next.service}" to extend`, mend: "check the name and the file:" });
+      this.#loading.problems.add({
+        code: "extends_missing",
+        at: entry.value.at,
+        path,
+        message: `${next.file} has no service "${next.service}" to extend`,
+        mend: "check the name and the file:",
+      });
       return undefined;
     }
     return new Chain(document, origin, this.#loading).extended(next.service, base, chain);

@@ -19,7 +19,8 @@ export function healthcheckOf(service: Section): HealthcheckInput | undefined {
   const disabled = check.boolean("disable") === true;
   const test = testOf(check);
   if (disabled) {
-    if (test !== undefined && test[0] !== "NONE" && check.at !== undefined) check.wrong({ at: check.at, path: check.path }, "disable: true and a test contradict each other", "keep one of the two");
+    if (test !== undefined && test[0] !== "NONE" && check.at !== undefined)
+      check.wrong({ at: check.at, path: check.path }, "disable: true and a test contradict each other", "keep one of the two");
     return { test: ["NONE"] };
   }
   if (test === undefined) return undefined;
@@ -32,7 +33,11 @@ function testOf(check: Section): string[] | undefined {
   const found = check.tree("test");
   if (found === undefined) {
     if (check.boolean("disable") !== true && check.at !== undefined) {
-      check.refuse({ at: check.at, path: check.path }, "changing the times of the image's own check is not there yet", "repeat the check in test:");
+      check.refuse(
+        { at: check.at, path: check.path },
+        "changing the times of the image's own check is not there yet",
+        "repeat the check in test:",
+      );
     }
     return undefined;
   }
@@ -41,6 +46,10 @@ function testOf(check: Section): string[] | undefined {
   const first = words[0];
   if (first === "NONE" && words.length === 1) return words;
   if ((first === "CMD" && words.length > 1) || (first === "CMD-SHELL" && words.length === 2)) return words;
-  check.wrong(found, `a list must begin with "NONE", "CMD" (and the words of a command) or "CMD-SHELL" (and one line), not "${first ?? ""}"`, 'write ["CMD", "curl", "-f", "http://localhost"] or a plain string');
+  check.wrong(
+    found,
+    `a list must begin with "NONE", "CMD" (and the words of a command) or "CMD-SHELL" (and one line), not "${first ?? ""}"`,
+    'write ["CMD", "curl", "-f", "http://localhost"] or a plain string',
+  );
   return undefined;
 }

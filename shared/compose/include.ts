@@ -3,7 +3,8 @@
  * environment, and its services, volumes, networks, configs and secrets are added; the same name with other content
  * is a conflict.
  */
-import { type Loading, loadFiles, readText, type Scope, withEnvFile } from "./load.ts";
+import { type Loading, readText, withEnvFile } from "./files.ts";
+import type { Variables } from "./interpolate.ts";
 import { directoryOf, resolvePath } from "./paths.ts";
 import { child, type Entry, type Mapping, mapping, type Mark, scalarText, toData, type Tree, withEntry, withoutKey } from "./tree.ts";
 import type { YamlSource } from "./yaml.ts";
@@ -12,38 +13,69 @@ const SECTIONS = ["services", "volumes", "networks", "configs", "secrets", "mode
 /** Projects include libraries that include a base: 3. This bounds recursion. */
 const INCLUDE_DEPTH_MAX = 20;
 
-export function applyInclude(document: Mapping, scope: Scope, loading: Loading): Mapping {
+export type Scope = {
+  readonly variables: Variables;
+  /** Files being included around this one, outermost first. */
+  readonly including: readonly string[];
+};
+
+/** An included project is loaded as the including one is: its loader is passed in, since it includes in turn. */
+export type Within = {
+  scope: Scope;
+  loading: Loading;
+  loadFiles: (sources: readonly YamlSource[], scope: Scope, loading: Loading) => Mapping;
+};
+
+export function applyInclude(document: Mapping, within: Within): Mapping {
+  const { loading } = within;
   const include = document.entries.get("include");
   if (include === undefined) return document;
   let result = withoutKey(document, "include");
   if (include.value.kind !== "sequence") {
-    loading.problems.add({ code: "wrong_type", at: include.value.at, path: "include", message: "include takes a list", mend: "write include: [other/compose.yaml]" });
+    loading.problems.add({
+      code: "wrong_type",
+      at: include.value.at,
+      path: "include",
+      message: "include takes a list",
+      mend: "write include: [other/compose.yaml]",
+    });
     return result;
   }
   for (const [index, item] of include.value.items.entries()) {
-    const included = loadIncluded(item, `include[${index}]`, { scope, loading });
+    const included = loadIncluded(item, `include[${index}]`, within);
     if (included !== undefined) result = adopt(result, included, loading);
   }
   return result;
 }
 
-type Within = { scope: Scope; loading: Loading };
-
 function loadIncluded(item: Tree, path: string, within: Within): Mapping | undefined {
   const { scope, loading } = within;
   const files = strings(item.kind === "scalar" ? item : child(item, "path"));
   if (files === undefined || files.length === 0) {
-    loading.problems.add({ code: "wrong_type", at: item.at, path, message: "an include takes a path, or a mapping with path:", mend: "write - path: other/compose.yaml" });
+    loading.problems.add({
+      code: "wrong_type",
+      at: item.at,
+      path,
+      message: "an include takes a path, or a mapping with path:",
+      mend: "write - path: other/compose.yaml",
+    });
     return undefined;
   }
   const first = resolvePath(item.at.base, files[0]?.text ?? "");
   const directory = child(item, "project_directory");
-  const base = directory?.kind === "scalar" && directory.value !== null ? resolvePath(item.at.base, scalarText(directory)) : directoryOf(first);
+  const base =
+    directory?.kind === "scalar" && directory.value !== null ? resolvePath(item.at.base, scalarText(directory)) : directoryOf(first);
   const sources: YamlSource[] = [];
   for (const { text, at } of files) {
     const file = resolvePath(item.at.base, text);
     if (scope.including.includes(file) || scope.including.length > INCLUDE_DEPTH_MAX) {
-      loading.problems.add({ code: "include_cycle", at, path, message: `include goes in a circle: ${[...scope.including, file].join(" → ")}`, mend: "take the include out of one of these files" });
+      loading.problems.add({
+        code: "include_cycle",
+        at,
+        path,
+        message: `include goes in a circle: ${[...scope.including, file].join(" → ")}`,
+        mend: "take the include out of one of these files",
+      });
       return undefined;
     }
     const read = readText(file, { at, keyPath: path, what: "the included file" }, loading);
@@ -51,7 +83,7 @@ function loadIncluded(item: Tree, path: string, within: Within): Mapping | undef
   }
   if (sources.length === 0) return undefined;
   const variables = includedVariables(item, { base, path }, within);
-  return loadFiles(sources, { ...scope, variables }, loading);
+  return within.loadFiles(sources, { ...scope, variables }, loading);
 }
 
 /** The including project's variables win over the included one's `.env`, which only gives defaults. */

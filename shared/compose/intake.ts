@@ -8,7 +8,8 @@ import type { Build } from "./build.ts";
 import { buildOf } from "./build.ts";
 import { checkKeys } from "./check-keys.ts";
 import { checkCircles, dependenciesOf } from "./dependencies.ts";
-import { type Loading, loadFiles } from "./load.ts";
+import type { Loading } from "./files.ts";
+import { loadFiles } from "./load.ts";
 import { Aliases, checkDefaultNetwork, collectAliases, linksOf } from "./network.ts";
 import { directoryOf } from "./paths.ts";
 import { type ComposeError, Problems } from "./problem.ts";
@@ -89,7 +90,13 @@ class Intake {
     checkKeys(this.#project, { problems, report, allowBuild: input.allowBuild === true, isActive: (service) => this.#active.has(service) });
     const root = new Section(this.#project, "", this.#context);
     checkDefaultNetwork(root);
-    const stores = new Stores(this.#project, { problems, report, loading, variables, directory: input.projectDirectory ?? directoryOf(input.files[0]?.path ?? ".") });
+    const stores = new Stores(this.#project, {
+      problems,
+      report,
+      loading,
+      variables,
+      directory: input.projectDirectory ?? directoryOf(input.files[0]?.path ?? "."),
+    });
     const defaults = extensionOf(this.#project, "", this.#context);
     const parties = this.#parties();
     if (parties.length === 0) this.#noServices();
@@ -105,11 +112,26 @@ class Intake {
       this.#requireImage(party);
       const dependsOn = dependenciesOf(section, links.get(party.name) ?? [], { active: this.#active, known: this.#known });
       const extension: BerthExtension = extensionOf(party.tree, section.path, { ...this.#context, defaults });
-      services.set(party.name, serviceOf(section, { name: party.name, extension, stores, loading, variables, aliases: aliases.of(party.name), dependsOn }));
+      services.set(
+        party.name,
+        serviceOf(section, { name: party.name, extension, stores, loading, variables, aliases: aliases.of(party.name), dependsOn }),
+      );
     }
-    checkCircles(new Map(parties.map(({ name: service, at }) => [service, { at, dependsOn: Object.keys(services.get(service)?.dependsOn ?? {}) }])), problems);
-    for (const unused of stores.unusedConfigs()) report.approximated(unused.at, `configs.${unused.key}`, "No effect: no service of the app uses it.");
-    return { app: { name, services: Object.fromEntries(services), volumes: Object.fromEntries(stores.volumes), configs: Object.fromEntries(stores.configs) }, builds };
+    checkCircles(
+      new Map(parties.map(({ name: service, at }) => [service, { at, dependsOn: Object.keys(services.get(service)?.dependsOn ?? {}) }])),
+      problems,
+    );
+    for (const unused of stores.unusedConfigs())
+      report.approximated(unused.at, `configs.${unused.key}`, "No effect: no service of the app uses it.");
+    return {
+      app: {
+        name,
+        services: Object.fromEntries(services),
+        volumes: Object.fromEntries(stores.volumes),
+        configs: Object.fromEntries(stores.configs),
+      },
+      builds,
+    };
   }
 
   #parties(): Party[] {
@@ -117,12 +139,23 @@ class Intake {
     if (services?.kind !== "mapping") return [];
     return [...services.entries]
       .filter(([name]) => this.#active.has(name) && name !== "__proto__")
-      .map(([name, entry]) => ({ name, tree: entry.value, at: entry.at, section: new Section(entry.value, `services.${name}`, this.#context) }));
+      .map(([name, entry]) => ({
+        name,
+        tree: entry.value,
+        at: entry.at,
+        section: new Section(entry.value, `services.${name}`, this.#context),
+      }));
   }
 
   #requireImage(party: Party): void {
     if (party.section.has("image") || party.section.has("build") || party.tree.kind !== "mapping") return;
-    this.#context.problems.add({ code: "wrong_value", at: party.at, path: `services.${party.name}`, message: `the service ${party.name} has no image`, mend: "add image: REPOSITORY:TAG" });
+    this.#context.problems.add({
+      code: "wrong_value",
+      at: party.at,
+      path: `services.${party.name}`,
+      message: `the service ${party.name} has no image`,
+      mend: "add image: REPOSITORY:TAG",
+    });
   }
 
   #noServices(): void {
@@ -131,7 +164,8 @@ class Intake {
       code: "no_services",
       at: this.#project.at,
       path: "services",
-      message: left === 0 ? "the project has no services" : `none of the ${left} services takes part: all have profiles that are not chosen`,
+      message:
+        left === 0 ? "the project has no services" : `none of the ${left} services takes part: all have profiles that are not chosen`,
       mend: left === 0 ? "add services:" : "choose a profile with --profile",
     });
   }

@@ -67,7 +67,7 @@ class Scan {
     for (;;) {
       const character = this.#text[this.#at];
       if (character === undefined) {
-        if (inBraces) this.#fail("a ${ has no closing }");
+        if (inBraces) this.#fail("a substitution has no closing }");
         break;
       }
       if (inBraces && character === "}") break;
@@ -127,7 +127,7 @@ class Scan {
     const two = this.#text.slice(this.#at, this.#at + 2);
     const operator = two[0] === "}" ? "}" : /^:[-?+]$/.test(two) ? two : /^[-?+]/.test(two) ? two.slice(0, 1) : undefined;
     if (operator === undefined) {
-      if (two === "") this.#fail("a ${ has no closing }", start);
+      if (two === "") this.#fail("a substitution has no closing }", start);
       this.#fail(`"${two[0]}" is no operator; known are :- - :? ? :+ +`, start);
     }
     this.#at += operator.length;
@@ -153,7 +153,9 @@ export function interpolateTree(tree: Tree, path: string, how: TreeInterpolation
     return { ...tree, items: tree.items.map((item, index) => interpolateTree(item, `${path}[${index}]`, how)) };
   }
   if (tree.kind === "mapping") {
-    const entries = [...tree.entries].map(([key, entry]) => [key, { ...entry, value: interpolateTree(entry.value, path === "" ? key : `${path}.${key}`, how) }] as const);
+    const entries = [...tree.entries].map(
+      ([key, entry]) => [key, { ...entry, value: interpolateTree(entry.value, path === "" ? key : `${path}.${key}`, how) }] as const,
+    );
     return { ...tree, entries: new Map(entries) };
   }
   if (typeof tree.value !== "string") return tree;
@@ -164,9 +166,21 @@ export function interpolateTree(tree: Tree, path: string, how: TreeInterpolation
   }
   if (outcome.kind === "required") {
     const reason = outcome.message === "" ? "is required" : `is required: ${outcome.message}`;
-    how.problems.add({ code: "variable_required", at: tree.at, path, message: `the variable ${outcome.name} ${reason}`, mend: `set ${outcome.name} in the environment or in .env` });
+    how.problems.add({
+      code: "variable_required",
+      at: tree.at,
+      path,
+      message: `the variable ${outcome.name} ${reason}`,
+      mend: `set ${outcome.name} in the environment or in .env`,
+    });
   } else {
-    how.problems.add({ code: "interpolation_syntax", at: tree.at, path, message: `${outcome.reason}, at character ${outcome.offset + 1} of the value`, mend: "write $$ for a dollar sign that is not a variable" });
+    how.problems.add({
+      code: "interpolation_syntax",
+      at: tree.at,
+      path,
+      message: `${outcome.reason}, at character ${outcome.offset + 1} of the value`,
+      mend: "write $$ for a dollar sign that is not a variable",
+    });
   }
   return tree;
 }

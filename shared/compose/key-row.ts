@@ -35,15 +35,17 @@ const forms = (takes: string): ValueForm[] =>
     return known;
   });
 
-const row = (status: KeyStatus) => (path: string, takes: string, note: string, options: Options & { mend?: string } = {}): KeyRow => ({
-  path,
-  status,
-  takes: forms(takes),
-  note,
-  mend: options.mend ?? "",
-  harmless: options.harmless ?? [],
-  isOpen: options.open ?? takes.includes("keyed"),
-});
+const row =
+  (status: KeyStatus) =>
+  (path: string, takes: string, note: string, options: Options & { mend?: string } = {}): KeyRow => ({
+    path,
+    status,
+    takes: forms(takes),
+    note,
+    mend: options.mend ?? "",
+    harmless: options.harmless ?? [],
+    isOpen: options.open ?? takes.includes("keyed"),
+  });
 
 export const applied = row("applied");
 export const approximated = row("approximated");

@@ -136,7 +136,8 @@ function canonical(tree: Tree, path: string): Tree {
   if (rule === undefined || isNull(tree)) return tree;
   if (rule.kind === "keyed" && tree.kind === "sequence") return keyedMapping(tree, rule.separators) ?? tree;
   if (rule.kind === "named" && tree.kind === "sequence") return namedMapping(tree, rule.fill) ?? tree;
-  if (rule.kind === "short" && tree.kind === "scalar") return { ...mapping([[rule.key, { at: tree.at, value: { ...tree, tag: "merge" } }]], tree.at), tag: tree.tag };
+  if (rule.kind === "short" && tree.kind === "scalar")
+    return { ...mapping([[rule.key, { at: tree.at, value: { ...tree, tag: "merge" } }]], tree.at), tag: tree.tag };
   if (rule.kind === "unique" && tree.kind === "scalar") return { ...sequence([{ ...tree, tag: "merge" }], tree.at), tag: tree.tag };
   return tree;
 }
@@ -151,7 +152,10 @@ function keyedMapping(tree: Sequence, separators: string): Mapping | undefined {
     const key = cut < 0 ? text : text.slice(0, cut);
     const value = scalar(cut < 0 ? null : text.slice(cut + 1), item.at);
     const repeated = separators.length > 1 ? entries.get(key)?.value : undefined;
-    entries.set(key, { at: item.at, value: repeated === undefined ? value : sequence([...(repeated.kind === "sequence" ? repeated.items : [repeated]), value], item.at) });
+    entries.set(key, {
+      at: item.at,
+      value: repeated === undefined ? value : sequence([...(repeated.kind === "sequence" ? repeated.items : [repeated]), value], item.at),
+    });
   }
   return { ...mapping(entries, tree.at), tag: tree.tag };
 }
@@ -160,7 +164,10 @@ function namedMapping(tree: Sequence, fill: "condition" | "null"): Mapping | und
   const entries = new Map<string, Entry>();
   for (const item of tree.items) {
     if (item.kind !== "scalar" || item.value === null) return undefined;
-    const filled = fill === "null" ? scalar(null, item.at) : mapping([["condition", { at: item.at, value: scalar("service_started", item.at) }]], item.at);
+    const filled =
+      fill === "null"
+        ? scalar(null, item.at)
+        : mapping([["condition", { at: item.at, value: scalar("service_started", item.at) }]], item.at);
     entries.set(scalarText(item), { at: item.at, value: filled });
   }
   return { ...mapping(entries, tree.at), tag: tree.tag };
@@ -200,4 +207,3 @@ function mountIdentity(item: Tree): string {
 function grantIdentity(item: Tree): string {
   return textAt(item, "target") ?? textAt(item, "source") ?? same(item);
 }
-

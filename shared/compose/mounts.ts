@@ -1,6 +1,6 @@
 /** `volumes`, `tmpfs` and `configs` of a service → mounts. */
 import type { Workload } from "../model/app.ts";
-import { answerFor, type Loading } from "./load.ts";
+import { answerFor, type Loading } from "./files.ts";
 import { isAbsolute, normalizePath, resolvePath } from "./paths.ts";
 import { parseBytes } from "./sizes.ts";
 import type { Found, Section } from "./section.ts";
@@ -15,7 +15,14 @@ const PROPAGATIONS: ReadonlySet<string> = new Set(["private", "rprivate", "share
 /** Options of the short form that ask for what is so anyway, or for what only Docker Desktop has. */
 const IDLE_OPTIONS: ReadonlySet<string> = new Set(["rw", "cached", "delegated", "consistent"]);
 
-type Wish = { source: string | undefined; target: string; readOnly: boolean; noCopy: boolean; propagation?: Propagation; createHostPath: boolean };
+type Wish = {
+  source: string | undefined;
+  target: string;
+  readOnly: boolean;
+  noCopy: boolean;
+  propagation?: Propagation;
+  createHostPath: boolean;
+};
 
 export function mountsOf(service: Section, context: MountContext): Mount[] {
   const placed: { mount: Mount; from: Found<unknown> }[] = [];
@@ -51,13 +58,21 @@ function shortMount(item: Found<Tree>, within: Within): Mount | undefined {
     service.wrong(item, `"${text}" is no mount`, "write SOURCE:TARGET, SOURCE:TARGET:ro or TARGET");
     return undefined;
   }
-  const wish: Wish = { source: second === undefined ? undefined : first, target: second ?? first, readOnly: false, noCopy: false, createHostPath: true };
+  const wish: Wish = {
+    source: second === undefined ? undefined : first,
+    target: second ?? first,
+    readOnly: false,
+    noCopy: false,
+    createHostPath: true,
+  };
   for (const option of options === "" ? [] : options.split(",")) {
     if (option === "ro") wish.readOnly = true;
     else if (option === "nocopy") wish.noCopy = true;
     else if (PROPAGATIONS.has(option)) wish.propagation = option as Propagation;
-    else if (option === "z" || option === "Z") service.approximated(item, "Mounted without relabelling; on a node that enforces SELinux, label the path yourself.");
-    else if (!IDLE_OPTIONS.has(option)) service.wrong(item, `"${option}" is no option of a mount`, "use ro, rw, z, Z, nocopy or a propagation such as rslave");
+    else if (option === "z" || option === "Z")
+      service.approximated(item, "Mounted without relabelling; on a node that enforces SELinux, label the path yourself.");
+    else if (!IDLE_OPTIONS.has(option))
+      service.wrong(item, `"${option}" is no option of a mount`, "use ro, rw, z, Z, nocopy or a propagation such as rslave");
   }
   const isPath = wish.source !== undefined && /^[./~]/.test(wish.source);
   return isPath ? bind(wish, item, within) : volume(wish, item, within);
@@ -74,7 +89,8 @@ function longMount(item: Found<Tree>, within: Within): Mount | undefined {
     return undefined;
   }
   const propagation = long.section("bind").text("propagation");
-  if (propagation !== undefined && !PROPAGATIONS.has(propagation.value)) long.wrong(propagation, `"${propagation.value}" is no propagation`, `use one of ${[...PROPAGATIONS].join(", ")}`);
+  if (propagation !== undefined && !PROPAGATIONS.has(propagation.value))
+    long.wrong(propagation, `"${propagation.value}" is no propagation`, `use one of ${[...PROPAGATIONS].join(", ")}`);
   const wish: Wish = {
     source: long.text("source")?.value,
     target: target.value,
@@ -90,7 +106,8 @@ function longMount(item: Found<Tree>, within: Within): Mount | undefined {
     long.wrong(item, "a bind needs source:", "give the absolute path on the node");
     return undefined;
   }
-  if (type === "image" || type === "npipe" || type === "cluster") long.refuse(item, `mounts of type ${type} are not supported`, "use volume, bind or tmpfs");
+  if (type === "image" || type === "npipe" || type === "cluster")
+    long.refuse(item, `mounts of type ${type} are not supported`, "use volume, bind or tmpfs");
   else long.wrong(item, type === undefined ? "a mount needs type:" : `"${type}" is no type of a mount`, "use volume, bind or tmpfs");
   return undefined;
 }
@@ -105,7 +122,10 @@ function volume(wish: Wish, item: Found<Tree>, within: Within): Mount | undefine
   }
   const name = context.stores.volumeName(wish.source);
   if (name !== undefined) return { ...common, volume: name };
-  service.complain("undefined_reference", item, { message: `there is no volume "${wish.source}"`, mend: `declare it (volumes: {${wish.source}: }), or begin a path with / or ./` });
+  service.complain("undefined_reference", item, {
+    message: `there is no volume "${wish.source}"`,
+    mend: `declare it (volumes: {${wish.source}: }), or begin a path with / or ./`,
+  });
   return undefined;
 }
 
@@ -136,22 +156,50 @@ function fileBind(wish: Wish, item: Found<Tree>, at: { path: string; within: Wit
   const answer = answerFor(path, context.loading);
   switch (answer.kind) {
     case "text":
-      service.approximated(item, wish.readOnly ? "Sent along as a versioned config; a changed file takes effect with the next deploy." : "Sent along as a versioned config, read-only; a changed file takes effect with the next deploy.");
-      return { kind: "config", config: context.stores.fileConfig(path, answer.text), target: wish.target, mode: answer.executable === true ? 0o555 : 0o444, uid: 0, gid: 0 };
+      service.approximated(
+        item,
+        wish.readOnly
+          ? "Sent along as a versioned config; a changed file takes effect with the next deploy."
+          : "Sent along as a versioned config, read-only; a changed file takes effect with the next deploy.",
+      );
+      return {
+        kind: "config",
+        config: context.stores.fileConfig(path, answer.text),
+        target: wish.target,
+        mode: answer.executable === true ? 0o555 : 0o444,
+        uid: 0,
+        gid: 0,
+      };
     case "directory":
-      service.refuse(item, `${wish.source} is a directory beside the Compose file, which no node has`, "put its files into the image or configs:, use a named volume, or bind an absolute path of the node");
+      service.refuse(
+        item,
+        `${wish.source} is a directory beside the Compose file, which no node has`,
+        "put its files into the image or configs:, use a named volume, or bind an absolute path of the node",
+      );
       return undefined;
     case "missing":
-      service.complain("file_missing", item, { message: `${wish.source} does not exist beside the Compose file, and a directory made there would be on no node`, mend: "make the file, use a named volume, or bind an absolute path of the node" });
+      service.complain("file_missing", item, {
+        message: `${wish.source} does not exist beside the Compose file, and a directory made there would be on no node`,
+        mend: "make the file, use a named volume, or bind an absolute path of the node",
+      });
       return undefined;
     case "binary":
-      service.complain("file_not_text", item, { message: `${wish.source} is not UTF-8 text, so it cannot become a config`, mend: "put it into the image, or bind an absolute path of the node" });
+      service.complain("file_not_text", item, {
+        message: `${wish.source} is not UTF-8 text, so it cannot become a config`,
+        mend: "put it into the image, or bind an absolute path of the node",
+      });
       return undefined;
     case "too-large":
-      service.complain("file_too_large", item, { message: `${wish.source} has ${answer.bytes} bytes; a config holds at most 1000000`, mend: "put it into the image, or bind an absolute path of the node" });
+      service.complain("file_too_large", item, {
+        message: `${wish.source} has ${answer.bytes} bytes; a config holds at most 1000000`,
+        mend: "put it into the image, or bind an absolute path of the node",
+      });
       return undefined;
     case "unreadable":
-      service.complain("file_unreadable", item, { message: `${wish.source} cannot be read (${answer.reason})`, mend: "check its permissions" });
+      service.complain("file_unreadable", item, {
+        message: `${wish.source} cannot be read (${answer.reason})`,
+        mend: "check its permissions",
+      });
       return undefined;
   }
 }
@@ -169,7 +217,8 @@ function shortTmpfs(found: Found<string>, service: Section): Mount | undefined {
     const mode = key === "mode" ? parseMode(value) : undefined;
     if (size !== undefined) mount.sizeBytes = size;
     else if (mode !== undefined) mount.mode = mode;
-    else if (!TMPFS_DEFAULTS.has(option)) service.refuse(found, `the tmpfs option "${option}" is not supported`, "use size=, mode=, rw, noexec, nosuid or nodev");
+    else if (!TMPFS_DEFAULTS.has(option))
+      service.refuse(found, `the tmpfs option "${option}" is not supported`, "use size=, mode=, rw, noexec, nosuid or nodev");
   }
   return mount;
 }
@@ -219,4 +268,5 @@ function modeAt(section: Section): number | undefined {
   return mode;
 }
 
-const parseMode = (text: string): number | undefined => (/^(?:0o)?[0-7]{1,5}$/.test(text) ? Number.parseInt(text.replace("0o", ""), 8) : undefined);
+const parseMode = (text: string): number | undefined =>
+  /^(?:0o)?[0-7]{1,5}$/.test(text) ? Number.parseInt(text.replace("0o", ""), 8) : undefined;

@@ -10,11 +10,23 @@ export function networkModeOf(service: Section): Workload["networkMode"] {
   if (service.has("networks")) service.wrong(mode, "network_mode and networks exclude each other", "keep one of the two");
   if (mode.value === "host" || mode.value === "none") {
     const ports = service.tree("ports");
-    if (ports !== undefined) service.wrong(ports, `with network_mode: ${mode.value} no ports can be published`, mode.value === "host" ? "remove ports:; the container's ports are the node's" : "remove ports: or network_mode:");
+    if (ports !== undefined)
+      service.wrong(
+        ports,
+        `with network_mode: ${mode.value} no ports can be published`,
+        mode.value === "host" ? "remove ports:; the container's ports are the node's" : "remove ports: or network_mode:",
+      );
     return mode.value;
   }
   const isKnown = mode.value === "bridge" || /^(?:service|container):/.test(mode.value);
-  if (isKnown) service.refuse(mode, `network_mode ${mode.value} is not supported`, mode.value === "bridge" ? "remove network_mode: every app has a bridge of its own" : "give the service a network of its own, by removing network_mode");
+  if (isKnown)
+    service.refuse(
+      mode,
+      `network_mode ${mode.value} is not supported`,
+      mode.value === "bridge"
+        ? "remove network_mode: every app has a bridge of its own"
+        : "give the service a network of its own, by removing network_mode",
+    );
   else service.wrong(mode, `"${mode.value}" is no network mode`, "write host or none, or remove it");
   return "app";
 }
@@ -50,15 +62,26 @@ export function collectAliases(name: string, service: Section, to: { aliases: Al
     if (network.name !== "default") {
       const declared = topLevelHas(project, network.name);
       // A declared custom network is refused where it is declared, once.
-      if (!declared) service.complain("undefined_reference", { at: network.at, path: network.section.path }, { message: `there is no network "${network.name}"`, mend: "remove it; services of one app reach each other by name without it" });
+      if (!declared)
+        service.complain(
+          "undefined_reference",
+          { at: network.at, path: network.section.path },
+          { message: `there is no network "${network.name}"`, mend: "remove it; services of one app reach each other by name without it" },
+        );
       continue;
     }
     for (const alias of network.section.strings("aliases")) {
-      if (!aliases.add(name, alias.value)) service.wrong(alias, `"${alias.value}" cannot be a further name of ${name}`, "use lower-case letters, digits, '-' and '.', and no other service's name");
+      if (!aliases.add(name, alias.value))
+        service.wrong(
+          alias,
+          `"${alias.value}" cannot be a further name of ${name}`,
+          "use lower-case letters, digits, '-' and '.', and no other service's name",
+        );
     }
   }
   const container = service.text("container_name");
-  if (container !== undefined && !aliases.add(name, container.value)) service.approximated(container, "No effect: berth names the containers, and this cannot be a further DNS name of the service.");
+  if (container !== undefined && !aliases.add(name, container.value))
+    service.approximated(container, "No effect: berth names the containers, and this cannot be a further DNS name of the service.");
 }
 
 const topLevelHas = (project: Mapping, network: string): boolean => {
@@ -70,7 +93,12 @@ const topLevelHas = (project: Mapping, network: string): boolean => {
 export function linksOf(service: Section, aliases: Aliases): { service: string; at: Mark; path: string }[] {
   return service.strings("links").map((link) => {
     const [target = "", alias] = link.value.split(":");
-    if (alias !== undefined && alias !== target && !aliases.add(target, alias)) service.wrong(link, `"${alias}" cannot be a further name of ${target}`, "use lower-case letters, digits, '-' and '.', and no other service's name");
+    if (alias !== undefined && alias !== target && !aliases.add(target, alias))
+      service.wrong(
+        link,
+        `"${alias}" cannot be a further name of ${target}`,
+        "use lower-case letters, digits, '-' and '.', and no other service's name",
+      );
     return { service: target, at: link.at, path: link.path };
   });
 }
@@ -80,8 +108,10 @@ export function checkDefaultNetwork(root: Section): void {
   for (const { name, section } of root.named("networks")) {
     if (name !== "default") continue;
     const driver = section.text("driver");
-    if (driver !== undefined && driver.value !== "bridge" && driver.value !== "overlay") section.refuse(driver, `the network driver ${driver.value} is not supported`, "remove driver:");
+    if (driver !== undefined && driver.value !== "bridge" && driver.value !== "overlay")
+      section.refuse(driver, `the network driver ${driver.value} is not supported`, "remove driver:");
     const ipv4 = section.text("enable_ipv4");
-    if (ipv4 !== undefined && section.boolean("enable_ipv4") === false) section.refuse(ipv4, "an app's network carries IPv4", "remove enable_ipv4");
+    if (ipv4 !== undefined && section.boolean("enable_ipv4") === false)
+      section.refuse(ipv4, "an app's network carries IPv4", "remove enable_ipv4");
   }
 }

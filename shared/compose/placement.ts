@@ -4,9 +4,21 @@ import type { BerthExtension } from "./x-berth.ts";
 import type { Found, Section } from "./section.ts";
 
 /** Swarm's names for what nodes of berth have under another. */
-const KEYS: Readonly<Record<string, string>> = { "node.id": "node.id", "node.hostname": "node.hostname", "node.platform.os": "node.os", "node.platform.arch": "node.arch" };
+const KEYS: Readonly<Record<string, string>> = {
+  "node.id": "node.id",
+  "node.hostname": "node.hostname",
+  "node.platform.os": "node.os",
+  "node.platform.arch": "node.arch",
+};
 /** Swarm writes machines as uname does, images as Go does; nodes report Go's words. */
-export const ARCHITECTURES: Readonly<Record<string, string>> = { x86_64: "amd64", "x86-64": "amd64", aarch64: "arm64", armv7l: "arm", armhf: "arm", i386: "386" };
+export const ARCHITECTURES: Readonly<Record<string, string>> = {
+  x86_64: "amd64",
+  "x86-64": "amd64",
+  aarch64: "arm64",
+  armv7l: "arm",
+  armhf: "arm",
+  i386: "386",
+};
 
 export function placementOf(service: Section, extension: BerthExtension): Partial<Placement> {
   const placement = service.section("deploy").section("placement");
@@ -41,7 +53,11 @@ function constraintOf(found: Found<string>, placement: Section): Constraint[] {
   }
   const name = key.startsWith("node.labels.") ? key : KEYS[key];
   if (name === undefined) {
-    placement.refuse(found, `nodes have no ${key}`, "use node.labels.KEY, node.hostname, node.id, node.platform.os or node.platform.arch; for sites, x-berth with node.site or site.labels.KEY");
+    placement.refuse(
+      found,
+      `nodes have no ${key}`,
+      "use node.labels.KEY, node.hostname, node.id, node.platform.os or node.platform.arch; for sites, x-berth with node.site or site.labels.KEY",
+    );
     return [];
   }
   const wanted = name === "node.arch" ? (ARCHITECTURES[value.trim()] ?? value.trim()) : value.trim();
@@ -51,7 +67,10 @@ function constraintOf(found: Found<string>, placement: Section): Constraint[] {
 function spreadOf(preference: Section): string[] {
   const spread = preference.text("spread");
   if (spread === undefined) return [];
-  const key = spread.value.startsWith("node.labels.") || spread.value.startsWith("site.labels.") ? spread.value : (KEYS[spread.value] ?? (spread.value === "node.site" ? spread.value : undefined));
+  const key =
+    spread.value.startsWith("node.labels.") || spread.value.startsWith("site.labels.")
+      ? spread.value
+      : (KEYS[spread.value] ?? (spread.value === "node.site" ? spread.value : undefined));
   if (key !== undefined) return [key];
   preference.refuse(spread, `nodes have no ${spread.value} to spread over`, "use node.labels.KEY, site.labels.KEY or node.site");
   return [];
@@ -68,7 +87,8 @@ function platformOf(service: Section): Constraint[] {
     service.refuse(platform, `berth's nodes run Linux, not ${platform.value}`, "write linux/amd64 or linux/arm64");
     return [];
   }
-  if (variant !== undefined && !(arch === "arm64" && variant === "v8")) service.approximated(platform, `Placed on ${arch} nodes; the variant ${variant} has no effect on placement.`);
+  if (variant !== undefined && !(arch === "arm64" && variant === "v8"))
+    service.approximated(platform, `Placed on ${arch} nodes; the variant ${variant} has no effect on placement.`);
   const osConstraint: Constraint = { key: "node.os", operator: "=", values: [os] };
   return arch === undefined ? [osConstraint] : [osConstraint, { key: "node.arch", operator: "=", values: [ARCHITECTURES[arch] ?? arch] }];
 }

@@ -14,7 +14,11 @@ export function portsOf(service: Section): PortSpec[] {
   for (const item of service.items("ports")) {
     const parsed = item.value.kind === "scalar" ? parseShortPort(scalarText(item.value)) : longPort(item, service);
     if (parsed === undefined) {
-      service.wrong(item, `${item.value.kind === "scalar" ? `"${scalarText(item.value)}"` : "this"} is no port`, 'write "8080:80", "127.0.0.1:8080:80/udp", "80" or the long form with target:');
+      service.wrong(
+        item,
+        `${item.value.kind === "scalar" ? `"${scalarText(item.value)}"` : "this"} is no port`,
+        'write "8080:80", "127.0.0.1:8080:80/udp", "80" or the long form with target:',
+      );
     } else ports.push(...expand(parsed, item, service));
   }
   return distinct(ports);
@@ -22,7 +26,10 @@ export function portsOf(service: Section): PortSpec[] {
 
 /** Undefined where the text is no port. */
 export function parseShortPort(text: string): ParsedPort | undefined {
-  const match = /^(?:(\[[0-9a-fA-F:.]{2,45}\]|[0-9.]{7,15}|[0-9a-fA-F:]{2,45}(?=:[0-9-]*:[0-9-]+(?:\/|$))):)?(?:([0-9]{0,5}(?:-[0-9]{1,5})?):)?([0-9]{1,5}(?:-[0-9]{1,5})?)(?:\/([a-z]{2,8}))?$/.exec(text);
+  const match =
+    /^(?:(\[[0-9a-fA-F:.]{2,45}\]|[0-9.]{7,15}|[0-9a-fA-F:]{2,45}(?=:[0-9-]*:[0-9-]+(?:\/|$))):)?(?:([0-9]{0,5}(?:-[0-9]{1,5})?):)?([0-9]{1,5}(?:-[0-9]{1,5})?)(?:\/([a-z]{2,8}))?$/.exec(
+      text,
+    );
   if (match === null) return undefined;
   const [, address, host = "", container = "", protocol = "tcp"] = match;
   const target = parseRange(container);
@@ -52,7 +59,8 @@ function longPort(item: Found<Tree>, service: Section): ParsedPort | undefined {
   const published = publishedText === "" ? undefined : parseRange(publishedText);
   if (publishedText !== "" && published === undefined) return undefined;
   const mode = long.text("mode");
-  if (mode !== undefined && mode.value !== "host" && mode.value !== "ingress") long.wrong(mode, `"${mode.value}" is no mode of a port`, "write host or ingress");
+  if (mode !== undefined && mode.value !== "host" && mode.value !== "ingress")
+    long.wrong(mode, `"${mode.value}" is no mode of a port`, "write host or ingress");
   const hostIp = long.text("host_ip")?.value;
   return {
     ...(hostIp === undefined || hostIp === "" ? {} : { hostIp }),
@@ -78,8 +86,14 @@ function expand(port: ParsedPort, item: Found<Tree>, service: Section): PortSpec
     return [];
   }
   if (published !== undefined && published.to - published.from + 1 !== count) {
-    if (count === 1) service.refuse(item, `berth does not choose a host port from ${published.from}-${published.to}`, `name one host port, or none ("${target.from}") and the engine chooses one`);
-    else service.wrong(item, `${published.to - published.from + 1} host ports for ${count} container ports`, "make both ranges equally long");
+    if (count === 1)
+      service.refuse(
+        item,
+        `berth does not choose a host port from ${published.from}-${published.to}`,
+        `name one host port, or none ("${target.from}") and the engine chooses one`,
+      );
+    else
+      service.wrong(item, `${published.to - published.from + 1} host ports for ${count} container ports`, "make both ranges equally long");
     return [];
   }
   return Array.from({ length: count }, (_, offset) => ({

@@ -60,7 +60,14 @@ export class Problems {
 
   add(complaint: Complaint): void {
     const { at, ...rest } = complaint;
-    const error = { ...rest, message: printable(rest.message), path: printable(rest.path), file: at.file, line: at.line, column: at.column };
+    const error = {
+      ...rest,
+      message: printable(rest.message),
+      path: printable(rest.path),
+      file: at.file,
+      line: at.line,
+      column: at.column,
+    };
     // An anchor used in five services is one mistake in the file, not five.
     const identity = `${error.code} ${error.file}:${error.line}:${error.column} ${error.message}`;
     if (this.#errors.length >= PROBLEMS_MAX || this.#seen.has(identity)) return;
@@ -71,14 +78,15 @@ export class Problems {
   /** In reading order: file by file as first met, then by line. */
   list(): ComposeError[] {
     const fileOrder = [...new Set(this.#errors.map((error) => error.file))];
-    return this.#errors.toSorted(
-      (a, b) => fileOrder.indexOf(a.file) - fileOrder.indexOf(b.file) || a.line - b.line || a.column - b.column,
-    );
+    return this.#errors.toSorted((a, b) => fileOrder.indexOf(a.file) - fileOrder.indexOf(b.file) || a.line - b.line || a.column - b.column);
   }
 }
 
-/** Messages quote what users wrote; control characters would reach a terminal as escapes. */
+/**
+ * Messages quote what users wrote; control characters, and those that turn the direction of text, would reach a
+ * terminal as they are. Written by code point: \p{Cc} is C0 and C1, \p{Cf} the invisible format characters.
+ */
 export function printable(text: string): string {
-  const visible = text.replace(/[\u0000-\u001f\u007f-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069]/g, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`);
+  const visible = text.replace(/[\p{Cc}\p{Cf}\u2028\u2029]/gu, (character) => `\\u{${(character.codePointAt(0) ?? 0).toString(16)}}`);
   return visible.length > 500 ? `${visible.slice(0, 497)}...` : visible;
 }

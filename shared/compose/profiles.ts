@@ -4,7 +4,11 @@ import type { Problems } from "./problem.ts";
 import type { Report } from "./report.ts";
 import { child, type Mapping } from "./tree.ts";
 
-export function activeServices(project: Mapping, chosen: readonly string[], telling: { problems: Problems; report: Report }): { active: Set<string>; known: Set<string> } {
+export function activeServices(
+  project: Mapping,
+  chosen: readonly string[],
+  telling: { problems: Problems; report: Report },
+): { active: Set<string>; known: Set<string> } {
   const services = child(project, "services");
   const known = new Set<string>();
   const active = new Set<string>();

@@ -18,13 +18,28 @@ export function projectName(project: Mapping, sources: NameSources, problems: Pr
   const given = nonEmpty(sources.given) ?? nonEmpty(fromEnvironment) ?? nonEmpty(stated);
   if (given !== undefined) {
     if (NAME_PATTERN.test(given)) return given;
-    problems.add({ code: "wrong_value", at: start, path: "name", message: `"${given}" cannot be an app's name`, mend: `use lower-case letters, digits, "-" and "_"${nameFrom(given) === undefined ? "" : `, e.g. ${nameFrom(given)}`}` });
+    problems.add({
+      code: "wrong_value",
+      at: start,
+      path: "name",
+      message: `"${given}" cannot be an app's name`,
+      mend: `use lower-case letters, digits, "-" and "_"${nameFrom(given) === undefined ? "" : `, e.g. ${nameFrom(given)}`}`,
+    });
     return undefined;
   }
   // Compose drops what does not fit; berth's own rule for volumes would put "-" there and make another name.
-  const cleaned = baseNameOf(sources.directory).toLowerCase().replace(/[^a-z0-9_-]/g, "");
+  const cleaned = baseNameOf(sources.directory)
+    .toLowerCase()
+    .replace(/[^a-z0-9_-]/g, "");
   const name = nameFrom(cleaned);
-  if (name === undefined) problems.add({ code: "name_missing", at: start, path: "name", message: "the app has no name, and its directory's name gives none", mend: "add name: to the file, or use -p NAME" });
+  if (name === undefined)
+    problems.add({
+      code: "name_missing",
+      at: start,
+      path: "name",
+      message: "the app has no name, and its directory's name gives none",
+      mend: "add name: to the file, or use -p NAME",
+    });
   return name;
 }
 

@@ -13,7 +13,14 @@ export class Report {
   readonly #warnings = new Map<string, ComposeWarning>();
 
   say(status: KeyStatus, at: Mark, words: { path: string; note: string }): void {
-    this.#lines.set(words.path, { path: printable(words.path), status, note: printable(words.note), file: at.file, line: at.line, column: at.column });
+    this.#lines.set(words.path, {
+      path: printable(words.path),
+      status,
+      note: printable(words.note),
+      file: at.file,
+      line: at.line,
+      column: at.column,
+    });
   }
 
   approximated(at: Mark, path: string, note: string): void {
@@ -21,7 +28,8 @@ export class Report {
   }
 
   warn(code: ComposeWarning["code"], at: Mark, message: string): void {
-    if (!this.#warnings.has(message)) this.#warnings.set(message, { code, message: printable(message), file: at.file, line: at.line, column: at.column });
+    if (!this.#warnings.has(message))
+      this.#warnings.set(message, { code, message: printable(message), file: at.file, line: at.line, column: at.column });
   }
 
   lines(): ReportLine[] {

@@ -42,7 +42,8 @@ function devicesOf(reservations: Section): Record<string, number> {
     const discrete = reservations.within(item).section("discrete_resource_spec");
     const kind = discrete.text("kind")?.value.toLowerCase();
     const value = discrete.integer("value")?.value;
-    if (kind === undefined || value === undefined) reservations.wrong(item, "a generic resource needs kind: and value:", "write discrete_resource_spec: {kind: gpu, value: 1}");
+    if (kind === undefined || value === undefined)
+      reservations.wrong(item, "a generic resource needs kind: and value:", "write discrete_resource_spec: {kind: gpu, value: 1}");
     else counts.set(kind, (counts.get(kind) ?? 0) + value);
   }
   return Object.fromEntries(counts);

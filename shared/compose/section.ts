@@ -45,7 +45,11 @@ export class Section {
   named(key: string): { name: string; at: Mark; section: Section }[] {
     const found = this.tree(key);
     if (found?.value.kind !== "mapping") return [];
-    return [...found.value.entries].map(([name, entry]) => ({ name, at: entry.at, section: new Section(entry.value, `${found.path}.${name}`, this.#telling) }));
+    return [...found.value.entries].map(([name, entry]) => ({
+      name,
+      at: entry.at,
+      section: new Section(entry.value, `${found.path}.${name}`, this.#telling),
+    }));
   }
 
   text(key: string): Found<string> | undefined {
@@ -101,7 +105,9 @@ export class Section {
     const found = this.tree(key);
     if (found?.value.kind === "scalar") return [{ ...found, value: scalarText(found.value) }];
     if (found?.value.kind !== "sequence") return [];
-    return found.value.items.flatMap((item, index) => (item.kind === "scalar" ? [{ value: scalarText(item), at: item.at, path: `${found.path}[${index}]` }] : []));
+    return found.value.items.flatMap((item, index) =>
+      item.kind === "scalar" ? [{ value: scalarText(item), at: item.at, path: `${found.path}[${index}]` }] : [],
+    );
   }
 
   items(key: string): Found<Tree>[] {
@@ -114,7 +120,9 @@ export class Section {
   pairs(key: string): { key: string; value: string | null; at: Mark }[] {
     const found = this.tree(key);
     if (found?.value.kind !== "mapping") return [];
-    return [...found.value.entries].flatMap(([name, entry]) => (entry.value.kind === "scalar" ? [{ key: name, value: isNull(entry.value) ? null : scalarText(entry.value), at: entry.at }] : []));
+    return [...found.value.entries].flatMap(([name, entry]) =>
+      entry.value.kind === "scalar" ? [{ key: name, value: isNull(entry.value) ? null : scalarText(entry.value), at: entry.at }] : [],
+    );
   }
 
   entries(): { key: string; at: Mark }[] {

@@ -2,7 +2,7 @@
 import type { AppSpecInput, Workload } from "../model/app.ts";
 import { environmentOf, labelsOf } from "./environment.ts";
 import { healthcheckOf } from "./healthcheck.ts";
-import type { Loading } from "./load.ts";
+import type { Loading } from "./files.ts";
 import { mountsOf } from "./mounts.ts";
 import { networkModeOf } from "./network.ts";
 import { placementOf } from "./placement.ts";
@@ -73,23 +73,42 @@ function workloadOf(service: Section, context: ServiceContext): WorkloadInput {
 }
 
 /** `{[key]: value}`, or nothing where there is no value: the model's defaults then hold. */
-const given = <Key extends string, Value>(key: Key, value: Value | undefined): { [K in Key]?: Value } => (value === undefined ? {} : ({ [key]: value } as { [K in Key]?: Value }));
+const given = <Key extends string, Value>(key: Key, value: Value | undefined): { [K in Key]?: Value } =>
+  value === undefined ? {} : ({ [key]: value } as { [K in Key]?: Value });
 
-const TEXTS = { user: "user", hostname: "hostname", domainname: "domainname", working_dir: "workingDir", runtime: "runtime", stop_signal: "stopSignal" } as const;
-const FLAGS = { init: "init", tty: "tty", stdin_open: "stdinOpen", read_only: "readOnly", privileged: "privileged", oom_kill_disable: "oomKillDisable" } as const;
+const TEXTS = {
+  user: "user",
+  hostname: "hostname",
+  domainname: "domainname",
+  working_dir: "workingDir",
+  runtime: "runtime",
+  stop_signal: "stopSignal",
+} as const;
+const FLAGS = {
+  init: "init",
+  tty: "tty",
+  stdin_open: "stdinOpen",
+  read_only: "readOnly",
+  privileged: "privileged",
+  oom_kill_disable: "oomKillDisable",
+} as const;
 
 function texts(service: Section): Record<string, string> {
-  return Object.fromEntries(Object.entries(TEXTS).flatMap(([key, field]) => {
-    const found = service.text(key);
-    return found === undefined ? [] : [[field, found.value]];
-  }));
+  return Object.fromEntries(
+    Object.entries(TEXTS).flatMap(([key, field]) => {
+      const found = service.text(key);
+      return found === undefined ? [] : [[field, found.value]];
+    }),
+  );
 }
 
 function flags(service: Section): Record<string, boolean> {
-  return Object.fromEntries(Object.entries(FLAGS).flatMap(([key, field]) => {
-    const value = service.boolean(key);
-    return value === undefined ? [] : [[field, value]];
-  }));
+  return Object.fromEntries(
+    Object.entries(FLAGS).flatMap(([key, field]) => {
+      const value = service.boolean(key);
+      return value === undefined ? [] : [[field, value]];
+    }),
+  );
 }
 
 const capability = (text: string): string => text.toUpperCase().replace(/^CAP_/, "");
@@ -97,7 +116,8 @@ const words = (found: readonly Found<string>[]): string[] => [...new Set(found.m
 
 function lists(service: Section): Partial<Workload> {
   for (const option of service.strings("security_opt")) {
-    if (/^seccomp[=:](?!unconfined$)/.test(option.value)) service.refuse(option, "seccomp profiles from files are not there yet", "use seccomp:unconfined or the engine's default");
+    if (/^seccomp[=:](?!unconfined$)/.test(option.value))
+      service.refuse(option, "seccomp profiles from files are not there yet", "use seccomp:unconfined or the engine's default");
   }
   return {
     capAdd: words(service.strings("cap_add")).map(capability),
@@ -123,7 +143,12 @@ function namespaces(service: Section): Partial<Workload> {
     const found = service.text(key);
     if (found === undefined || found.value === "") continue;
     if (values.some((value) => value === found.value)) fields.push([field, found.value]);
-    else if (/^(?:service|container):/.test(found.value)) service.refuse(found, "sharing a namespace with another container is not supported: the two may run on different nodes", `use ${values.join(" or ")}, or remove it`);
+    else if (/^(?:service|container):/.test(found.value))
+      service.refuse(
+        found,
+        "sharing a namespace with another container is not supported: the two may run on different nodes",
+        `use ${values.join(" or ")}, or remove it`,
+      );
     else service.wrong(found, `"${found.value}" is not known`, `use ${values.join(" or ")}`);
   }
   return Object.fromEntries(fields) as Partial<Workload>;
@@ -155,7 +180,12 @@ function pullPolicyOf(service: Section): Workload["pullPolicy"] | undefined {
       if (!service.has("build")) service.wrong(policy as Found<string>, "pull_policy: build without build:", "use missing or always");
       return undefined;
     default:
-      if (/^(?:daily|weekly|refresh|every_[0-9wdhms]{1,20})$/.test(policy?.value ?? "")) service.refuse(policy as Found<string>, "an app changes when you deploy, not by time", "use always or missing, and deploy again to pull a newer image");
+      if (/^(?:daily|weekly|refresh|every_[0-9wdhms]{1,20})$/.test(policy?.value ?? ""))
+        service.refuse(
+          policy as Found<string>,
+          "an app changes when you deploy, not by time",
+          "use always or missing, and deploy again to pull a newer image",
+        );
       else service.wrong(policy as Found<string>, `"${policy?.value}" is no pull policy`, "use always, never, missing or if_not_present");
       return undefined;
   }
@@ -172,7 +202,12 @@ function ulimitsOf(service: Section): Workload["ulimits"] | undefined {
     const single = service.section("ulimits").integer(name);
     const soft = single ?? section.integer("soft");
     const hard = single ?? section.integer("hard");
-    if (soft === undefined || hard === undefined) service.wrong({ at, path: `${service.path}.ulimits.${name}` }, "a ulimit takes a number, or soft: and hard:", "write nofile: 65536, or nofile: {soft: 1024, hard: 65536}");
+    if (soft === undefined || hard === undefined)
+      service.wrong(
+        { at, path: `${service.path}.ulimits.${name}` },
+        "a ulimit takes a number, or soft: and hard:",
+        "write nofile: 65536, or nofile: {soft: 1024, hard: 65536}",
+      );
     else limits.set(name, { soft: soft.value, hard: hard.value });
   }
   return limits.size === 0 ? undefined : Object.fromEntries(limits);
@@ -181,10 +216,14 @@ function ulimitsOf(service: Section): Workload["ulimits"] | undefined {
 function devicesOf(service: Section): Workload["devices"] {
   return service.items("devices").flatMap((item) => {
     const long = service.within(item);
-    const parts = item.value.kind === "scalar" ? scalarText(item.value).split(":") : [long.text("source")?.value ?? "", long.text("target")?.value, long.text("permissions")?.value];
+    const parts =
+      item.value.kind === "scalar"
+        ? scalarText(item.value).split(":")
+        : [long.text("source")?.value ?? "", long.text("target")?.value, long.text("permissions")?.value];
     const [source = "", target, permissions] = parts;
     if (parts.length > 3 || !source.startsWith("/")) {
-      if (/^[a-z0-9.-]+\/[a-z0-9.-]+=/i.test(source)) service.refuse(item, "devices of the container device interface are not there yet", "name the device files");
+      if (/^[a-z0-9.-]+\/[a-z0-9.-]+=/i.test(source))
+        service.refuse(item, "devices of the container device interface are not there yet", "name the device files");
       else service.wrong(item, `"${source}" is no device`, "write /dev/SOURCE[:/dev/TARGET[:rwm]]");
       return [];
     }
@@ -213,6 +252,10 @@ function loggingOf(service: Section): Workload["logging"] | undefined {
     logging.refuse(driver, `the logging driver ${driver.value} is not supported`, `use one of ${[...DRIVERS].join(", ")}`);
     return undefined;
   }
-  if (driver === undefined && logging.has("options") && logging.at !== undefined) logging.approximated({ at: logging.at, path: `${logging.path}.options` }, "Passed to the driver json-file, since no driver is named.");
-  return { driver: (driver?.value ?? "json-file") as NonNullable<Workload["logging"]>["driver"], options: record(logging, "options") ?? {} };
+  if (driver === undefined && logging.has("options") && logging.at !== undefined)
+    logging.approximated({ at: logging.at, path: `${logging.path}.options` }, "Passed to the driver json-file, since no driver is named.");
+  return {
+    driver: (driver?.value ?? "json-file") as NonNullable<Workload["logging"]>["driver"],
+    options: record(logging, "options") ?? {},
+  };
 }

@@ -16,7 +16,12 @@ export function modeOf(service: Section): Pick<ServiceSpec, "mode" | "replicas">
   }
   const count = replicas ?? scale;
   if (mode?.value === "global") {
-    if (count !== undefined) service.wrong(count, "a global service has one replica on every matching node, so it takes no number", "remove the number, or mode: global");
+    if (count !== undefined)
+      service.wrong(
+        count,
+        "a global service has one replica on every matching node, so it takes no number",
+        "remove the number, or mode: global",
+      );
     return { mode: "global", replicas: 1 };
   }
   if (mode !== undefined && mode.value !== "replicated") {
@@ -33,7 +38,8 @@ export function updateOf(service: Section, extension: BerthExtension): Partial<U
   const monitorMs = config.durationMs("monitor")?.value;
   const delayMs = config.durationMs("delay")?.value;
   const ratio = config.number("max_failure_ratio");
-  if (ratio !== undefined && (ratio.value < 0 || ratio.value > 1)) config.wrong(ratio, `${ratio.value} is no ratio`, "write a number from 0 to 1");
+  if (ratio !== undefined && (ratio.value < 0 || ratio.value > 1))
+    config.wrong(ratio, `${ratio.value} is no ratio`, "write a number from 0 to 1");
   const failureAction = failureActionOf(config);
   const order = extension.order ?? orderOf(config);
   const minHealthyMs = extension.minHealthyMs ?? monitorMs;

@@ -12,7 +12,9 @@ import { type Entry, type Mark, toData, type Tree } from "./tree.ts";
 const ConstraintText = z
   .string()
   .max(512)
-  .describe('A condition on the node: "KEY = VALUE", "KEY != VALUE", "KEY in A, B", "KEY notIn A, B", "KEY exists", "KEY notExists", "KEY < NUMBER" or "KEY > NUMBER".');
+  .describe(
+    'A condition on the node: "KEY = VALUE", "KEY != VALUE", "KEY in A, B", "KEY notIn A, B", "KEY exists", "KEY notExists", "KEY < NUMBER" or "KEY > NUMBER".',
+  );
 const TolerationText = z.string().max(400).describe('A taint that is put up with: "KEY", or "KEY=VALUE".');
 const DurationText = z.string().max(64).describe("A duration, e.g. 10s or 1m30s.");
 const SpreadKey = Constraint.shape.key;
@@ -23,12 +25,26 @@ export const XBerth = z
       .array(z.union([ConstraintText, Constraint]))
       .max(64)
       .optional()
-      .describe("Conditions that a node must meet, all of them. Keys: node.labels.K, site.labels.K, node.name, node.id, node.site, node.arch, node.os, node.hostname. < and > compare decimal numbers; a missing or non-numeric label does not match."),
-    tolerations: z.array(z.union([TolerationText, Toleration])).max(64).optional().describe("Taints of nodes that keep others away but not this service."),
-    strategy: z.enum(["spread", "binpack"]).optional().describe("spread (default): the emptiest node first. binpack: the fullest that still fits."),
+      .describe(
+        "Conditions that a node must meet, all of them. Keys: node.labels.K, site.labels.K, node.name, node.id, node.site, node.arch, node.os, node.hostname. < and > compare decimal numbers; a missing or non-numeric label does not match.",
+      ),
+    tolerations: z
+      .array(z.union([TolerationText, Toleration]))
+      .max(64)
+      .optional()
+      .describe("Taints of nodes that keep others away but not this service."),
+    strategy: z
+      .enum(["spread", "binpack"])
+      .optional()
+      .describe("spread (default): the emptiest node first. binpack: the fullest that still fits."),
     spreadBy: z.array(SpreadKey).max(4).optional().describe("Even out over the values of these keys first, e.g. node.site."),
-    order: z.enum(["auto", "start-first", "stop-first"]).optional().describe("As deploy.update_config.order, with auto: start-first, or stop-first where a host port or a volume would clash."),
-    minHealthy: DurationText.optional().describe("Ready for this long without a break counts as healthy; wins over deploy.update_config.monitor. Unset: 10s."),
+    order: z
+      .enum(["auto", "start-first", "stop-first"])
+      .optional()
+      .describe("As deploy.update_config.order, with auto: start-first, or stop-first where a host port or a volume would clash."),
+    minHealthy: DurationText.optional().describe(
+      "Ready for this long without a break counts as healthy; wins over deploy.update_config.monitor. Unset: 10s.",
+    ),
     healthyDeadline: DurationText.optional().describe("A new replica not healthy by then has failed. Unset: 5m."),
   })
   .describe("x-berth: placement and rollout words that Compose has not.");
@@ -36,15 +52,13 @@ export type XBerth = z.infer<typeof XBerth>;
 
 export type BerthExtension = {
   constraints: Constraint[];
-  tolerations: Toleration[];
+  tolerations: Placement["tolerations"];
   spreadBy: string[];
   strategy?: Placement["strategy"];
   order?: UpdatePolicy["order"];
   minHealthyMs?: number;
   healthyDeadlineMs?: number;
 };
-
-type Toleration = z.infer<typeof Toleration>;
 
 const NOTHING: BerthExtension = { constraints: [], tolerations: [], spreadBy: [] };
 
@@ -72,7 +86,8 @@ export function extensionOf(owner: Tree | undefined, path: string, telling: Tell
     return defaults;
   }
   if (entry.value.kind === "mapping") {
-    for (const [key, { at }] of entry.value.entries) telling.report.say("applied", at, { path: `${place}.${key}`, note: XBerth.shape[key as keyof XBerth].description ?? "" });
+    for (const [key, { at }] of entry.value.entries)
+      telling.report.say("applied", at, { path: `${place}.${key}`, note: XBerth.shape[key as keyof XBerth].description ?? "" });
   }
   return combined(defaults, converted(parsed.data, entry.value, { place, problems: telling.problems }));
 }
@@ -91,7 +106,11 @@ function converted(words: XBerth, tree: Tree, to: { place: string; problems: Pro
   const constraints = (words.constraints ?? []).flatMap((condition, index) => {
     const constraint = typeof condition === "string" ? parseConstraint(condition) : condition;
     if (constraint !== undefined && Constraint.safeParse(constraint).success && hasRightValues(constraint)) return [constraint];
-    wrong(["constraints", index], `${typeof condition === "string" ? `"${condition}"` : "this"} is no constraint`, 'write e.g. "node.labels.ram > 4", "node.site in berlin, hamburg" or "node.labels.gpu exists"');
+    wrong(
+      ["constraints", index],
+      `${typeof condition === "string" ? `"${condition}"` : "this"} is no constraint`,
+      'write e.g. "node.labels.ram > 4", "node.site in berlin, hamburg" or "node.labels.gpu exists"',
+    );
     return [];
   });
   const tolerations = (words.tolerations ?? []).flatMap((given, index) => {
@@ -128,7 +147,15 @@ export function parseConstraint(text: string): Constraint | undefined {
   if (match === null) return undefined;
   const [, key = "", symbol, word, rest = ""] = match;
   const operator = (symbol === "==" ? "=" : (symbol ?? word)) as Constraint["operator"];
-  const values = operator === "in" || operator === "notIn" ? rest.split(",").map((value) => value.trim()).filter((value) => value !== "") : rest.trim() === "" ? [] : [rest.trim()];
+  const values =
+    operator === "in" || operator === "notIn"
+      ? rest
+          .split(",")
+          .map((value) => value.trim())
+          .filter((value) => value !== "")
+      : rest.trim() === ""
+        ? []
+        : [rest.trim()];
   return { key, operator, values };
 }
 
@@ -150,7 +177,7 @@ function hasRightValues(constraint: Constraint): boolean {
   }
 }
 
-function parseToleration(text: string): Toleration {
+function parseToleration(text: string): Placement["tolerations"][number] {
   const equals = text.indexOf("=");
   return equals < 0 ? { key: text.trim() } : { key: text.slice(0, equals).trim(), value: text.slice(equals + 1).trim() };
 }

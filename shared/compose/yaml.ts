@@ -24,13 +24,25 @@ export function parseYaml(source: YamlSource, problems: Problems): Tree[] {
   const start: Mark = { file, base, line: 1, column: 1 };
   const text = source.text.startsWith("\uFEFF") ? source.text.slice(1) : source.text;
   if (text.length > FILE_CHARS_MAX) {
-    problems.add({ code: "yaml_limit", at: start, path: "", message: `the file has ${text.length} characters; at most ${FILE_CHARS_MAX} are read`, mend: "split the project into several files with include:" });
+    problems.add({
+      code: "yaml_limit",
+      at: start,
+      path: "",
+      message: `the file has ${text.length} characters; at most ${FILE_CHARS_MAX} are read`,
+      mend: "split the project into several files with include:",
+    });
     return [];
   }
   const nul = text.search(/\0/);
   if (nul >= 0 || !text.isWellFormed()) {
     const line = nul >= 0 ? text.slice(0, nul).split("\n").length : 1;
-    problems.add({ code: "yaml_syntax", at: { ...start, line }, path: "", message: "the file is not UTF-8 text", mend: "save it as UTF-8" });
+    problems.add({
+      code: "yaml_syntax",
+      at: { ...start, line },
+      path: "",
+      message: "the file is not UTF-8 text",
+      mend: "save it as UTF-8",
+    });
     return [];
   }
   const lines = new LineCounter();
@@ -41,7 +53,13 @@ export function parseYaml(source: YamlSource, problems: Problems): Tree[] {
   const tokens = [...new Parser(lines.addNewLine).parse(text)];
   const tooDeep = firstTooDeep(tokens);
   if (tooDeep !== undefined) {
-    problems.add({ code: "yaml_limit", at: markAt(tooDeep), path: "", message: `values are nested more than ${DEPTH_MAX} deep`, mend: "flatten the file" });
+    problems.add({
+      code: "yaml_limit",
+      at: markAt(tooDeep),
+      path: "",
+      message: `values are nested more than ${DEPTH_MAX} deep`,
+      mend: "flatten the file",
+    });
     return [];
   }
   const trees: Tree[] = [];
@@ -50,7 +68,13 @@ export function parseYaml(source: YamlSource, problems: Problems): Tree[] {
   let values = 0;
   for (const document of composer.compose(tokens)) {
     for (const error of document.errors) {
-      problems.add({ code: "yaml_syntax", at: markAt(error.pos[0]), path: "", message: `not valid YAML: ${sentence(error.message)}`, mend: yamlMend(error.message, text) });
+      problems.add({
+        code: "yaml_syntax",
+        at: markAt(error.pos[0]),
+        path: "",
+        message: `not valid YAML: ${sentence(error.message)}`,
+        mend: yamlMend(error.message, text),
+      });
     }
     if (document.errors.length > 0 || document.contents === null) continue;
     const walk = new Walk({ markAt, problems, values });
@@ -108,7 +132,8 @@ class Walk {
     this.values += 1;
     if (this.values > VALUES_MAX || depth > DEPTH_MAX) {
       this.#stopped = true;
-      const what = depth > DEPTH_MAX ? `values are nested more than ${DEPTH_MAX} deep` : `the file expands to more than ${VALUES_MAX} values`;
+      const what =
+        depth > DEPTH_MAX ? `values are nested more than ${DEPTH_MAX} deep` : `the file expands to more than ${VALUES_MAX} values`;
       this.#problems.add({ code: "yaml_limit", at, path: "", message: what, mend: "use fewer or smaller aliases" });
       return undefined;
     }
@@ -131,8 +156,15 @@ class Walk {
   #alias(node: Alias.Parsed, at: Mark, depth: number): Tree | undefined {
     const target = this.#anchors.get(node.source);
     if (target === undefined || this.#open.has(target)) {
-      const message = target === undefined ? `the alias *${node.source} names no anchor before it` : `the alias *${node.source} contains itself`;
-      this.#problems.add({ code: "yaml_syntax", at, path: "", message, mend: "define the anchor (&name) before using it (*name), in the same file" });
+      const message =
+        target === undefined ? `the alias *${node.source} names no anchor before it` : `the alias *${node.source} contains itself`;
+      this.#problems.add({
+        code: "yaml_syntax",
+        at,
+        path: "",
+        message,
+        mend: "define the anchor (&name) before using it (*name), in the same file",
+      });
       return undefined;
     }
     return this.tree(target, depth + 1);
@@ -161,7 +193,13 @@ class Walk {
     }
     for (const source of inherited) {
       if (source.kind !== "mapping") {
-        this.#problems.add({ code: "yaml_syntax", at: source.at, path: "", message: "the merge key << takes a mapping or a list of mappings", mend: "point it at an anchored mapping: <<: *name" });
+        this.#problems.add({
+          code: "yaml_syntax",
+          at: source.at,
+          path: "",
+          message: "the merge key << takes a mapping or a list of mappings",
+          mend: "point it at an anchored mapping: <<: *name",
+        });
         continue;
       }
       for (const [key, entry] of source.entries) if (!entries.has(key)) entries.set(key, entry);
@@ -184,7 +222,13 @@ class Walk {
     const resolved = node !== null && isAlias(node) ? this.#anchors.get(node.source) : node;
     if (resolved !== null && resolved !== undefined) this.#remember(resolved);
     if (resolved === null || resolved === undefined || !isScalar(resolved)) {
-      this.#problems.add({ code: "yaml_syntax", at, path: "", message: "a key must be a plain word", mend: "quote the key if it contains : { } [ ] or similar" });
+      this.#problems.add({
+        code: "yaml_syntax",
+        at,
+        path: "",
+        message: "a key must be a plain word",
+        mend: "quote the key if it contains : { } [ ] or similar",
+      });
       return undefined;
     }
     const text = String(resolved.value ?? "");
@@ -198,13 +242,25 @@ class Walk {
   #scalar(node: { value: unknown; type?: string | undefined; tag?: string | undefined }, at: Mark): Scalar {
     const text = String(node.value ?? "");
     if (text.includes("\0") || !text.isWellFormed()) {
-      this.#problems.add({ code: "yaml_syntax", at, path: "", message: "a value contains NUL or half a character", mend: "remove the \\0 or \\ud… escape" });
+      this.#problems.add({
+        code: "yaml_syntax",
+        at,
+        path: "",
+        message: "a value contains NUL or half a character",
+        mend: "remove the \\0 or \\ud… escape",
+      });
       return scalar(null, at);
     }
     const tag = node.tag?.startsWith(TAG_PREFIX) ? node.tag.slice(TAG_PREFIX.length) : node.tag;
     if (tag === "str" || tag === "!") return scalar(text, at);
     if (tag !== undefined && !["int", "float", "bool", "null", "!reset", "!override"].includes(tag)) {
-      this.#problems.add({ code: "yaml_syntax", at, path: "", message: `the tag ${node.tag} is not known to Compose`, mend: "remove the tag; Compose knows !reset and !override" });
+      this.#problems.add({
+        code: "yaml_syntax",
+        at,
+        path: "",
+        message: `the tag ${node.tag} is not known to Compose`,
+        mend: "remove the tag; Compose knows !reset and !override",
+      });
     }
     return scalar(node.type === "PLAIN" || (tag !== undefined && !tag.startsWith("!")) ? plainValue(text) : text, at);
   }
