@@ -73,7 +73,9 @@ export class BerthError extends Error {
   }
 
   toBody(): ErrorBody {
-    return { error: { code: this.code, message: this.message, reason: this.reason, details: [...this.details], retryable: this.retryable } };
+    return {
+      error: { code: this.code, message: this.message, reason: this.reason, details: [...this.details], retryable: this.retryable },
+    };
   }
 }
 
@@ -81,7 +83,9 @@ export class BerthError extends Error {
 const DETAILS_MAX = 20;
 
 export function fromZod(error: z.ZodError): BerthError {
-  const details = error.issues.slice(0, DETAILS_MAX).map((issue) => ({ path: issue.path.join(".").slice(0, 256), message: issue.message.slice(0, 512) }));
+  const details = error.issues
+    .slice(0, DETAILS_MAX)
+    .map((issue) => ({ path: issue.path.join(".").slice(0, 256), message: issue.message.slice(0, 512) }));
   const first = details[0];
   const where = first === undefined || first.path === "" ? "" : ` at ${first.path}`;
   return new BerthError("invalid", `${first?.message ?? "not of the expected form"}${where}`, { reason: "schema", details, cause: error });
@@ -103,7 +107,8 @@ export const toResponse =
   (log: Log) =>
   (thrown: Error, c: Request): Response => {
     const error = asBerthError(thrown);
-    if (error.code === "internal") log.error({ method: c.req.method, path: c.req.path, error: thrown.stack ?? String(thrown) }, "request failed");
+    if (error.code === "internal")
+      log.error({ method: c.req.method, path: c.req.path, error: thrown.stack ?? String(thrown) }, "request failed");
     if (error.retryAfterS !== null) c.header("Retry-After", String(error.retryAfterS));
     return c.json(error.toBody(), error.status);
   };

@@ -6,7 +6,16 @@
  * - secret (32 bytes): session keys and the nonce key are derived from it by HKDF-SHA-256, so checking a request reads nothing.
  * - sealing (A256GCM): credentials at rest. The first seals; the others still open.
  */
-import { base64url, CompactEncrypt, CompactSign, calculateJwkThumbprint, compactDecrypt, exportJWK, generateKeyPair, importJWK } from "jose";
+import {
+  base64url,
+  CompactEncrypt,
+  CompactSign,
+  calculateJwkThumbprint,
+  compactDecrypt,
+  exportJWK,
+  generateKeyPair,
+  importJWK,
+} from "jose";
 import { z } from "zod";
 import { JOSE_TYPES } from "../shared/wire/jose.ts";
 import { Ed25519Jwk, Kid, type KeySet, type X25519Jwk } from "../shared/wire/keys.ts";
@@ -18,9 +27,15 @@ export type PrivateEd25519 = z.infer<typeof PrivateEd25519>;
 
 /** The runtime keys as they are stored; the root key is stored apart. */
 export const KeyRing = z.object({
-  lease: z.array(z.object({ kid: Kid, jwk: PrivateEd25519 })).min(1).max(8),
+  lease: z
+    .array(z.object({ kid: Kid, jwk: PrivateEd25519 }))
+    .min(1)
+    .max(8),
   secret: Secret,
-  sealing: z.array(z.object({ kid: Kid, key: Secret })).min(1).max(8),
+  sealing: z
+    .array(z.object({ kid: Kid, key: Secret }))
+    .min(1)
+    .max(8),
 });
 export type KeyRing = z.infer<typeof KeyRing>;
 
@@ -67,7 +82,13 @@ export async function makeSigner(ring: KeyRing, nowMs: () => number = Date.now):
   const signingKey = await importJWK(current.jwk, "Ed25519");
   const material = await crypto.subtle.importKey("raw", plain(base64url.decode(ring.secret)), "HKDF", false, ["deriveBits"]);
   const derive = async (info: string) =>
-    new Uint8Array(await crypto.subtle.deriveBits({ name: "HKDF", hash: "SHA-256", salt: new Uint8Array(0), info: new TextEncoder().encode(info) }, material, 256));
+    new Uint8Array(
+      await crypto.subtle.deriveBits(
+        { name: "HKDF", hash: "SHA-256", salt: new Uint8Array(0), info: new TextEncoder().encode(info) },
+        material,
+        256,
+      ),
+    );
   const nonceKey = await crypto.subtle.importKey("raw", await derive("berth nonce"), { name: "HMAC", hash: "SHA-256" }, false, ["sign"]);
   const sealingKeys = new Map(ring.sealing.map(({ kid, key }) => [kid, base64url.decode(key)]));
   const nonces = new Map<number, string>();
@@ -90,12 +111,18 @@ export async function makeSigner(ring: KeyRing, nowMs: () => number = Date.now):
       new CompactEncrypt(plain(plaintext)).setProtectedHeader({ alg: "ECDH-ES", enc: "A256GCM" }).encrypt(await importJWK(jwk, "ECDH-ES")),
     sealAtRest: async (plaintext) => ({
       kid: sealing.kid,
-      sealed: await new CompactEncrypt(plain(plaintext)).setProtectedHeader({ alg: "dir", enc: "A256GCM", kid: sealing.kid }).encrypt(base64url.decode(sealing.key)),
+      sealed: await new CompactEncrypt(plain(plaintext))
+        .setProtectedHeader({ alg: "dir", enc: "A256GCM", kid: sealing.kid })
+        .encrypt(base64url.decode(sealing.key)),
     }),
     openAtRest: async (kid, sealed) => {
       const key = sealingKeys.get(kid);
       if (key === undefined) throw new Error(`sealing key ${kid} is not in this machine's key ring`);
-      const opened = await compactDecrypt(sealed, key, { keyManagementAlgorithms: ["dir"], contentEncryptionAlgorithms: ["A256GCM"], maxDecompressedLength: 0 });
+      const opened = await compactDecrypt(sealed, key, {
+        keyManagementAlgorithms: ["dir"],
+        contentEncryptionAlgorithms: ["A256GCM"],
+        maxDecompressedLength: 0,
+      });
       return opened.plaintext;
     },
     nonce: () => nonceOf(sliceNow()),

@@ -1,0 +1,187 @@
+/**
+ * The relay for sessions through NAT: an operator's request waits here while the node it is about is asked, in its next
+ * poll answer, to dial out. Both ends are joined by a bounded queue.
+ *
+ * - A channel belongs to one node: only that node's proof may dial it, and only once.
+ * - The queue holds at most 1 MiB. A full one stops reading from the agent, whose socket then fills up, whose reads of
+ *   the engine then stop: a slow reader slows the source and takes no memory here.
+ * - Whoever goes away first ends it for the other.
+ */
+import { base64url } from "jose";
+import type { LogFrame } from "../../shared/wire/channel.ts";
+import type { ChannelAsk } from "../../shared/wire/poll.ts";
+import { BerthError } from "../errors.ts";
+import type { Clock, Random } from "../ports.ts";
+
+/** One poll hold is cut short by the ask, so a healthy agent dials within a round trip; 10 s covers a slow link's TLS. */
+const DIAL_TIMEOUT_MS = 10_000;
+const QUEUE_CHARS_MAX = 1_048_576;
+/** A node's agent reads that many logs at once at most; all channels together bound the sockets of this process. */
+const CHANNELS_A_NODE_MAX = 64;
+const CHANNELS_MAX = 1_000;
+
+export type LogAsk = Omit<ChannelAsk, "id" | "kind"> & { readonly nodeId: string };
+
+/** The agent's end, as its socket sees it. */
+export interface AgentEnd {
+  /** Stop or go on reading from the socket. */
+  pause(): void;
+  resume(): void;
+  close(): void;
+}
+
+/** What the socket calls. */
+export interface ChannelSink {
+  frame(frame: LogFrame): void;
+  /** The socket is closed, cleanly or not. */
+  closed(): void;
+}
+
+export interface ChannelsParts {
+  readonly clock: Clock;
+  readonly random: Random;
+  /** Makes the node's held poll look again. */
+  readonly wake: (nodeId: string) => void;
+}
+
+class Channel {
+  readonly ask: ChannelAsk;
+  readonly nodeId: string;
+  state: "asked" | "dialled" | "ended" = "asked";
+  end: AgentEnd | null = null;
+  failure: BerthError | null = null;
+  cancelDialTimer: () => void = () => {};
+  readonly #queue: LogFrame[] = [];
+  #chars = 0;
+  #isPaused = false;
+  #wake: (() => void) | null = null;
+
+  constructor(nodeId: string, ask: ChannelAsk) {
+    this.nodeId = nodeId;
+    this.ask = ask;
+  }
+
+  push(frame: LogFrame): void {
+    if (this.state === "ended") return;
+    this.#queue.push(frame);
+    this.#chars += sizeOf(frame);
+    if (this.#chars >= QUEUE_CHARS_MAX && !this.#isPaused) {
+      this.#isPaused = true;
+      this.end?.pause();
+    }
+    this.#notify();
+  }
+
+  finish(failure: BerthError | null): void {
+    if (this.state === "ended") return;
+    this.state = "ended";
+    this.failure = failure;
+    this.cancelDialTimer();
+    this.end?.close();
+    this.#notify();
+  }
+
+  /** The next frame; null: ended. Throws what ended it, after the frames before it. */
+  async next(): Promise<LogFrame | null> {
+    for (;;) {
+      const frame = this.#queue.shift();
+      if (frame !== undefined) {
+        this.#chars -= sizeOf(frame);
+        if (this.#isPaused && this.#chars < QUEUE_CHARS_MAX / 2) {
+          this.#isPaused = false;
+          this.end?.resume();
+        }
+        return frame;
+      }
+      if (this.failure !== null) throw this.failure;
+      if (this.state === "ended") return null;
+      await new Promise<void>((resolve) => {
+        this.#wake = resolve;
+      });
+    }
+  }
+
+  #notify(): void {
+    this.#wake?.();
+    this.#wake = null;
+  }
+}
+
+/** A frame's share of the queue; the constant stands for its fields and the object itself. */
+const sizeOf = (frame: LogFrame): number => 128 + (frame.kind === "line" ? frame.text.length : frame.message.length);
+
+export class Channels {
+  readonly #parts: ChannelsParts;
+  readonly #channels = new Map<string, Channel>();
+
+  constructor(parts: ChannelsParts) {
+    this.#parts = parts;
+  }
+
+  /**
+   * Asks the node for a replica's logs. Ends after an `end` frame or when the agent closes; leaving the loop closes the
+   * agent's side. Throws `rate_limited` when too many are open, and `unreachable` when the node does not dial.
+   */
+  async *open(ask: LogAsk): AsyncGenerator<LogFrame, void, void> {
+    const channel = this.#make(ask);
+    try {
+      for (;;) {
+        const frame = await channel.next();
+        if (frame === null) return;
+        yield frame;
+        if (frame.kind === "end") return;
+      }
+    } finally {
+      channel.finish(null);
+      this.#channels.delete(channel.ask.id);
+    }
+  }
+
+  #make({ nodeId, ...ask }: LogAsk): Channel {
+    if (this.#channels.size >= CHANNELS_MAX)
+      throw new BerthError("rate_limited", `${CHANNELS_MAX} log streams are open; close some`, { retryAfterS: 5 });
+    if (this.#ofNode(nodeId).length >= CHANNELS_A_NODE_MAX)
+      throw new BerthError("rate_limited", `${CHANNELS_A_NODE_MAX} log streams from this node are open; close some`, { retryAfterS: 5 });
+    const { clock, random, wake } = this.#parts;
+    const channel = new Channel(nodeId, { ...ask, id: base64url.encode(random.bytes(16)), kind: "logs" });
+    channel.cancelDialTimer = clock.after(DIAL_TIMEOUT_MS, () =>
+      channel.finish(new BerthError("unreachable", `the node did not answer within ${DIAL_TIMEOUT_MS / 1000} s`)),
+    );
+    this.#channels.set(channel.ask.id, channel);
+    wake(nodeId);
+    return channel;
+  }
+
+  /** What a poll of this node is to be told, without those it has dialled. */
+  asksFor(nodeId: string, known: readonly string[]): ChannelAsk[] {
+    if (this.#channels.size === 0) return [];
+    return this.#ofNode(nodeId)
+      .filter((channel) => channel.state === "asked" && !known.includes(channel.ask.id))
+      .map((channel) => channel.ask);
+  }
+
+  /** Whether this node may dial this channel now. */
+  isAsked(nodeId: string, id: string): boolean {
+    const channel = this.#channels.get(id);
+    return channel !== undefined && channel.nodeId === nodeId && channel.state === "asked";
+  }
+
+  /** Joins the node's socket; null: no such channel, another node's, or dialled already. */
+  join(nodeId: string, id: string, end: AgentEnd): ChannelSink | null {
+    const channel = this.#channels.get(id);
+    if (channel === undefined || !this.isAsked(nodeId, id)) return null;
+    channel.state = "dialled";
+    channel.end = end;
+    channel.cancelDialTimer();
+    return { frame: (frame) => channel.push(frame), closed: () => channel.finish(null) };
+  }
+
+  /** Ends all, at shutdown. */
+  stop(): void {
+    for (const channel of this.#channels.values()) channel.finish(new BerthError("unavailable", "the control plane is stopping"));
+  }
+
+  #ofNode(nodeId: string): Channel[] {
+    return [...this.#channels.values()].filter((channel) => channel.nodeId === nodeId);
+  }
+}

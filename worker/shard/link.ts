@@ -1,0 +1,70 @@
+/** What the shard keeps of one node in memory; all of it can be made again from the node's row. */
+import type { NodeId } from "../../shared/model/name.ts";
+import type { NodeStatus } from "../../shared/plan/snapshot.ts";
+import type { Presence } from "./presence.ts";
+import { ReplayWindow } from "./replay.ts";
+
+/** The columns of a node that the shard decides by. */
+export interface LinkRow {
+  readonly id: NodeId;
+  readonly name: string;
+  readonly site: string;
+  readonly session: number;
+  readonly generation: number;
+  readonly status: NodeStatus;
+  readonly quarantined: boolean;
+  readonly rev: number;
+}
+
+export class Link implements Presence {
+  row: LinkRow;
+  /** The operator removed the node; a poll that is still held ends with that answer. */
+  isRemoved = false;
+  /** Derived for `row.session` at the first request. */
+  sessionKey: Uint8Array | null = null;
+  replay = new ReplayWindow();
+  seenMs: number;
+  holdEndMs: number;
+  returns = 0;
+  /** It has proved itself to this process. Until then it counts as seen when the process started, and cannot return. */
+  isProved = false;
+  /** Last change of its status: quiet is counted from here. */
+  #edgeMs: number;
+
+  constructor(row: LinkRow, nowMs: number) {
+    this.row = row;
+    this.seenMs = nowMs;
+    this.holdEndMs = nowMs;
+    this.#edgeMs = nowMs;
+  }
+
+  /** Takes the row as it is in the database now. A new session starts with an unused window. */
+  update(row: LinkRow, nowMs: number): void {
+    if (row.rev < this.row.rev) return;
+    if (row.session !== this.row.session) {
+      this.sessionKey = null;
+      this.replay = new ReplayWindow();
+    }
+    if (row.status !== this.row.status) {
+      if (this.row.status === "lost") this.returns += 1;
+      this.#edgeMs = nowMs;
+    }
+    this.row = row;
+  }
+
+  prove(nowMs: number): void {
+    this.seenMs = nowMs;
+    this.isProved = true;
+  }
+
+  forgetReturnsWhenQuiet(nowMs: number, quietMs: number): void {
+    if (nowMs - this.#edgeMs >= quietMs) this.returns = 0;
+  }
+
+  /** The process stood still for `byMs`: nobody could have been heard meanwhile. */
+  shift(byMs: number): void {
+    this.seenMs += byMs;
+    this.holdEndMs += byMs;
+    this.#edgeMs += byMs;
+  }
+}

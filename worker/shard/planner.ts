@@ -1,0 +1,126 @@
+/**
+ * The planner's loop: look at the cluster, plan, commit by compare-and-set, look again when something rings or falls
+ * due. Level-triggered: a ring carries nothing, and any number of rings while one plan runs are one more look.
+ */
+import type { ClusterPlan } from "../../shared/plan/change.ts";
+import type { ClusterSnapshot } from "../../shared/plan/snapshot.ts";
+import type { Clock, Log, Random } from "../ports.ts";
+
+/** What the loop drives; made in the entry over the store and the pure planner. */
+export interface Planning {
+  /** The newest snapshot and the cluster's time, of one view. */
+  advance(): Promise<{ readonly snapshot: ClusterSnapshot; readonly nowMs: number }>;
+  plan(snapshot: ClusterSnapshot, input: { readonly nowMs: number; readonly idSeed: string }): ClusterPlan;
+  /** What is wrong with a plan, a sentence each; a plan with any is not committed. */
+  lint(snapshot: ClusterSnapshot, plan: ClusterPlan): readonly string[];
+  apply(
+    plan: ClusterPlan,
+  ): Promise<
+    | { readonly kind: "committed"; readonly rev: number }
+    | { readonly kind: "unchanged" }
+    | { readonly kind: "conflict"; readonly message: string }
+  >;
+}
+
+export interface PlannerParts {
+  readonly planning: Planning;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Log;
+  readonly onCommitted: (rev: number) => void;
+}
+
+/** Two plans start at least this far apart: a burst of reports is one plan, not fifty. */
+const APART_MS = 100;
+const TRIES_MAX = 3;
+/** After a failure: 1 s, doubling to 30 s. */
+const RETRY_FIRST_MS = 1_000;
+const RETRY_MAX_MS = 30_000;
+/** The net below everything else: a ring that was lost costs at most this. */
+const LOOK_MAX_MS = 60_000;
+
+export class PlannerLoop {
+  readonly #parts: PlannerParts;
+  #state: "idle" | "running" | "runningAndRung" | "stopped" = "idle";
+  #cancelTimer: (() => void) | null = null;
+  #startedMs = Number.NEGATIVE_INFINITY;
+  #failures = 0;
+  #finished: Promise<void> = Promise.resolve();
+
+  constructor(parts: PlannerParts) {
+    this.#parts = parts;
+  }
+
+  ring(): void {
+    if (this.#state === "running") this.#state = "runningAndRung";
+    // After a failure the wait is not cut short: whatever failed would fail at once again.
+    if (this.#state === "idle" && this.#failures === 0) this.#schedule(0);
+  }
+
+  /** Resolves when a plan that is being made has ended. */
+  async stop(): Promise<void> {
+    this.#state = "stopped";
+    this.#cancelTimer?.();
+    await this.#finished;
+  }
+
+  #schedule(delayMs: number): void {
+    this.#cancelTimer?.();
+    const apartMs = this.#startedMs + APART_MS - this.#parts.clock.nowMs();
+    const waitMs = Math.max(delayMs, apartMs);
+    const start = () => {
+      if (this.#state === "idle") this.#finished = this.#run();
+    };
+    this.#cancelTimer = null;
+    if (waitMs <= 0) start();
+    else this.#cancelTimer = this.#parts.clock.after(waitMs, start);
+  }
+
+  async #run(): Promise<void> {
+    this.#state = "running";
+    this.#startedMs = this.#parts.clock.nowMs();
+    let delayMs: number;
+    try {
+      delayMs = await this.#planOnce();
+      this.#failures = 0;
+    } catch (error) {
+      this.#failures += 1;
+      delayMs = Math.min(RETRY_MAX_MS, RETRY_FIRST_MS * 2 ** (this.#failures - 1));
+      this.#parts.log.error(
+        { error: error instanceof Error ? (error.stack ?? error.message) : String(error), retryMs: delayMs },
+        "planning failed",
+      );
+    }
+    // `ring` and `stop` may have run meanwhile.
+    const state = this.#state as "running" | "runningAndRung" | "stopped";
+    if (state === "stopped") return;
+    this.#state = "idle";
+    this.#schedule(state === "runningAndRung" && this.#failures === 0 ? 0 : delayMs);
+  }
+
+  /** One plan, tried again while others commit first; answers when to look again. */
+  async #planOnce(): Promise<number> {
+    const { planning, random, log } = this.#parts;
+    for (let attempt = 1; ; attempt++) {
+      const { snapshot, nowMs } = await planning.advance();
+      const plan = planning.plan(snapshot, { nowMs, idSeed: hex(random.bytes(8)) });
+      const violations = planning.lint(snapshot, plan);
+      if (violations.length > 0)
+        throw new Error(`a plan at rev ${plan.rev} breaks its own rules and was not committed: ${violations.slice(0, 5).join("; ")}`);
+      const waitMs = plan.wakeAtMs === null ? LOOK_MAX_MS : Math.min(LOOK_MAX_MS, Math.max(0, plan.wakeAtMs - nowMs));
+      const result = await planning.apply(plan);
+      if (result.kind === "unchanged") return waitMs;
+      if (result.kind === "committed") {
+        this.#parts.onCommitted(result.rev);
+        // What this plan changed may allow the next step; a converged cluster answers `unchanged`.
+        return Math.min(waitMs, APART_MS);
+      }
+      if (attempt === TRIES_MAX) {
+        log.warn({ attempt, message: result.message }, "a plan lost to other commits; trying again later");
+        return APART_MS;
+      }
+    }
+  }
+}
+
+const hex = (bytes: Uint8Array): string => Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");

@@ -1,0 +1,170 @@
+/**
+ * Watches the links' silence and commits its edges: `unreachable`, `lost`, and back to `ready`. Nothing is written
+ * while nothing changes. The timer is set to the next moment at which a silent node would change, so a loss is
+ * committed when it is due and not at some tick after it.
+ */
+import type { NodeStatus } from "../../shared/plan/snapshot.ts";
+import type { Clock, Log } from "../ports.ts";
+import { type NewEvent, NOW } from "../store/commit-types.ts";
+import type { Store } from "../store/store.ts";
+import { EvictionLimiter, type EvictionTiming } from "./eviction.ts";
+import type { Link } from "./link.ts";
+import { type PresenceTiming, presenceAt } from "./presence.ts";
+
+/** A timer this late means that the process was stopped or its host suspended: silence meanwhile proves nothing. */
+const LATE_MS = 1_000;
+const RETRY_MS = 1_000;
+/** Bounds one commit; 5,000 nodes that change together take ten. */
+const EDGES_A_COMMIT_MAX = 500;
+/** Looks at least this often, so that a link that was missed is found. */
+const LOOK_MAX_MS = 60_000;
+
+/** What a node's silence (column) makes of its committed status (row). */
+const EDGE: Record<NodeStatus, Record<NodeStatus, NodeStatus | null>> = {
+  ready: { ready: null, unreachable: "unreachable", lost: "lost" },
+  unreachable: { ready: "ready", unreachable: null, lost: "lost" },
+  lost: { ready: "ready", unreachable: null, lost: null },
+};
+
+interface Edge {
+  readonly link: Link;
+  readonly to: NodeStatus;
+}
+
+export interface PresenceParts {
+  readonly store: Store;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly links: ReadonlyMap<string, Link>;
+  readonly timing: PresenceTiming & EvictionTiming;
+  /** Called after edges were committed; resolves when the links show them. */
+  readonly onEdges: (rev: number) => Promise<void>;
+}
+
+export class PresenceLoop {
+  readonly #parts: PresenceParts;
+  readonly #limiter: EvictionLimiter;
+  #cancelTimer: (() => void) | null = null;
+  #dueMs = Number.POSITIVE_INFINITY;
+  #state: "idle" | "running" | "runningAndKicked" | "stopped" = "idle";
+
+  constructor(parts: PresenceParts) {
+    this.#parts = parts;
+    this.#limiter = new EvictionLimiter(parts.timing, parts.clock.nowMs());
+  }
+
+  /** Look now: a node that was silent has spoken, or a new one is to be watched. */
+  kick(): void {
+    if (this.#state === "running") this.#state = "runningAndKicked";
+    if (this.#state === "idle") void this.#run();
+  }
+
+  stop(): void {
+    this.#state = "stopped";
+    this.#cancelTimer?.();
+  }
+
+  async #run(): Promise<void> {
+    this.#state = "running";
+    let nextMs: number;
+    try {
+      nextMs = await this.#look();
+    } catch (error) {
+      this.#parts.log.error({ error: String(error) }, "presence could not be committed; trying again");
+      nextMs = this.#parts.clock.nowMs() + RETRY_MS;
+    }
+    // `kick` and `stop` may have run meanwhile.
+    const state = this.#state as "running" | "runningAndKicked" | "stopped";
+    if (state === "stopped") return;
+    this.#state = "idle";
+    if (state === "runningAndKicked") nextMs = Math.min(nextMs, this.#parts.clock.nowMs() + RETRY_MS / 10);
+    this.#schedule(nextMs);
+  }
+
+  #schedule(atMs: number): void {
+    this.#cancelTimer?.();
+    const nowMs = this.#parts.clock.nowMs();
+    this.#dueMs = Math.min(Math.max(atMs, nowMs), nowMs + LOOK_MAX_MS);
+    this.#cancelTimer = this.#parts.clock.after(this.#dueMs - nowMs, () => {
+      this.#forgiveStandstill();
+      if (this.#state === "idle") void this.#run();
+    });
+  }
+
+  #forgiveStandstill(): void {
+    const lateMs = this.#parts.clock.nowMs() - this.#dueMs;
+    if (Math.abs(lateMs) < LATE_MS) return;
+    this.#parts.log.warn({ lateMs }, "this process stood still or its clock jumped; silence is counted from now");
+    for (const link of this.#parts.links.values()) link.shift(lateMs);
+  }
+
+  /** Commits the edges that are due; answers when to look next. */
+  async #look(): Promise<number> {
+    const nowMs = this.#parts.clock.nowMs();
+    const { edges, nextMs } = this.#findEdges(nowMs);
+    for (let from = 0; from < edges.length; from += EDGES_A_COMMIT_MAX) await this.#commit(edges.slice(from, from + EDGES_A_COMMIT_MAX));
+    return nextMs;
+  }
+
+  #findEdges(nowMs: number): { readonly edges: Edge[]; readonly nextMs: number } {
+    const { timing, links } = this.#parts;
+    let nextMs = Number.POSITIVE_INFINITY;
+    const wanted: Edge[] = [];
+    const silences = [];
+    for (const link of links.values()) {
+      if (link.row.session === 0) continue; // has never connected: nothing runs there
+      link.forgetReturnsWhenQuiet(nowMs, timing.quietMs);
+      const presence = presenceAt(link, nowMs, timing);
+      if (presence.nextMs !== null) nextMs = Math.min(nextMs, presence.nextMs);
+      const edge = EDGE[link.row.status][presence.status];
+      const to = edge === "ready" && !link.isProved ? null : edge;
+      if (to !== null) wanted.push({ link, to });
+      const isDark = presence.status !== "ready" || (!link.isProved && link.row.status !== "ready");
+      silences.push({ id: link.row.id, site: link.row.site, dark: isDark, due: to === "lost" });
+    }
+    const { lost, againMs } = this.#limiter.allow(silences, nowMs);
+    if (againMs !== null) nextMs = Math.min(nextMs, againMs);
+    const edges = wanted.flatMap((edge): Edge[] => {
+      if (edge.to !== "lost" || lost.has(edge.link.row.id)) return [edge];
+      return edge.link.row.status === "ready" ? [{ link: edge.link, to: "unreachable" }] : [];
+    });
+    return { edges, nextMs };
+  }
+
+  async #commit(edges: readonly Edge[]): Promise<void> {
+    const { store, log } = this.#parts;
+    const result = await store.commit({
+      changes: [
+        {
+          op: "update",
+          table: "nodes",
+          rows: edges.map(({ link, to }) => ({ id: link.row.id, status: to, statusMs: NOW })),
+          onMissing: "skip",
+        },
+      ],
+      events: edges.map(eventOf),
+    });
+    if (result.kind !== "committed") throw new Error(`edges of presence were refused: ${JSON.stringify(result)}`);
+    for (const { link, to } of edges) log.info({ node: link.row.id, name: link.row.name, from: link.row.status, to }, "node status");
+    await this.#parts.onEdges(result.rev);
+  }
+}
+
+const EVENT: Record<NodeStatus, { readonly level: NewEvent["level"]; readonly text: string }> = {
+  ready: { level: "info", text: "answers again" },
+  unreachable: { level: "warning", text: "has missed a poll" },
+  lost: { level: "error", text: "has been silent for too long; its replicas may be placed elsewhere" },
+};
+
+function eventOf({ link, to }: Edge): NewEvent {
+  const { level, text } = EVENT[to];
+  return {
+    namespace: null,
+    objectKind: "node",
+    objectId: link.row.id,
+    app: null,
+    type: to,
+    level,
+    message: `node ${link.row.name} ${text}`,
+  };
+}

@@ -1,0 +1,214 @@
+/**
+ * The part of the control plane that remembers: held polls, when each node was last heard, who waits for a rev. None of
+ * it is durable and none of it is needed to be right: a shard that starts anew counts every node as seen now, and an
+ * agent whose request it cannot place opens a new session.
+ *
+ * What changed in the database reaches it as a bare "something is newer" (`changed`); it then reads what is newer than
+ * it knows. So it does not matter who committed, or how often it is told.
+ */
+import type { NodeId } from "../../shared/model/name.ts";
+import type { Clock, Log, Random } from "../ports.ts";
+import { type ClusterFacts, readLink, readLinkChanges } from "../store/read-agents.ts";
+import type { Store } from "../store/store.ts";
+import { Doorbell, type HoldOutcome } from "./doorbell.ts";
+import { EVICTION_TIMING, type EvictionTiming } from "./eviction.ts";
+import { Link } from "./link.ts";
+import { type Planning, PlannerLoop } from "./planner.ts";
+import { EMBEDDED_TIMING, type PresenceTiming } from "./presence.ts";
+import { PresenceLoop } from "./presence-loop.ts";
+import { Watches } from "./watches.ts";
+
+export type ShardTiming = PresenceTiming & EvictionTiming;
+
+export interface ShardParts {
+  readonly store: Store;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Log;
+  /** Null: this process does not plan (another one does, or a test). */
+  readonly planning: Planning | null;
+  readonly timing?: Partial<ShardTiming>;
+}
+
+/** Holds are cut short by up to a tenth, so that agents which came together do not stay together. */
+const HOLD_JITTER = 0.1;
+
+export class Shard {
+  readonly #parts: ShardParts;
+  readonly #timing: ShardTiming;
+  readonly #links = new Map<string, Link>();
+  readonly #doorbell: Doorbell;
+  readonly #watches: Watches;
+  readonly #presence: PresenceLoop;
+  readonly #planner: PlannerLoop | null;
+  #cluster: ClusterFacts | null = null;
+  #refresh: Promise<void> | null = null;
+  #isRefreshWanted = false;
+  #isStopped = false;
+
+  constructor(parts: ShardParts) {
+    this.#parts = parts;
+    this.#timing = { ...EMBEDDED_TIMING, ...EVICTION_TIMING, ...parts.timing };
+    this.#doorbell = new Doorbell(parts.clock);
+    this.#watches = new Watches(parts.clock);
+    const { store, clock, random, log, planning } = parts;
+    this.#presence = new PresenceLoop({
+      store,
+      clock,
+      log,
+      links: this.#links,
+      timing: this.#timing,
+      onEdges: async () => {
+        await this.refresh();
+        this.ring();
+      },
+    });
+    this.#planner = planning === null ? null : new PlannerLoop({ planning, clock, random, log, onCommitted: (rev) => this.changed(rev) });
+  }
+
+  /** Reads the cluster and its nodes, then watches them. The cluster must have been made. */
+  async start(): Promise<void> {
+    await this.refresh();
+    this.#presence.kick();
+    this.ring();
+  }
+
+  /** Answers every held poll and watch, and stops every timer. A plan that is under way is finished. */
+  async stop(): Promise<void> {
+    this.#isStopped = true;
+    this.#presence.stop();
+    this.#doorbell.stop();
+    this.#watches.stop();
+    await this.#planner?.stop();
+  }
+
+  /** Who this cluster is. Throws before `start`. */
+  get cluster(): ClusterFacts {
+    if (this.#cluster === null) throw new Error("the shard has not been started");
+    return this.#cluster;
+  }
+
+  /** Plan soon: something that a decision depends on has changed. */
+  ring(): void {
+    this.#planner?.ring();
+  }
+
+  /** Something was committed, up to `rev`: wakes the nodes whose set moved and the watches that waited for it. */
+  changed(rev: number): void {
+    if (this.#cluster !== null && rev <= this.#cluster.rev) return;
+    this.refresh().catch((error: unknown) => this.#parts.log.error({ error: String(error) }, "reading what changed failed"));
+  }
+
+  /** Resolves when what is committed now is known here. Any number of calls at once are at most two reads. */
+  refresh(): Promise<void> {
+    if (this.#refresh !== null) {
+      this.#isRefreshWanted = true;
+      return this.#refresh;
+    }
+    this.#refresh = this.#readUntilCurrent();
+    return this.#refresh;
+  }
+
+  async #readUntilCurrent(): Promise<void> {
+    try {
+      do {
+        this.#isRefreshWanted = false;
+        await this.#readChanges();
+      } while (this.#isRefreshWanted && !this.#isStopped);
+    } finally {
+      // In the same turn as the last look at the flag: a call after it starts a new read.
+      this.#refresh = null;
+    }
+  }
+
+  async #readChanges(): Promise<void> {
+    const { cluster, rows, removed } = await readLinkChanges(this.#parts.store, this.#cluster?.rev ?? 0);
+    const nowMs = this.#parts.clock.nowMs();
+    this.#cluster = cluster;
+    for (const id of removed) this.#forget(id);
+    for (const row of rows) {
+      const link = this.#links.get(row.id);
+      if (link === undefined) {
+        this.#links.set(row.id, new Link(row, nowMs));
+        continue;
+      }
+      const before = link.row;
+      link.update(row, nowMs);
+      // A poll is rung for what it would answer differently: a newer set, another session, a lifted quarantine.
+      if (before.generation !== row.generation || before.session !== row.session || before.quarantined !== row.quarantined)
+        this.#doorbell.ring(row.id);
+    }
+    if (rows.length > 0 || removed.length > 0) this.#presence.kick();
+    this.#watches.reached(cluster.rev);
+  }
+
+  #forget(id: NodeId): void {
+    const link = this.#links.get(id);
+    if (link === undefined) return;
+    link.isRemoved = true;
+    this.#links.delete(id);
+    this.#doorbell.ring(id);
+  }
+
+  /** What is known of a node; null: there is none by this id. */
+  async link(id: NodeId): Promise<Link | null> {
+    const known = this.#links.get(id);
+    if (known !== undefined) return known;
+    const row = await readLink(this.#parts.store, id);
+    if (row === null) return null;
+    // Another request may have asked meanwhile: one link a node.
+    const link = this.#links.get(id) ?? new Link(row, this.#parts.clock.nowMs());
+    this.#links.set(id, link);
+    return link;
+  }
+
+  /** Reads one node again: its request names a session that is newer than the one known here. */
+  async reload(link: Link): Promise<void> {
+    const row = await readLink(this.#parts.store, link.row.id);
+    if (row === null) this.#forget(link.row.id);
+    else link.update(row, this.#parts.clock.nowMs());
+  }
+
+  /** A request of this node was proved just now. */
+  proved(link: Link): void {
+    link.prove(this.#parts.clock.nowMs());
+    if (link.row.status !== "ready") this.#presence.kick();
+  }
+
+  /** Holds a poll until its node has news or the hold is over. */
+  async hold(link: Link, signal: AbortSignal | null): Promise<HoldOutcome> {
+    const { clock, random } = this.#parts;
+    const [high = 0, low = 0] = random.bytes(2);
+    const holdMs = Math.round(this.#timing.pollHoldMs * (1 - (HOLD_JITTER * (high * 256 + low)) / 65_536));
+    link.holdEndMs = clock.nowMs() + holdMs;
+    const outcome = await this.#doorbell.hold(link.row.id, holdMs, signal);
+    // `replaced`: the hold that counts is the newer one's.
+    if (outcome !== "replaced") link.holdEndMs = Math.min(link.holdEndMs, clock.nowMs());
+    return outcome;
+  }
+
+  /** Ends the held poll of one node, for news that is not in the database (a channel). */
+  wake(id: string): void {
+    this.#doorbell.ring(id);
+  }
+
+  /** How long ago the node last proved itself to this process; null: not since it started. */
+  lastSeenAgoMs(id: string): number | null {
+    const link = this.#links.get(id);
+    return link?.isProved ? Math.max(0, this.#parts.clock.nowMs() - link.seenMs) : null;
+  }
+
+  get heldPolls(): number {
+    return this.#doorbell.held;
+  }
+
+  /** Newest rev that is known here. */
+  get rev(): number {
+    return this.#watches.rev;
+  }
+
+  /** For `?watch`: resolves once `rev` is committed, or after `timeoutMs`, or when the caller goes away. */
+  waitForRev(rev: number, timeoutMs: number, signal: AbortSignal | null = null): Promise<void> {
+    return this.#watches.waitFor(rev, timeoutMs, signal);
+  }
+}
