@@ -31,6 +31,7 @@ export const ERROR_CODES = {
   enroll_refused: { status: 403, retryable: false },
   // what was asked for
   not_found: { status: 404, retryable: false },
+  method_not_allowed: { status: 405, retryable: false },
   conflict: { status: 409, retryable: true },
   /** The request is well formed and contradicts what is there (a name that is taken, an app that is being deleted). */
   refused: { status: 422, retryable: false },

@@ -15,8 +15,25 @@ export const Rev = z.number().int().min(0);
 export const ROLES = ["viewer", "deployer", "admin"] as const;
 export type Role = (typeof ROLES)[number];
 
-/** Every list answers `{ rev, items }`; `?watch=REV` holds until something in the list is newer, then answers it whole. */
-export const listOf = <Item extends z.ZodType>(item: Item) => z.object({ rev: Rev, items: z.array(item) });
+/**
+ * Every list answers `{ rev, watch, items }`. `?watch=` with that token holds (at most 25 s) until something in the cluster
+ * is newer, then answers the whole list. The token is `REV.OBSERVED`, because what agents observe does not move rev; a
+ * bare `REV` is taken too and waits for what was written and for observations from then on.
+ */
+export const WATCH_PATTERN = /^(\d{1,15})(?:\.(\d{1,15}))?$/;
+export const listOf = <Item extends z.ZodType>(item: Item) => z.object({ rev: Rev, watch: z.string(), items: z.array(item) });
+
+/** Words that people write and read: no control characters, nothing that turns the writing direction. */
+const Words = (max: number) =>
+  z
+    .string()
+    .max(max)
+    .regex(/^[^\p{Cc}\p{Cs}\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]*$/u, "no control characters")
+    .refine((text) => text === text.normalize("NFC"), "not in Unicode's composed form (NFC)");
+
+/** What a delete did, and what it left behind: a sentence each. */
+export const Removed = z.object({ removed: z.string(), notes: z.array(z.string()) });
+export type Removed = z.infer<typeof Removed>;
 
 export const ErrorBody = z.object({
   error: z.object({
@@ -68,6 +85,9 @@ export const Node = z.object({
   enrolled: Time,
 });
 export type Node = z.infer<typeof Node>;
+/** What a token of one namespace sees of a node. */
+export const NodeName = Node.pick({ name: true, site: true });
+export type NodeName = z.infer<typeof NodeName>;
 export const NodePatch = z.strictObject({
   labels: LabelsPatch.optional(),
   addTaints: z.array(Taint).max(32).optional(),
@@ -93,15 +113,15 @@ export const JoinTokenInfo = z.object({ id: JoinTokenId, site: Name, labels: Lab
 export const JoinTokenCreated = JoinTokenInfo.extend({ token: z.string(), command: z.string() });
 export type JoinTokenCreated = z.infer<typeof JoinTokenCreated>;
 
-export const TokenCreate = z.strictObject({ name: z.string().min(1).max(128), role: z.enum(ROLES), namespace: Name.nullable().default(null), expiresInMs: z.number().int().min(60_000).max(315_360_000_000).nullable().default(null) });
+export const TokenCreate = z.strictObject({ name: Words(128).min(1), role: z.enum(ROLES), namespace: Name.nullable().default(null), expiresInMs: z.number().int().min(60_000).max(315_360_000_000).nullable().default(null) });
 export const TokenInfo = z.object({ id: TokenId, name: z.string(), role: z.enum(ROLES), namespace: Name.nullable(), created: Time, expires: Time.nullable() });
 export const TokenCreated = TokenInfo.extend({ token: z.string() });
 
-export const RegistryPut = z.strictObject({ username: z.string().min(1).max(256), password: z.string().min(1).max(4096) });
+export const RegistryPut = z.strictObject({ username: Words(256).min(1), password: z.string().min(1).max(4096) });
 export const RegistryInfo = z.object({ registry: z.string(), username: z.string(), created: Time });
 
 /** `PUT /v1/namespaces/{ns}/apps/{app}?dryRun=true` answers the plan alone. */
-export const AppPut = z.strictObject({ spec: AppSpec, message: z.string().max(256).optional() });
+export const AppPut = z.strictObject({ spec: AppSpec, message: Words(256).optional() });
 
 export const PLAN_ACTIONS = ["create", "replace", "remove", "keep"] as const;
 export const PlannedReplica = z.object({
