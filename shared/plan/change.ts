@@ -18,16 +18,42 @@ export const PLAN_REASONS = [
 export type PlanReason = (typeof PLAN_REASONS)[number];
 
 export type Change =
-  | { readonly kind: "assign"; readonly replica: ReplicaId; readonly appId: AppId; readonly service: string; readonly slot: string; readonly nodeId: NodeId; readonly spec: string; readonly revision: number; /** Rejections in a row before it, stored with the replica. */ readonly attempt: number; readonly reason: PlanReason }
+  | {
+      readonly kind: "assign";
+      readonly replica: ReplicaId;
+      readonly appId: AppId;
+      readonly service: string;
+      readonly slot: string;
+      readonly nodeId: NodeId;
+      readonly spec: string;
+      readonly revision: number /** Rejections in a row before it, stored with the replica. */;
+      readonly attempt: number;
+      readonly reason: PlanReason;
+    }
   /** Take it out of its node's manifest; the row ends when the node says that it is gone. */
   | { readonly kind: "stop"; readonly replica: ReplicaId; readonly nodeId: NodeId; readonly reason: PlanReason }
   /** End it without the node's word: its node was removed by the operator, or it already reported a terminal state. */
   | { readonly kind: "end"; readonly replica: ReplicaId; readonly nodeId: NodeId | null; readonly reason: PlanReason }
   /** The slot's volumes live on this node from now on. */
-  | { readonly kind: "bindVolume"; readonly appId: AppId; readonly service: string; readonly slot: string; readonly volume: string; readonly engineName: string; readonly nodeId: NodeId }
+  | {
+      readonly kind: "bindVolume";
+      readonly appId: AppId;
+      readonly service: string;
+      readonly slot: string;
+      readonly volume: string;
+      readonly engineName: string;
+      readonly nodeId: NodeId;
+    }
   /** This node resolves the image for all others. */
   | { readonly kind: "resolver"; readonly appId: AppId; readonly revision: number; readonly reference: string; readonly nodeId: NodeId }
-  | { readonly kind: "deployment"; readonly id: DeploymentId; readonly appId: AppId; readonly state: "succeeded" | "failed"; readonly message: string; readonly rollbackTo: number | null }
+  | {
+      readonly kind: "deployment";
+      readonly id: DeploymentId;
+      readonly appId: AppId;
+      readonly state: "succeeded" | "failed";
+      readonly message: string;
+      readonly rollbackTo: number | null;
+    }
   /** Every replica of a removed service or app is gone: the row goes too. */
   | { readonly kind: "removeService"; readonly appId: AppId; readonly service: string }
   | { readonly kind: "removeApp"; readonly appId: AppId };

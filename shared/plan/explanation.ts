@@ -2,7 +2,20 @@
 import { z } from "zod";
 
 /** Filters in the order in which they are applied; the first that rejects a node is the one counted. */
-export const PLACEMENT_FILTERS = ["ready", "active", "admitted", "volume", "taint", "constraint", "colocate", "maxPerNode", "hostPort", "device", "cpu", "memory"] as const;
+export const PLACEMENT_FILTERS = [
+  "ready",
+  "active",
+  "admitted",
+  "volume",
+  "taint",
+  "constraint",
+  "colocate",
+  "maxPerNode",
+  "hostPort",
+  "device",
+  "cpu",
+  "memory",
+] as const;
 export type PlacementFilter = (typeof PLACEMENT_FILTERS)[number];
 
 export const PlacedSlot = z.object({

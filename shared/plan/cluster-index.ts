@@ -1,0 +1,132 @@
+/** A snapshot with the lookups that planning needs, made in one pass over the rows. Nothing here decides. */
+import type { AppId, NodeId } from "../model/name.ts";
+import { Feasibility } from "../schedule/feasibility.ts";
+import { Fleet, TERMINAL_FROM } from "../schedule/fleet.ts";
+import { SeekSpace } from "../schedule/seeker.ts";
+import type { AppState, ClusterSnapshot, DeploymentState, NodeState, ServiceState } from "./snapshot.ts";
+
+export class ClusterIndex {
+  readonly snapshot: ClusterSnapshot;
+  readonly nowMs: number;
+  readonly apps: ReadonlyMap<AppId, AppState>;
+  readonly deployments: ReadonlyMap<AppId, DeploymentState>;
+  /** Revision of an app whose latest deployment failed. */
+  readonly failedRevisions: ReadonlyMap<AppId, number>;
+  /** Indices of each app's services, in name order. */
+  readonly servicesOf: ReadonlyMap<AppId, readonly number[]>;
+  /** Rows whose service is gone. */
+  readonly orphans: readonly number[];
+  /** By snapshot index of the node: 1 where it is lost. */
+  readonly lost: Uint8Array;
+  /** 1 where it is ready and what it runs is known. */
+  readonly settled: Uint8Array;
+  readonly #rowStart: Int32Array;
+  readonly #rows: Int32Array;
+  readonly #volumes = new Map<string, Map<string, NodeId>>();
+  #space: SeekSpace | null = null;
+  #nodes: Map<NodeId, number> | null = null;
+
+  constructor(snapshot: ClusterSnapshot, nowMs: number) {
+    const { nodes, services, replicas } = snapshot;
+    this.snapshot = snapshot;
+    this.nowMs = nowMs;
+    this.apps = new Map(snapshot.apps.map((app) => [app.id, app]));
+    this.deployments = new Map(snapshot.deployments.map((deployment) => [deployment.appId, deployment]));
+    this.failedRevisions = new Map(snapshot.failed.map((failed) => [failed.appId, failed.revision]));
+    const servicesOf = new Map<AppId, number[]>();
+    services.forEach((service, s) => {
+      const list = servicesOf.get(service.appId);
+      if (list) list.push(s);
+      else servicesOf.set(service.appId, [s]);
+    });
+    for (const list of servicesOf.values()) if (list.length > 1) list.sort((a, b) => (services[a]!.name < services[b]!.name ? -1 : 1));
+    this.servicesOf = servicesOf;
+    this.lost = Uint8Array.from(nodes, (node) => (node.status === "lost" ? 1 : 0));
+    this.settled = Uint8Array.from(nodes, (node) => (node.status === "ready" && node.reported ? 1 : 0));
+    const orphans: number[] = [];
+    const start = new Int32Array(services.length + 2);
+    for (let r = 0; r < replicas.length; r += 1) {
+      if (replicas.service[r]! < 0) orphans.push(r);
+      else start[replicas.service[r]! + 2]! += 1;
+    }
+    for (let s = 2; s < start.length; s += 1) start[s]! += start[s - 1]!;
+    this.#rows = new Int32Array(replicas.length - orphans.length);
+    for (let r = 0; r < replicas.length; r += 1) if (replicas.service[r]! >= 0) this.#rows[start[replicas.service[r]! + 1]!++] = r;
+    this.#rowStart = start;
+    this.orphans = orphans;
+    for (const { appId, service, slot, volume, nodeId } of snapshot.volumes) {
+      const key = `${appId}/${service}/${slot}`;
+      const bound = this.#volumes.get(key);
+      if (bound) bound.set(volume, nodeId);
+      else this.#volumes.set(key, new Map([[volume, nodeId]]));
+    }
+  }
+
+  /** Rows of a service, in no particular order. */
+  rowsOf(service: number): Int32Array {
+    return this.#rows.subarray(this.#rowStart[service]!, this.#rowStart[service + 1]!);
+  }
+
+  /** Made at first use: a converged cluster needs no columns of free capacity. */
+  get space(): SeekSpace {
+    if (!this.#space) {
+      const fleet = new Fleet(this.snapshot);
+      this.#space = new SeekSpace(fleet, new Feasibility(fleet, this.snapshot));
+    }
+    return this.#space;
+  }
+
+  get fleet(): Fleet {
+    return this.space.fleet;
+  }
+
+  /** Snapshot index, or -1: removed by the operator. */
+  nodeIndex(id: NodeId): number {
+    this.#nodes ??= new Map(this.snapshot.nodes.map((node, n) => [node.id, n]));
+    return this.#nodes.get(id) ?? -1;
+  }
+
+  node(row: number): NodeState | null {
+    const n = this.snapshot.replicas.node[row]!;
+    return n < 0 ? null : this.snapshot.nodes[n]!;
+  }
+
+  rankOfRow(row: number): number {
+    const n = this.snapshot.replicas.node[row]!;
+    return n < 0 ? -1 : this.fleet.rankOf[n]!;
+  }
+
+  /** Node that holds a slot's volumes: the first of them, in the order of the spec, that is bound; null: none yet. */
+  volumeNode(service: ServiceState, slot: string): NodeId | null {
+    const bound = this.#volumes.get(`${service.appId}/${service.name}/${slot}`);
+    if (!bound) return null;
+    for (const { name } of service.planning.volumes) if (bound.has(name)) return bound.get(name)!;
+    return null;
+  }
+
+  boundTo(service: ServiceState, slot: string, volume: string): NodeId | null {
+    return this.#volumes.get(`${service.appId}/${service.name}/${slot}`)?.get(volume) ?? null;
+  }
+
+  isTerminal(row: number): boolean {
+    return this.snapshot.replicas.state[row]! >= TERMINAL_FROM;
+  }
+
+  isReady(row: number): boolean {
+    return !Number.isNaN(this.snapshot.replicas.readySinceMs[row]!);
+  }
+
+  /** Ready on a node whose word is current. */
+  isProven(row: number): boolean {
+    return this.isReady(row) && this.settled[this.snapshot.replicas.node[row]!] === 1;
+  }
+
+  /** When it counts as healthy if nothing breaks; NaN: it is not ready. */
+  healthyAtMs(row: number, service: ServiceState): number {
+    return this.snapshot.replicas.readySinceMs[row]! + service.planning.minHealthyMs;
+  }
+
+  isHealthy(row: number, service: ServiceState): boolean {
+    return this.isProven(row) && this.healthyAtMs(row, service) <= this.nowMs;
+  }
+}

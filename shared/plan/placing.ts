@@ -1,0 +1,367 @@
+/**
+ * Finds nodes for what the rollouts ask for. Slots without a replica come before updates, so that a roll-out never takes
+ * the room a lost replica needs; within each, apps and services in order of id and name.
+ */
+import type { NodeId } from "../model/name.ts";
+import type { Fill, Work } from "../rollout/decide.ts";
+import { hasBit } from "../schedule/bits.ts";
+import type { Demand } from "../schedule/fleet.ts";
+import { refusalOf, type Survey, summary, surveyNodes, type Tie } from "../schedule/rejection.ts";
+import { obtain } from "../schedule/obtain.ts";
+import { NOWHERE, Seeker } from "../schedule/seeker.ts";
+import type { Slot } from "../rollout/slots.ts";
+import type { PlanReason } from "./change.ts";
+import type { ClusterIndex } from "./cluster-index.ts";
+import type { Draft } from "./draft.ts";
+import { jointDemand, jointService } from "./joint.ts";
+import { ReplicaIds } from "./replica-id.ts";
+import type { HostPort, ServiceState } from "./snapshot.ts";
+
+interface Refusal {
+  readonly reason: string;
+  readonly message: string;
+  readonly rejected: Survey["rejected"];
+}
+
+/** What one service got in this plan. */
+export interface Placed {
+  /** Ranks of the nodes of slots filled or surged. */
+  readonly ranks: number[];
+  /** Node of the first. */
+  first: NodeId | null;
+  /** Why a slot that does not wait for a lost node could not be placed or updated. */
+  refusal: { slot: string; message: string } | null;
+}
+
+export class Placing {
+  readonly #index: ClusterIndex;
+  readonly #draft: Draft;
+  readonly #idSeed: string;
+  /** Homes chosen in this plan, by app. */
+  readonly #homes = new Map<string, { rank: number; refusal: Refusal | null }>();
+  readonly #placed = new Map<ServiceState, Placed>();
+
+  constructor(index: ClusterIndex, draft: Draft, idSeed: string) {
+    this.#index = index;
+    this.#draft = draft;
+    this.#idSeed = idSeed;
+  }
+
+  placedOf(service: ServiceState): Placed {
+    return obtain(this.#placed, service, () => ({ ranks: [], first: null, refusal: null }));
+  }
+
+  fillAll(works: readonly Work[]): void {
+    for (const work of works) if (work.fills.length > 0) this.#chooseHome(work);
+    for (const work of works)
+      if (work.fills.length > 0) new ServicePlacing(this.#index, this.#draft, this, { work, idSeed: this.#idSeed }).fill();
+  }
+
+  updateAll(works: readonly Work[]): void {
+    for (const work of works) if (work.updates.length > 0) this.#update(work);
+  }
+
+  /** Home of a colocated service's group and, where there is none, why. */
+  homeOf(work: Work): { rank: number; refusal: Refusal | null } {
+    if (work.context.home >= 0) return { rank: work.context.home, refusal: null };
+    return this.#homes.get(work.view.service.appId) ?? { rank: NOWHERE, refusal: null };
+  }
+
+  #update(work: Work): void {
+    const { service } = work.view;
+    const notes = () => this.#draft.notes(service);
+    const count = `${work.updates.length} of its slots ${work.updates.length === 1 ? "is" : "are"} on another revision or node than wanted`;
+    if (work.context.halted) {
+      notes().waiting.add(`the last deployment failed, so nothing is updated until the next one: ${count}`);
+      return;
+    }
+    const { parallelism, delayMs } = service.planning;
+    const nextMs = work.lastHealthyMs + delayMs;
+    if (work.lastHealthyMs > 0 && nextMs > this.#index.nowMs) {
+      this.#draft.wakeAt(nextMs);
+      work.paused = true;
+      notes().waiting.add(`${count}; the next batch starts after a pause of ${delayMs / 1000} s`);
+      return;
+    }
+    const budget = parallelism - work.moving;
+    if (budget <= 0) {
+      notes().waiting.add(`${count}; ${work.moving} changing over or not healthy yet, at most ${parallelism} at a time`);
+      return;
+    }
+    new ServicePlacing(this.#index, this.#draft, this, { work, idSeed: this.#idSeed }).update(budget);
+  }
+
+  /** A colocated group without a node is placed as one, with room for every replica of every member. */
+  #chooseHome(work: Work): void {
+    const { service } = work.view;
+    if (!service.planning.colocate || work.context.home >= 0 || this.#homes.has(service.appId)) return;
+    const members = (this.#index.servicesOf.get(service.appId) ?? [])
+      .map((s) => this.#index.snapshot.services[s]!)
+      .filter((member) => member.planning.colocate && !member.removed);
+    const joint = jointService(members);
+    const demand = jointDemand(members);
+    const seeker = new Seeker(this.#index.space, { service: joint, demand, present: [] });
+    const rank = seeker.find("group");
+    if (rank !== NOWHERE) {
+      this.#homes.set(service.appId, { rank, refusal: null });
+      return;
+    }
+    const survey = surveyNodes(this.#index.space, joint, demand, null);
+    const names = members.map((member) => member.name).join(", ");
+    this.#homes.set(service.appId, {
+      rank,
+      refusal: {
+        reason: mainReason(survey),
+        message: `${names} share one node and need ${demand.cpuMillis} millicores and ${demand.memoryMiB} MiB together: ${summary(survey)}`,
+        rejected: survey.rejected,
+      },
+    });
+  }
+}
+
+/** Places one service's slots; lives for one pass over them. */
+class ServicePlacing {
+  readonly #index: ClusterIndex;
+  readonly #draft: Draft;
+  readonly #placing: Placing;
+  readonly #work: Work;
+  readonly #service: ServiceState;
+  readonly #seeker: Seeker;
+  readonly #ids: ReplicaIds;
+  /** Free capacity only shrinks: what fitted nowhere once fits nowhere for the slots after it. */
+  #nowhere: Refusal | null = null;
+
+  constructor(index: ClusterIndex, draft: Draft, placing: Placing, { work, idSeed }: { work: Work; idSeed: string }) {
+    const { service, s } = work.view;
+    this.#index = index;
+    this.#draft = draft;
+    this.#placing = placing;
+    this.#work = work;
+    this.#service = service;
+    const present: number[] = [];
+    for (const row of index.rowsOf(s)) if (!index.isTerminal(row) && index.rankOfRow(row) >= 0) present.push(index.rankOfRow(row));
+    for (const rank of placing.placedOf(service).ranks) present.push(rank);
+    this.#seeker = new Seeker(index.space, { service, demand: Seeker.demandOf(service), present });
+    this.#ids = new ReplicaIds(idSeed, service.appId, service.name);
+    this.#note();
+  }
+
+  fill(): void {
+    for (const fill of this.#work.fills) this.#fillOne(fill);
+  }
+
+  update(budget: number): void {
+    let left = budget;
+    for (const slot of this.#work.updates) {
+      if (left === 0) break;
+      if (this.#updateOne(slot)) left -= 1;
+    }
+  }
+
+  #fillOne(fill: Fill): void {
+    const { rank, refusal } = this.#nodeFor(fill.slot, fill.number, fill.except);
+    if (refusal) {
+      this.#refuse(fill.slot, refusal, fill.dark);
+      return;
+    }
+    for (const row of fill.ends) this.#draft.end(row, fill.reason);
+    this.#assign(fill.slot, rank, fill.reason, fill.attempt);
+  }
+
+  /** Starts the change-over of a slot; false: it cannot be done now. */
+  #updateOne(slot: Slot): boolean {
+    const { old, finished } = slot.rows;
+    const leaving = [...old, ...finished];
+    const reason: PlanReason = leaving.every((row) => this.#isMisplacedOnly(row)) ? "constraint" : "update";
+    const { order, mayStopFirst } = this.#work.order;
+    if (old.length === 0 || order === "start-first") {
+      const { rank, refusal } = this.#nodeFor(slot.name, slot.number, NOWHERE);
+      if (!refusal) {
+        for (const row of finished) this.#draft.end(row, reason);
+        this.#assign(slot.name, rank, reason, 0);
+        return true;
+      }
+      if (old.length === 0 || !mayStopFirst) {
+        this.#refuse(slot.name, refusal, false);
+        return false;
+      }
+    }
+    const refusal = this.#reserveAfterStop(slot, old[0]!);
+    if (refusal) {
+      this.#refuse(slot.name, refusal, false);
+      return false;
+    }
+    for (const row of leaving) this.#draft.stop(row, reason);
+    return true;
+  }
+
+  #isMisplacedOnly(row: number): boolean {
+    const { spec, image } = this.#index.snapshot.replicas;
+    return spec[row] === this.#service.spec && (image[row] === this.#service.image || image[row] === "" || this.#service.image === "");
+  }
+
+  /** The node for a slot: the one it is tied to, else the best one. */
+  #nodeFor(slot: string, number: number, except: number): { rank: number; refusal: Refusal | null } {
+    const tie = this.#tieOf(slot, number);
+    if (tie === "none") return { rank: NOWHERE, refusal: this.#placing.homeOf(this.#work).refusal };
+    if (tie) return this.#seeker.admits(tie.rank) ? { rank: tie.rank, refusal: null } : { rank: NOWHERE, refusal: this.#tiedRefusal(tie) };
+    if (this.#nowhere) return { rank: NOWHERE, refusal: this.#nowhere };
+    let rank = this.#seeker.find(slot, except);
+    if (rank === NOWHERE && except !== NOWHERE) rank = this.#seeker.find(slot);
+    if (rank !== NOWHERE) return { rank, refusal: null };
+    const survey = surveyNodes(this.#index.space, this.#service, this.#seeker.demand, null);
+    this.#nowhere = { reason: mainReason(survey), message: summary(survey), rejected: survey.rejected };
+    return { rank, refusal: this.#nowhere };
+  }
+
+  /** "none": it belongs to a group for which no node was found. */
+  #tieOf(slot: string, number: number): Tie | null | "none" {
+    if (this.#service.mode === "global") return { rank: number, filter: "colocate" };
+    const volume = this.#volumeRank(slot);
+    if (volume >= 0) return { rank: volume, filter: "volume" };
+    if (!this.#service.planning.colocate) return null;
+    const home = this.#placing.homeOf(this.#work);
+    return home.rank >= 0 ? { rank: home.rank, filter: "colocate" } : "none";
+  }
+
+  #volumeRank(slot: string): number {
+    if (this.#service.planning.volumes.length === 0) return NOWHERE;
+    const id = this.#index.volumeNode(this.#service, slot);
+    const n = id === null ? -1 : this.#index.nodeIndex(id);
+    return n < 0 ? NOWHERE : this.#index.fleet.rankOf[n]!;
+  }
+
+  #tiedRefusal(tie: Tie): Refusal {
+    const { space, fleet } = this.#index;
+    const node = fleet.nodes[tie.rank]!;
+    const refusal = refusalOf(space, this.#service, this.#seeker.demand, tie.rank);
+    const fault =
+      refusal?.filter === "ready" ? `is ${node.status}` : (refusal?.fault ?? "has no room left beside what this plan places there");
+    const reason = refusal?.filter ?? "memory";
+    const own = { filter: reason, nodes: 1, message: `${node.name} ${fault}` };
+    if (this.#service.mode === "global") return { reason, message: `${node.name} ${fault}`, rejected: [own] };
+    const why =
+      tie.filter === "volume" ? `its data is on ${node.name}, which ${fault}` : `the app's services share ${node.name}, which ${fault}`;
+    const others = {
+      filter: tie.filter,
+      nodes: fleet.count - 1,
+      message: `${fleet.count - 1} of ${fleet.count} nodes are not ${node.name}`,
+    };
+    return { reason: tie.filter, message: `${why}: it waits for that node`, rejected: fleet.count > 1 ? [others, own] : [own] };
+  }
+
+  #refuse(slot: string, refusal: Refusal, dark: boolean): void {
+    this.#draft.notes(this.#service).cannotPlace(slot, refusal);
+    const placed = this.#placing.placedOf(this.#service);
+    if (!dark && !this.#waitsForLostNode(slot)) placed.refusal ??= { slot, message: refusal.message };
+  }
+
+  /** Pending on a node that is away: shown, but no deployment fails because of it. */
+  #waitsForLostNode(slot: string): boolean {
+    const volume = this.#volumeRank(slot);
+    const rank = volume >= 0 ? volume : this.#service.planning.colocate ? this.#placing.homeOf(this.#work).rank : NOWHERE;
+    return rank >= 0 && this.#index.fleet.nodes[rank]!.status !== "ready";
+  }
+
+  #assign(slot: string, rank: number, reason: PlanReason, attempt: number): void {
+    const { appId, name, spec, revision, planning } = this.#service;
+    const nodeId = this.#index.fleet.nodes[rank]!.id;
+    const notes = this.#draft.notes(this.#service);
+    const replica = this.#ids.next(slot, 0);
+    if (notes.wantsPlaced)
+      notes.placed.push({ slot, replica, node: this.#index.fleet.nodes[rank]!.name, reason, score: this.#seeker.score(rank) });
+    notes.placedTotal += 1;
+    this.#seeker.take(rank);
+    if (planning.volumes.length > 0) this.#bind(slot, nodeId);
+    this.#draft.assign({ replica, appId, service: name, slot, nodeId, spec, revision, attempt, reason });
+    const placed = this.#placing.placedOf(this.#service);
+    placed.ranks.push(rank);
+    placed.first ??= nodeId;
+  }
+
+  #bind(slot: string, nodeId: NodeId): void {
+    const { appId, name, planning } = this.#service;
+    const bound = this.#index.volumeNode(this.#service, slot);
+    if (bound !== null && this.#index.nodeIndex(bound) < 0) {
+      this.#draft
+        .notes(this.#service)
+        .waiting.add(`slot ${slot} starts with empty volumes: its data was on ${bound}, which was removed from the cluster`);
+    }
+    for (const { name: volume, engineName } of planning.volumes) {
+      if (this.#index.boundTo(this.#service, slot, volume) !== nodeId)
+        this.#draft.bindVolume({ appId, service: name, slot, volume, engineName, nodeId });
+    }
+  }
+
+  /**
+   * Checks that the slot can start again once `row` has stopped, in its place or elsewhere, and sets that room aside in
+   * this plan. What cannot be replaced is not stopped.
+   */
+  #reserveAfterStop(slot: Slot, row: number): Refusal | null {
+    const tie = this.#tieOf(slot.name, slot.number);
+    const rank = this.#index.rankOfRow(row);
+    if (tie === "none") return this.#placing.homeOf(this.#work).refusal;
+    if (tie === null || tie.rank === rank) {
+      const extra = this.#extraInPlace(row, rank);
+      if (extra) {
+        this.#index.fleet.take(rank, extra);
+        return null;
+      }
+    }
+    const found = this.#nodeFor(slot.name, slot.number, NOWHERE);
+    if (!found.refusal) this.#seeker.take(found.rank);
+    return found.refusal;
+  }
+
+  /** What the new replica needs beyond what the old one leaves; null: the node would not take it. */
+  #extraInPlace(row: number, rank: number): Demand | null {
+    const { space, fleet, snapshot } = this.#index;
+    const { demand } = this.#seeker;
+    const { constraints, tolerations } = this.#service.planning;
+    const { cpuMillis, memoryMiB, devices, hostPorts } = snapshot.replicas;
+    for (const bits of [
+      fleet.ready,
+      fleet.active,
+      fleet.admitted,
+      space.feasibility.satisfying(constraints),
+      space.feasibility.tolerating(tolerations),
+    ])
+      if (!hasBit(bits, rank)) return null;
+    const same = (a: HostPort) => hostPorts[row]!.some((b) => a.port === b.port && a.protocol === b.protocol && a.hostIp === b.hostIp);
+    const newPorts = demand.hostPorts.filter((port) => !same(port));
+    const taken = fleet.portsTaken(newPorts);
+    if (taken && hasBit(taken, rank)) return null;
+    const extra: Demand = {
+      cpuMillis: Math.max(0, demand.cpuMillis - cpuMillis[row]!),
+      memoryMiB: Math.max(0, demand.memoryMiB - memoryMiB[row]!),
+      devices: demand.devices.flatMap(([kind, count]) =>
+        count > (devices[row]![kind] ?? 0) ? [[kind, count - (devices[row]![kind] ?? 0)] as const] : [],
+      ),
+      hostPorts: newPorts,
+    };
+    return fits(fleet, rank, extra) ? extra : null;
+  }
+
+  #note(): void {
+    const notes = this.#draft.notes(this.#service);
+    if (notes.nodes > 0) return;
+    const survey = surveyNodes(this.#index.space, this.#service, this.#seeker.demand, null);
+    notes.nodes = survey.nodes;
+    notes.feasible = survey.feasible;
+    notes.rejected = survey.rejected;
+  }
+}
+
+/** As Fleet.fits, but nothing more needed of an overfull resource is no hindrance. */
+function fits(fleet: ClusterIndex["fleet"], rank: number, { cpuMillis, memoryMiB, devices }: Demand): boolean {
+  return (
+    (cpuMillis === 0 || fleet.cpuFree[rank]! >= cpuMillis) &&
+    (memoryMiB === 0 || fleet.memoryFree[rank]! >= memoryMiB) &&
+    devices.every(([kind, count]) => fleet.devicesFree(rank, kind) >= count)
+  );
+}
+
+/** The filter that rejected most nodes, in one word. */
+function mainReason({ rejected }: Survey): string {
+  return rejected.length === 0 ? "nodes" : rejected.reduce((a, b) => (b.nodes > a.nodes ? b : a)).filter;
+}

@@ -1,0 +1,169 @@
+/**
+ * The nodes as columns, with what is free on each. Nodes are numbered by *rank*, their order by hash of id: the input's
+ * order is forgotten here, and "the first free node at or after a slot's hash" is a tie-break that depends on slot and
+ * node only.
+ *
+ * Invariant: free capacity only shrinks while one plan is made. Whatever did not fit once does not fit later.
+ */
+import type { Reservation } from "../model/app.ts";
+import type { ClusterSnapshot, HostPort, NodeState } from "../plan/snapshot.ts";
+import { REPLICA_STATES } from "../wire/report.ts";
+import { type Bits, bitsFor, clearBit, setBit } from "./bits.ts";
+import { hash32 } from "./hash.ts";
+import { obtain } from "./obtain.ts";
+
+/** Load is cut into this many buckets: with 256, two nodes of one bucket differ by less than 0.4 % of a node. */
+export const LOAD_BUCKETS = 256;
+
+/** States from here on are terminal: nothing of the replica runs, so it occupies nothing. */
+export const TERMINAL_FROM = REPLICA_STATES.indexOf("completed");
+
+/** What one replica occupies on its node. */
+export interface Demand {
+  readonly cpuMillis: number;
+  readonly memoryMiB: number;
+  readonly devices: readonly (readonly [kind: string, count: number])[];
+  readonly hostPorts: readonly HostPort[];
+}
+
+export function demandOf(reservation: Reservation, hostPorts: readonly HostPort[]): Demand {
+  return {
+    cpuMillis: reservation.cpuMillis,
+    memoryMiB: reservation.memoryMiB,
+    devices: Object.entries(reservation.devices).sort(([a], [b]) => (a < b ? -1 : 1)),
+    hostPorts,
+  };
+}
+
+export class Fleet {
+  /** By rank. */
+  readonly nodes: readonly NodeState[];
+  /** Snapshot index → rank. */
+  readonly rankOf: Int32Array;
+  readonly count: number;
+  readonly cpuFree: Float64Array;
+  readonly memoryFree: Float64Array;
+  readonly deviceFree = new Map<string, Float64Array>();
+  readonly ready: Bits;
+  readonly active: Bits;
+  readonly admitted: Bits;
+  /** Nodes by load, emptiest first, and how many each bucket holds. */
+  readonly buckets: Bits[] = [];
+  readonly bucketCount = new Int32Array(LOAD_BUCKETS);
+  readonly #bucketOf: Uint8Array;
+  readonly #cpuShare: Float64Array;
+  readonly #memoryShare: Float64Array;
+  /** `protocol/port` → address → nodes on which it is taken. */
+  readonly #ports = new Map<string, Map<string, Bits>>();
+
+  constructor(snapshot: ClusterSnapshot) {
+    const { nodes, replicas } = snapshot;
+    const count = nodes.length;
+    const hashes = nodes.map((node) => hash32(node.id));
+    const order = nodes.map((_, index) => index).sort((a, b) => hashes[a]! - hashes[b]! || (nodes[a]!.id < nodes[b]!.id ? -1 : 1));
+    this.count = count;
+    this.nodes = order.map((index) => nodes[index]!);
+    this.rankOf = new Int32Array(count);
+    for (let rank = 0; rank < count; rank += 1) this.rankOf[order[rank]!] = rank;
+    this.cpuFree = new Float64Array(count);
+    this.memoryFree = new Float64Array(count);
+    this.#cpuShare = new Float64Array(count);
+    this.#memoryShare = new Float64Array(count);
+    this.#bucketOf = new Uint8Array(count);
+    this.ready = bitsFor(count);
+    this.active = bitsFor(count);
+    this.admitted = bitsFor(count);
+    for (let rank = 0; rank < count; rank += 1) this.#enter(this.nodes[rank]!, rank);
+    for (let r = 0; r < replicas.length; r += 1) {
+      const node = replicas.node[r]!;
+      if (node < 0 || replicas.state[r]! >= TERMINAL_FROM) continue;
+      this.#occupy(this.rankOf[node]!, replicas.cpuMillis[r]!, replicas.memoryMiB[r]!, replicas.hostPorts[r]!);
+      for (const kind in replicas.devices[r]!) this.#takeDevice(this.rankOf[node]!, kind, replicas.devices[r]![kind]!);
+    }
+    for (let b = 0; b < LOAD_BUCKETS; b += 1) this.buckets.push(bitsFor(count));
+    for (let rank = 0; rank < count; rank += 1) {
+      const bucket = this.#bucketFor(rank);
+      this.#bucketOf[rank] = bucket;
+      setBit(this.buckets[bucket]!, rank);
+      this.bucketCount[bucket]! += 1;
+    }
+  }
+
+  /** Share of the node that is set aside, by its fuller resource: 0 empty, 1 full. */
+  load(rank: number): number {
+    return Math.max(1 - this.cpuFree[rank]! * this.#cpuShare[rank]!, 1 - this.memoryFree[rank]! * this.#memoryShare[rank]!);
+  }
+
+  /** Sets a replica's demand aside. */
+  take(rank: number, demand: Demand): void {
+    this.#occupy(rank, demand.cpuMillis, demand.memoryMiB, demand.hostPorts);
+    for (const [kind, wanted] of demand.devices) this.#takeDevice(rank, kind, wanted);
+    const bucket = this.#bucketFor(rank);
+    const before = this.#bucketOf[rank]!;
+    if (bucket === before) return;
+    this.#bucketOf[rank] = bucket;
+    clearBit(this.buckets[before]!, rank);
+    this.bucketCount[before]! -= 1;
+    setBit(this.buckets[bucket]!, rank);
+    this.bucketCount[bucket]! += 1;
+  }
+
+  /** Counted resources only; ports are a set of nodes, see `portsTaken`. */
+  fits(rank: number, demand: Demand): boolean {
+    if (this.cpuFree[rank]! < demand.cpuMillis || this.memoryFree[rank]! < demand.memoryMiB) return false;
+    for (const [kind, wanted] of demand.devices) if (this.devicesFree(rank, kind) < wanted) return false;
+    return true;
+  }
+
+  devicesFree(rank: number, kind: string): number {
+    return this.deviceFree.get(kind)?.[rank] ?? 0;
+  }
+
+  /** Nodes on which at least one of the ports is taken; null: none is. */
+  portsTaken(ports: readonly HostPort[]): Bits | null {
+    let taken: Bits | null = null;
+    for (const { port, protocol, hostIp } of ports) {
+      for (const [takenIp, nodes] of this.#ports.get(`${protocol}/${port}`) ?? []) {
+        if (hostIp !== "" && takenIp !== "" && hostIp !== takenIp) continue;
+        taken ??= bitsFor(this.count);
+        for (let w = 0; w < taken.length; w += 1) taken[w]! |= nodes[w]!;
+      }
+    }
+    return taken;
+  }
+
+  #enter(node: NodeState, rank: number): void {
+    this.cpuFree[rank] = node.cpuMillis;
+    this.memoryFree[rank] = node.memoryMiB;
+    this.#cpuShare[rank] = node.cpuMillis > 0 ? 1 / node.cpuMillis : 0;
+    this.#memoryShare[rank] = node.memoryMiB > 0 ? 1 / node.memoryMiB : 0;
+    for (const kind in node.devices) this.#devicesOf(kind)[rank] = node.devices[kind]!;
+    if (node.status === "ready") setBit(this.ready, rank);
+    if (node.availability === "active") setBit(this.active, rank);
+    if (!node.quarantined) setBit(this.admitted, rank);
+  }
+
+  #occupy(rank: number, cpuMillis: number, memoryMiB: number, ports: readonly HostPort[]): void {
+    this.cpuFree[rank]! -= cpuMillis;
+    this.memoryFree[rank]! -= memoryMiB;
+    for (const { port, protocol, hostIp } of ports) {
+      const addresses = obtain(this.#ports, `${protocol}/${port}`, () => new Map<string, Bits>());
+      setBit(
+        obtain(addresses, hostIp, () => bitsFor(this.count)),
+        rank,
+      );
+    }
+  }
+
+  #takeDevice(rank: number, kind: string, wanted: number): void {
+    this.#devicesOf(kind)[rank]! -= wanted;
+  }
+
+  #devicesOf(kind: string): Float64Array {
+    return obtain(this.deviceFree, kind, () => new Float64Array(this.count));
+  }
+
+  #bucketFor(rank: number): number {
+    return Math.min(LOAD_BUCKETS - 1, Math.max(0, Math.floor(this.load(rank) * LOAD_BUCKETS)));
+  }
+}
