@@ -240,6 +240,7 @@ export const SERVICE_ROWS: readonly KeyRow[] = [
   applied(`${S}.memswap_limit`, "number|string", "Memory and swap together; -1: no limit."),
   applied(`${S}.network_mode`, "string", "host or none. bridge, service: and container: are refused."),
   refused(`${S}.models`, "strings|mapping", NO_MODELS),
+  refused(`${S}.models.*`, "mapping|null", NO_MODELS),
   ...each(`${S}.models.*`, { endpoint_var: "string", model_var: "string" }, (path, takes) => refused(path, takes, NO_MODELS)),
   applied(`${S}.networks`, "strings|mapping", "Only default, which every service is on."),
   applied(`${S}.networks.*`, "mapping|null", "Only default; custom networks are refused: they are not there yet."),

@@ -50,6 +50,9 @@ export const XBerth = z
   .describe("x-berth: placement and rollout words that Compose has not.");
 export type XBerth = z.infer<typeof XBerth>;
 
+/** The same as JSON Schema (draft 2020-12), for editors and the API. */
+export const xBerthJsonSchema = (): Record<string, unknown> => z.toJSONSchema(XBerth, { io: "input" }) as Record<string, unknown>;
+
 export type BerthExtension = {
   constraints: Constraint[];
   tolerations: Placement["tolerations"];
