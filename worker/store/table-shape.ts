@@ -2,7 +2,7 @@
 import { getTableColumns, is } from "drizzle-orm";
 import { getTableConfig, SQLiteTable } from "drizzle-orm/sqlite-core";
 import { assert } from "./assert.ts";
-import type { TableName } from "./commit-types.ts";
+import type { TableName, Tables } from "./commit-types.ts";
 import * as schema from "./schema.ts";
 
 /** Bound as a JSON scalar inside one JSON array argument, so booleans are 0 or 1 and JSON columns are text. */
@@ -27,6 +27,8 @@ export interface TableShape {
   /** Deletes leave a tombstone, and rows take part in the change feed. */
   readonly versioned: boolean;
 }
+
+const TABLES: Tables = { ...schema };
 
 /** Stamped, but logs: nobody reconstructs them from the feed. */
 const LOGS: ReadonlySet<string> = new Set(["endedReplicas", "events", "audit", "ops", "tombstones", "cluster"]);
@@ -64,7 +66,7 @@ function encoderOf(dataType: string): ColumnShape["encode"] {
 }
 
 function shapeOf(table: TableName): TableShape {
-  const source = schema[table];
+  const source = TABLES[table];
   const columns = new Map<string, ColumnShape>();
   for (const [key, column] of Object.entries(getTableColumns(source)))
     columns.set(key, { key, name: column.name, encode: encoderOf(column.dataType) });
@@ -79,7 +81,7 @@ function shapeOf(table: TableName): TableShape {
 }
 
 export const TABLE_SHAPES: ReadonlyMap<TableName, TableShape> = new Map(
-  (Object.keys(schema) as TableName[]).filter((name) => is(schema[name], SQLiteTable)).map((name) => [name, shapeOf(name)]),
+  (Object.keys(TABLES) as TableName[]).filter((name) => is(TABLES[name], SQLiteTable)).map((name) => [name, shapeOf(name)]),
 );
 
 export function shape(table: TableName): TableShape {
