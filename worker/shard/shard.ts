@@ -150,6 +150,11 @@ export class Shard {
     this.#doorbell.ring(id);
   }
 
+  /** What is known of a node in memory, without a read. */
+  known(id: NodeId): Link | null {
+    return this.#links.get(id) ?? null;
+  }
+
   /** What is known of a node; null: there is none by this id. */
   async link(id: NodeId): Promise<Link | null> {
     const known = this.#links.get(id);

@@ -1,0 +1,40 @@
+/** `/agent/v1`: everything an agent asks. Every answer, errors and 204 included, carries the nonce for the next request. */
+import { Hono } from "hono";
+import type { KeysAnswer } from "../../../shared/wire/keys.ts";
+import { ERA_HEADER, NONCE_HEADER, PROTOCOL_HEADER, PROTOCOL_VERSION } from "../../../shared/wire/version.ts";
+import type { Context } from "../../context.ts";
+import { toResponse } from "../../errors.ts";
+import { Manifests } from "../../manifest.ts";
+import { body } from "./bodies.ts";
+import { channelWithoutUpgrade } from "./channels.ts";
+import { credentials } from "./credentials.ts";
+import { Enrolments } from "./enroll.ts";
+import { poll } from "./poll.ts";
+import { openSession } from "./session.ts";
+
+export function agentRoutes(context: Context): Hono {
+  const { shard, signer, log } = context;
+  const manifests = new Manifests(context.store, signer);
+  const enrolments = new Enrolments(context);
+  const app = new Hono();
+  app.onError(toResponse(log));
+
+  app.use("*", async (c, next) => {
+    await next();
+    c.res.headers.set(NONCE_HEADER, await signer.nonce());
+    c.res.headers.set(ERA_HEADER, shard.cluster.era);
+    c.res.headers.set(PROTOCOL_HEADER, String(PROTOCOL_VERSION));
+  });
+
+  app.get("/keys", async (c) => {
+    const answer: KeysAnswer = { keySet: shard.cluster.keySet, serverNonce: await signer.nonce() };
+    return c.json(answer, 200, { "cache-control": "no-store" });
+  });
+  app.post("/enroll", (c) => enrolments.handle(c));
+  app.post("/session", (c) => openSession(context, c));
+  app.post("/poll", (c) => poll(context, manifests, c));
+  app.get("/bodies/:hash", (c) => body(context, c));
+  app.get("/credentials/:namespace/:registry", (c) => credentials(context, c));
+  app.get("/channels/:id", (c) => channelWithoutUpgrade(context, c));
+  return app;
+}
