@@ -17,7 +17,7 @@ import type { NodeId } from "../model/name.ts";
 import { REPLICA_STATES, TERMINAL_STATES } from "../wire/report.ts";
 import { obtain } from "../schedule/obtain.ts";
 import type { Change, ClusterPlan } from "./change.ts";
-import type { ClusterSnapshot, HostPort, NodeState, ServiceState } from "./snapshot.ts";
+import type { AppState, ClusterSnapshot, HostPort, NodeState, ServiceState, SiteState } from "./snapshot.ts";
 
 type Assign = Extract<Change, { kind: "assign" }>;
 type Leave = Extract<Change, { kind: "stop" | "end" }>;
@@ -50,6 +50,8 @@ class Linter {
   readonly #violations: string[] = [];
   readonly #nodes: Map<NodeId, NodeState>;
   readonly #services: Map<string, { service: ServiceState; s: number }>;
+  readonly #sites: Map<string, SiteState>;
+  readonly #apps: Map<string, AppState>;
   readonly #assigns: Assign[] = [];
   /** By replica id. */
   readonly #leaves = new Map<string, Leave>();
@@ -61,6 +63,8 @@ class Linter {
   constructor(snapshot: ClusterSnapshot, plan: ClusterPlan) {
     this.#snapshot = snapshot;
     this.#nodes = new Map(snapshot.nodes.map((node) => [node.id, node]));
+    this.#sites = new Map(snapshot.sites.map((site) => [site.name, site]));
+    this.#apps = new Map(snapshot.apps.map((app) => [app.id, app]));
     this.#services = new Map(snapshot.services.map((service, s) => [keyOf(service.appId, service.name), { service, s }]));
     for (const { appId, service, slot, volume, nodeId } of snapshot.volumes)
       if (this.#nodes.has(nodeId)) this.#bindings.set(`${keyOf(appId, service)}/${slot}/${volume}`, nodeId);
@@ -192,14 +196,14 @@ class Linter {
         `${service.name} is assigned to ${node.name}, which is ${node.quarantined ? "quarantined" : `${node.status} and ${node.availability}`}`,
       );
     }
-    const site = this.#snapshot.sites.find((candidate) => candidate.name === node.site);
-    const valueOf = (key: string): string | undefined => {
+    const site = this.#sites.get(node.site);
+    const attributeOf = (key: string): string | undefined => {
       if (key.startsWith("node.labels.")) return node.labels[key.slice(12)];
       if (key.startsWith("site.labels.")) return site?.labels[key.slice(12)];
       return node[key.slice(5) as "name" | "id" | "site" | "arch" | "os" | "hostname"];
     };
     for (const constraint of service.planning.constraints)
-      if (!admits(constraint, valueOf(constraint.key)))
+      if (!admits(constraint, attributeOf(constraint.key)))
         this.#say("node", `${node.name} does not satisfy ${service.name}'s constraint on ${constraint.key}`);
     for (const taint of node.taints) {
       const tolerated = service.planning.tolerations.some(
@@ -281,8 +285,8 @@ class Linter {
         if (slot.occupying > 0 && service.planning.volumes.some((volume) => !volume.readOnly))
           this.#say("slot", `${where} would have two writers of its volume`);
       }
-      const stays = !service.removed && this.#isWanted(service, key.slice(at + 1));
-      if (stays && slot.readyBefore > 0 && slot.readyAfter === 0) lost.set(name, (lost.get(name) ?? 0) + 1);
+      const darkens = slot.readyBefore > 0 && slot.readyAfter === 0;
+      if (darkens && !service.removed && this.#isWanted(service, key.slice(at + 1))) lost.set(name, (lost.get(name) ?? 0) + 1);
     }
     for (const [name, count] of lost) {
       const { service } = this.#services.get(name)!;
@@ -295,7 +299,7 @@ class Linter {
   }
 
   #isWanted(service: ServiceState, slot: string): boolean {
-    const app = this.#snapshot.apps.find((candidate) => candidate.id === service.appId);
+    const app = this.#apps.get(service.appId);
     if (!app || app.deleting) return false;
     // Which nodes a global service wants is the planner's to say; its stops are one a node.
     return service.mode === "replicated" && Number(slot) < service.replicas;

@@ -10,6 +10,7 @@ import type { PlanReason } from "../plan/change.ts";
 import type { ClusterIndex } from "../plan/cluster-index.ts";
 import type { Draft } from "../plan/draft.ts";
 import type { ServiceState } from "../plan/snapshot.ts";
+import { REPLICA_STATES } from "../wire/report.ts";
 import { backoffEndsMs } from "./backoff.ts";
 import type { AppContext } from "./context.ts";
 import { type UpdateOrder, updateOrder } from "./order.ts";
@@ -112,6 +113,7 @@ class Decider {
     const { current, old, removed, dark } = slot.rows;
     for (const row of removed) this.draft.end(row, "nodeRemoved");
     for (const row of slot.rows.leaving) if (this.index.isTerminal(row)) this.draft.end(row, "replace");
+    if (current.length + old.length > 0 && this.#endedBesideLive(slot)) return;
     if (current.length > 0 && old.length > 0) this.#changing(slot);
     else if (current.length + old.length > 1) this.#surplus(slot, current.length > 0 ? current : old);
     else if (current.length === 1) this.#serving(slot, current[0]!);
@@ -134,6 +136,36 @@ class Decider {
     const serves = (slot: Slot) => slot.rows.old.some((row) => this.index.isReady(row));
     const ready = new Map(this.work.updates.map((slot) => [slot, serves(slot) ? 1 : 0]));
     this.work.updates.sort((a, b) => ready.get(a)! - ready.get(b)! || a.number - b.number);
+  }
+
+  /**
+   * Terminal rows in a slot that is served. Whatever is not the outcome of an update goes; where the new replica ended
+   * while the old one serves on, that decides the slot. True: it did.
+   */
+  #endedBesideLive(slot: Slot): boolean {
+    const { current, old, rejected, finished } = slot.rows;
+    const { service } = this.work.view;
+    const ended = [...rejected, ...finished];
+    if (ended.length === 0) return false;
+    const { halted } = this.work.context;
+    const isOutcome =
+      ended.some((row) => isCurrentSpec(this.index, row, service)) &&
+      current.length === 0 &&
+      !halted &&
+      this.work.order.order === "start-first";
+    if (!isOutcome) {
+      for (const row of ended) this.draft.end(row, halted ? "failedUpdate" : "replace");
+      return false;
+    }
+    if (finished.some((row) => REPLICA_STATES[this.index.snapshot.replicas.state[row]!] === "completed")) {
+      for (const row of old) this.draft.stop(row, "update");
+      return true;
+    }
+    this.work.moving += 1;
+    this.work.pending += 1;
+    if (rejected.length > 0) this.#rejected(slot, { dark: false, reason: "update" });
+    else this.draft.notes(service).waiting.add(`slot ${slot.name}: the new replica ended in failure, the old one serves on`);
+    return true;
   }
 
   /** New beside old: the old one goes when the new one is healthy; after a failure the new one goes. */
@@ -227,7 +259,7 @@ class Decider {
       return;
     }
     if (rejected.length > 0) {
-      this.#rejected(slot, dark);
+      this.#rejected(slot, { dark, reason: "replace" });
       return;
     }
     const base = { number: slot.number, slot: slot.name, attempt: 0, except: -1, ends: [], dark };
@@ -237,7 +269,7 @@ class Decider {
     else if (!this.#isGated()) this.#fill({ ...base, reason: stopping.length > 0 ? "update" : this.#emptyReason });
   }
 
-  #rejected(slot: Slot, dark: boolean): void {
+  #rejected(slot: Slot, { dark, reason }: { dark: boolean; reason: PlanReason }): void {
     const { rejected } = slot.rows;
     const { assignedMs, attempt } = this.index.snapshot.replicas;
     const { service } = this.work.view;
@@ -261,7 +293,7 @@ class Decider {
     this.#fill({
       number: slot.number,
       slot: slot.name,
-      reason: "replace",
+      reason,
       attempt: attempt[last]! + 1,
       except: this.index.rankOfRow(last),
       ends,

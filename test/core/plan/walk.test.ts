@@ -1,0 +1,335 @@
+/** Scenarios walked to their end in virtual time. Every step also checks `Simulation.checkAlways` and an empty lint. */
+import { describe, expect, test } from "vitest";
+import { Simulation } from "./simulation.ts";
+import { nodeId, world } from "./world.ts";
+
+const data = [{ name: "data", engineName: "berth_default_shop_data", readOnly: false }];
+const port80 = [{ port: 80, protocol: "tcp", hostIp: "" }] as const;
+const outcomes = (sim: Simulation) => sim.outcomes.map((outcome) => outcome.state);
+
+describe("deploy", () => {
+  test("a first deployment places all slots at once, over all nodes, and succeeds when they are healthy", () => {
+    const sim = new Simulation(world().nodes(3).app("shop").service("web", { replicas: 6 }).deployment());
+    expect(sim.step().changes).toHaveLength(6);
+    sim.settle();
+    expect(sim.nodesOf("web")).toEqual(["n1", "n1", "n2", "n2", "n3", "n3"]);
+    expect(sim.outcomes).toMatchObject([{ state: "succeeded", message: "6 of 6 replicas are healthy or completed", rollbackTo: null }]);
+  });
+
+  test("a dependent starts when its dependency is ready", () => {
+    const sim = new Simulation(
+      world()
+        .nodes(2)
+        .app("shop")
+        .service("db")
+        .service("web", { dependsOn: [{ service: "db", condition: "healthy", required: true }] })
+        .deployment(),
+    );
+    sim.step();
+    expect(sim.rows("web")).toHaveLength(0);
+    expect(sim.lastPlan!.explanations.find(({ service }) => service === "web")!.waiting).toEqual([
+      "waits for db to be ready (slot 0 is not)",
+    ]);
+    sim.settle();
+    expect(sim.readySlots("web")).toBe(1);
+    expect(outcomes(sim)).toEqual(["succeeded"]);
+  });
+
+  test("a colocated app is placed on one node", () => {
+    const sim = new Simulation(
+      world()
+        .nodes(4)
+        .app("shop")
+        .service("web", { colocate: true, replicas: 2 })
+        .service("db", { colocate: true })
+        .service("cache", { colocate: true })
+        .deployment(),
+    );
+    sim.settle();
+    expect(new Set([...sim.nodesOf("web"), ...sim.nodesOf("db"), ...sim.nodesOf("cache")]).size).toBe(1);
+  });
+
+  test("a group that no node can hold whole is not placed in part", () => {
+    const sim = new Simulation(
+      world()
+        .nodes(3, { memoryMiB: 1000 })
+        .app("shop")
+        .service("web", { colocate: true, memoryMiB: 600 })
+        .service("db", { colocate: true, memoryMiB: 600 })
+        .deployment(),
+    );
+    const plan = sim.step();
+    expect(plan.changes).toEqual([]);
+    expect(plan.explanations[0]!.unplaced[0]!.message).toBe(
+      "db, web share one node and need 100 millicores and 1200 MiB together: 3 of 3 nodes lack 1200 MiB of memory",
+    );
+    sim.run(310);
+    expect(sim.outcomes).toMatchObject([{ state: "failed", message: expect.stringContaining("cannot be placed") }]);
+  });
+
+  test("the first node that is assigned an image resolves it", () => {
+    const sim = new Simulation(world().nodes(3).app("shop").service("web", { replicas: 3, image: "" }).deployment());
+    sim.settle();
+    const [first] = sim.changesOf("assign");
+    expect(sim.changesOf("resolver")).toMatchObject([{ nodeId: first!.nodeId, reference: "nginx:1", revision: 1 }]);
+  });
+
+  test("a global service gets a replica on every node, and on one that joins later", () => {
+    const sim = new Simulation(world().nodes(2).app("shop").service("agent", { mode: "global" }).deployment());
+    sim.settle();
+    sim.world.node("n3");
+    sim.settle();
+    expect(sim.nodesOf("agent")).toEqual(["n1", "n2", "n3"]);
+  });
+});
+
+describe("update", () => {
+  const three = () =>
+    world().nodes(3).app("shop").service("web", { replicas: 3 }).replica("web", 0, "n1").replica("web", 1, "n2").replica("web", 2, "n3");
+
+  test("start-first never has fewer ready than wanted, and moves one slot at a time", () => {
+    const sim = new Simulation(three()).deploy("shop", { web: { spec: "v2" } });
+    sim.settle();
+    expect(sim.floor.get("web")).toBe(3);
+    expect(sim.rows("web").map((row) => row.spec)).toEqual(["v2", "v2", "v2"]);
+    expect(outcomes(sim)).toEqual(["succeeded"]);
+    const starts = sim.changesOf("assign").map((_, i) => i);
+    expect(starts).toHaveLength(3);
+  });
+
+  test("parallelism is how many slots move at once, and no more", () => {
+    const sim = new Simulation(three()).deploy("shop", { web: { spec: "v2", planning: { parallelism: 2 } } });
+    expect(sim.step().changes).toHaveLength(2);
+    expect(sim.run(12).changesOf("assign")).toHaveLength(2);
+    sim.settle();
+    expect(sim.changesOf("assign")).toHaveLength(3);
+  });
+
+  test("stop-first for a writable volume: back on its node, old one verified gone before", () => {
+    const sim = new Simulation(
+      world().nodes(3).app("shop").service("db", { volumes: data }).replica("db", 0, "n2").volume("db", 0, "n2"),
+    ).deploy("shop", { db: { spec: "v2" } });
+    expect(sim.step().changes).toMatchObject([{ kind: "stop", reason: "update" }]);
+    sim.settle();
+    expect(sim.nodesOf("db")).toEqual(["n2"]);
+    expect(outcomes(sim)).toEqual(["succeeded"]);
+  });
+
+  test("stop-first takes down no more than parallelism at a time", () => {
+    const sim = new Simulation(
+      world()
+        .nodes(3)
+        .app("shop")
+        .service("web", { replicas: 3, hostPorts: port80 })
+        .replica("web", 0, "n1")
+        .replica("web", 1, "n2")
+        .replica("web", 2, "n3"),
+    ).deploy("shop", { web: { spec: "v2" } });
+    sim.settle();
+    expect(sim.floor.get("web")).toBe(2);
+    expect(sim.nodesOf("web")).toEqual(["n1", "n2", "n3"]);
+  });
+
+  test("start-first by default stops first where no node has room for two", () => {
+    const sim = new Simulation(
+      world().node("n1", { memoryMiB: 1000 }).app("shop").service("web", { memoryMiB: 600 }).replica("web", 0, "n1"),
+    ).deploy("shop", { web: { spec: "v2" } });
+    sim.settle();
+    expect(sim.rows("web").map((row) => row.spec)).toEqual(["v2"]);
+    expect(outcomes(sim)).toEqual(["succeeded"]);
+  });
+
+  test("nothing is stopped that could not start again", () => {
+    const sim = new Simulation(world().nodes(2).app("shop").service("db", { volumes: data }).replica("db", 0, "n1").volume("db", 0, "n1"));
+    sim.world.changeNode("n1", { availability: "cordoned" });
+    sim.deploy("shop", { db: { spec: "v2" } });
+    sim.run(400);
+    expect(sim.rows("db")).toMatchObject([{ spec: "spec-db-1", run: true }]);
+    expect(sim.outcomes).toMatchObject([
+      { state: "failed", message: "db slot 0 cannot be placed: its data is on n1, which is cordoned: it waits for that node" },
+    ]);
+  });
+
+  test("a pause between batches is kept", () => {
+    const sim = new Simulation(three()).deploy("shop", { web: { spec: "v2", planning: { delayMs: 60_000 } } });
+    sim.run(60);
+    expect(sim.changesOf("assign")).toHaveLength(1);
+    sim.settle();
+    expect(outcomes(sim)).toEqual(["succeeded"]);
+  });
+
+  test("a slot on a lost node does not hold the others up, and takes the new revision elsewhere", () => {
+    const sim = new Simulation(three()).lose("n3");
+    sim.deploy("shop", { web: { spec: "v2" } }).settle();
+    expect(sim.outcomes).toMatchObject([{ state: "succeeded" }]);
+    expect(sim.rows("web").filter((row) => row.spec === "v2")).toHaveLength(3);
+    sim.comeBack("n3").step();
+    sim.report("n3").settle();
+    expect(sim.rows("web")).toHaveLength(3);
+  });
+
+  test("a new constraint moves replicas within its deployment; a label that moves later does not", () => {
+    const sim = new Simulation(three());
+    sim.world.changeNode("n1", { labels: { disk: "ssd" } });
+    const constraints = [{ key: "node.labels.disk", operator: "=" as const, values: ["ssd"] }];
+    sim.deploy("shop", { web: { planning: { constraints } } }).settle();
+    expect(sim.nodesOf("web")).toEqual(["n1", "n1", "n1"]);
+    expect(sim.floor.get("web")).toBe(3);
+    sim.world.changeNode("n1", { labels: {} });
+    expect(sim.step().changes).toEqual([]);
+  });
+
+  test("scaling down takes the highest slots, scaling up is at once", () => {
+    const sim = new Simulation(three()).deploy("shop", { web: { replicas: 1 } }, { kind: "scale" });
+    sim.settle();
+    expect(sim.rows("web").map((row) => row.slot)).toEqual(["0"]);
+    sim.deploy("shop", { web: { replicas: 5 } }, { kind: "scale" });
+    expect(sim.step().changes).toMatchObject([1, 2, 3, 4].map((slot) => ({ kind: "assign", slot: String(slot), reason: "scale" })));
+  });
+
+  test("a removed service is stopped, then its row goes; so does an app", () => {
+    const sim = new Simulation(three());
+    sim.world.service("old").replica("old", 0, "n1");
+    sim.deploy("shop", { old: { removed: true } }).settle();
+    expect(sim.changesOf("removeService")).toMatchObject([{ service: "old" }]);
+    expect(outcomes(sim)).toEqual(["succeeded"]);
+    sim.world.apps = sim.world.apps.map((app) => ({ ...app, deleting: true }));
+    sim.settle();
+    expect([sim.world.apps, sim.world.services, sim.world.replicas]).toEqual([[], [], []]);
+  });
+});
+
+describe("failure", () => {
+  const two = () => world().nodes(3).app("shop").service("web", { replicas: 2 }).replica("web", 0, "n1").replica("web", 1, "n2");
+
+  test.for([
+    ["crash", "restarted 3 times without becoming healthy"],
+    ["fail", "ended in failure"],
+    ["reject", "was rejected by the node"],
+    ["neverReady", "was not healthy within 300 s"],
+  ] as const)("%s: the deployment fails with the slot and node, and the old replicas serve on", ([behaviour, words]) => {
+    const sim = new Simulation(two());
+    sim.behaviours.set("v2", behaviour);
+    sim.deploy("shop", { web: { spec: "v2" } }).settle();
+    expect(sim.outcomes).toMatchObject([
+      { state: "failed", rollbackTo: null, message: expect.stringMatching(new RegExp(`^web slot 0 on n[123] ${words}`)) },
+    ]);
+    expect(sim.floor.get("web")).toBe(2);
+    expect(sim.rows("web").map((row) => row.spec)).toEqual(["spec-web-1", "spec-web-1"]);
+  });
+
+  test("rollback names the revision to return to; a failed rollback does not", () => {
+    const sim = new Simulation(two());
+    sim.behaviours.set("v2", "fail");
+    sim.deploy("shop", { web: { spec: "v2", planning: { failureAction: "rollback" } } }).settle();
+    expect(sim.outcomes).toMatchObject([{ state: "failed", rollbackTo: 1 }]);
+    sim.deploy("shop", { web: { spec: "v2" } }, { kind: "rollback" }).settle();
+    expect(sim.outcomes.at(-1)).toMatchObject({ state: "failed", rollbackTo: null });
+  });
+
+  test("after a failure a lost slot is placed again, though nothing is updated", () => {
+    const sim = new Simulation(two());
+    sim.behaviours.set("v2", "fail");
+    sim.deploy("shop", { web: { spec: "v2" } }).settle();
+    sim.behaviours.set("v2", "ready");
+    sim.lose("n1").run(30);
+    expect(sim.rows("web").filter((row) => row.run && row.spec === "v2")).toHaveLength(1);
+  });
+
+  test("a replica that completed stays completed", () => {
+    const sim = new Simulation(world().nodes(1).app("shop").service("migrate").deployment());
+    sim.behaviours.set("spec-migrate-1", "complete");
+    sim.settle();
+    expect(outcomes(sim)).toEqual(["succeeded"]);
+    expect(sim.rows("migrate")).toMatchObject([{ state: "completed" }]);
+  });
+
+  test("a rejected replica goes to another node after a back-off that doubles, one at a time", () => {
+    const sim = new Simulation(world().nodes(1).app("shop").service("web"));
+    sim.rejectingNodes.add("n1");
+    sim.run(1 + 30 + 60 + 120 + 5);
+    expect(sim.changesOf("assign").map(({ attempt }) => attempt)).toEqual([0, 1, 2, 3]);
+    sim.world.node("n2");
+    sim.run(400);
+    expect(sim.nodesOf("web")).toEqual(["n2"]);
+    expect(sim.rows("web")).toMatchObject([{ attempt: 4, state: "running" }]);
+  });
+});
+
+describe("nodes", () => {
+  const two = () => world().nodes(3).app("shop").service("web", { replicas: 2 }).replica("web", 0, "n1").replica("web", 1, "n2");
+
+  test("unreachable: nothing moves", () => {
+    const sim = new Simulation(two()).lose("n1", "unreachable");
+    expect(sim.step().changes).toEqual([]);
+  });
+
+  test("lost: a replacement elsewhere, the row on the lost node stays; on return the original is kept", () => {
+    const sim = new Simulation(two());
+    const original = sim.rows("web")[0]!.id;
+    sim.lose("n1").settle();
+    expect(sim.changesOf("assign")).toMatchObject([{ slot: "0", reason: "nodeLost" }]);
+    expect(sim.rows("web")).toHaveLength(3);
+    sim.comeBack("n1");
+    expect(sim.step().changes, "not before it has reported").toEqual([]);
+    sim.report("n1").settle();
+    expect(sim.changesOf("stop")).toMatchObject([{ reason: "nodeReturned" }]);
+    expect(sim.rows("web").map((row) => row.id)).toContain(original);
+    expect(sim.rows("web")).toHaveLength(2);
+  });
+
+  test("on return the replacement stays while the original is not ready", () => {
+    const sim = new Simulation(two()).lose("n1").settle();
+    const original = sim.rows("web").find((row) => row.nodeId === nodeId("n1"))!;
+    sim.world.replicas = sim.world.replicas.map((row) => (row === original ? { ...row, readySinceMs: null, state: "running" } : row));
+    sim.comeBack("n1").report("n1").step();
+    expect(sim.changesOf("stop")).toMatchObject([{ replica: original.id }]);
+    expect(sim.readySlots("web")).toBe(2);
+  });
+
+  test("a slot with data waits for its lost node", () => {
+    const sim = new Simulation(
+      world().nodes(2).app("shop").service("db", { volumes: data }).replica("db", 0, "n1").volume("db", 0, "n1"),
+    ).lose("n1");
+    const plan = sim.step();
+    expect(plan.changes).toEqual([]);
+    expect(plan.explanations[0]!.unplaced).toMatchObject([
+      { slots: ["0"], reason: "volume", message: "its data is on n1, which is lost: it waits for that node" },
+    ]);
+  });
+
+  test("a slot whose data was on a removed node starts anew, and says so", () => {
+    const sim = new Simulation(world().nodes(2).app("shop").service("db", { volumes: data }).replica("db", 0, "n1").volume("db", 0, "n1"));
+    sim.world.removeNode("n1");
+    const plan = sim.step();
+    expect(plan.changes.map(({ kind }) => kind)).toEqual(["end", "bindVolume", "assign"]);
+    expect(plan.explanations[0]!.waiting[0]).toContain("its data was on");
+    expect(sim.nodesOf("db")).toEqual(["n2"]);
+  });
+
+  test("a colocated group moves whole and returns to one node", () => {
+    const sim = new Simulation(
+      world()
+        .nodes(3)
+        .app("shop")
+        .service("web", { colocate: true })
+        .service("api", { colocate: true })
+        .replica("web", 0, "n1")
+        .replica("api", 0, "n1"),
+    );
+    sim.lose("n1").settle();
+    const homes = () => new Set(sim.world.replicas.filter((row) => row.run && !sim.dark.has(row.nodeId)).map((row) => row.nodeId));
+    expect(sim.world.replicas.filter((row) => row.nodeId !== nodeId("n1"))).toHaveLength(2);
+    sim.comeBack("n1").step();
+    sim.report("n1").settle();
+    expect(homes().size).toBe(1);
+    expect(sim.world.replicas).toHaveLength(2);
+  });
+
+  test("a cordoned node keeps what it has and gets nothing", () => {
+    const sim = new Simulation(two());
+    sim.world.changeNode("n1", { availability: "cordoned" }).changeNode("n3", { availability: "cordoned" });
+    sim.deploy("shop", { web: { replicas: 6 } }, { kind: "scale" }).settle();
+    expect(sim.nodesOf("web")).toEqual(["n1", "n2", "n2", "n2", "n2", "n2"]);
+  });
+});
