@@ -46,7 +46,7 @@ export function mountsOf(service: Section, context: MountContext): Mount[] {
     if (targets.has(target)) service.wrong(from, `two mounts have the place ${target}`, "keep one of them");
     targets.add(target);
   }
-  return placed.map(({ mount }) => mount);
+  return placed.map(({ mount }) => ({ ...mount, target: normalizePath(mount.target) }));
 }
 
 function shortMount(item: Found<Tree>, within: Within): Mount | undefined {

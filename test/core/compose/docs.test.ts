@@ -21,13 +21,13 @@ describe("docs/compose.md", () => {
     const example = /```yaml\n([\s\S]*?)```/.exec(page)?.[1] ?? "";
     expect(XBerth.safeParse((parse(example) as { "x-berth": unknown })["x-berth"]).success).toBe(true);
     const { app } = accepted(example);
-    expect(app.services["sensor"]?.placement.tolerations).toEqual([{ key: "edge" }]);
-    expect(app.services["sensor"]?.placement.constraints).toHaveLength(4);
+    expect(app.services.sensor?.placement.tolerations).toEqual([{ key: "edge" }]);
+    expect(app.services.sensor?.placement.constraints).toHaveLength(4);
   });
 
   test("the served JSON Schema names every word and allows no other", () => {
     const schema = xBerthJsonSchema();
-    expect(Object.keys(schema["properties"] as object)).toEqual(Object.keys(XBerth.shape));
-    expect(schema["additionalProperties"]).toBe(false);
+    expect(Object.keys(schema.properties as object)).toEqual(Object.keys(XBerth.shape));
+    expect(schema.additionalProperties).toBe(false);
   });
 });

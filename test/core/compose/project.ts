@@ -57,7 +57,7 @@ export const web = (...lines: string[]): string =>
   ["services:", "  web:", "    image: nginx", ...lines.map((line) => `    ${line}`)].join("\n");
 
 export function workload(compose: string | readonly string[], project: Project = {}): Accepted["app"]["services"][string]["workload"] {
-  const service = accepted(compose, project).app.services["web"];
+  const service = accepted(compose, project).app.services.web;
   if (service === undefined) throw new Error("no service web");
   return service.workload;
 }
