@@ -8,8 +8,8 @@
  * No SQL is made from a value: names come from the schema, values are bound.
  */
 import { assert } from "./assert.ts";
-import { type CommitResult, type Guard, type Mutation, NOW, REV, type RowChange } from "./commit-types.ts";
-import { type ColumnShape, keyText, type Scalar, shape, type TableShape } from "./table-shape.ts";
+import { type CommitResult, type Guard, MARK, type Mutation, NOW, REV, type RowChange } from "./commit-types.ts";
+import { type ColumnShape, keyText, shape, type TableShape } from "./table-shape.ts";
 
 export type Conflict = Extract<CommitResult, { kind: "conflict" }>;
 
@@ -25,8 +25,13 @@ export interface Statement {
 /** Rows a statement: more gain nothing in rate, and the text bound stays near 1 MB. */
 const ROWS_A_STATEMENT_MAX = 2_000;
 const CHARACTERS_A_STATEMENT_MAX = 1_000_000;
-/** Newest events kept for each object. */
-export const EVENTS_AN_OBJECT_MAX = 200;
+/** Logs that keep the newest rows of each group only; trimmed by the commit that adds to them. */
+export const RINGS = {
+  /** An object's history, about 40 kB. */
+  events: { table: "events", by: ["object_kind", "object_id"], keep: 200 },
+  /** A slot's last replicas, for `ps -a` and `why`. */
+  endedReplicas: { table: "ended_replicas", by: ["app_id", "service", "slot"], keep: 10 },
+} as const;
 /** An operation id is good for a day on either side of the database's clock, since the clock it was made by may be off. */
 export const OP_ID_VALID_MS = 86_400_000;
 /** The cluster clock moves at most this far a tick: a jump of the database's clock by an hour counts as 5 s. */
@@ -37,29 +42,38 @@ export const CLOCK_STEP = `max(0, min(${CLOCK_STEP_MAX_MS}, ${DATABASE_NOW} - wa
 export const DATABASE_NOW_SQL = DATABASE_NOW;
 const THIS_REV = "(select rev from cluster)";
 const THIS_TIME = "(select commit_ms from cluster)";
+const THIS_MARK = "(select observed from cluster)";
 
 const expect = (condition: string) => `select case when ${condition} then 1 else json('cas') end`;
 const quoted = (name: string) => `"${name}"`;
 
 /** The last statement answers `rev, now`. */
 export function commitStatements(mutation: Mutation): Statement[] {
+  const takesRev = mutation.advance === undefined || mutation.advance === "rev" || mutation.advance === "both";
   assert(mutation.opId === undefined || mutation.atRev === undefined, "a plan is not an operation of a caller");
+  const needsRev = mutation.atRev !== undefined || mutation.audit !== undefined || mutation.bumpNodesOf !== undefined;
+  assert(takesRev || !needsRev, "a plan or an operator's change takes the next rev");
+  for (const change of mutation.changes) assert(takesRev || !shape(change.table).stamped, `a change of ${change.table} takes the next rev`);
   return [
     ...planStatements(mutation.atRev),
     { sql: bumpSql(mutation), args: [] },
     ...operationStatements(mutation),
     ...guardStatements(mutation.guards ?? []),
     ...mutation.changes.flatMap(changeStatements),
+    ...bumpStatements(mutation.bumpNodesOf ?? []),
     ...eventStatements(mutation.events ?? []),
     ...auditStatements(mutation.audit),
     { sql: "select rev, commit_ms as now from cluster where id = 1", args: [] },
   ];
 }
 
-function bumpSql(mutation: Mutation): string {
-  const plan = mutation.atRev === undefined ? "" : ", plan_rev = rev + 1";
-  const tick = mutation.tick ? `, clock_ms = clock_ms + ${CLOCK_STEP}, wall_ms = ${DATABASE_NOW}` : "";
-  return `update cluster set rev = rev + 1, commit_ms = ${DATABASE_NOW}${plan}${tick} where id = 1`;
+function bumpSql({ advance = "rev", atRev, tick }: Mutation): string {
+  const set = [`commit_ms = ${DATABASE_NOW}`];
+  if (advance === "rev" || advance === "both") set.push("rev = rev + 1");
+  if (advance === "observed" || advance === "both") set.push("observed = observed + 1");
+  if (atRev !== undefined) set.push("plan_rev = rev + 1");
+  if (tick) set.push(`clock_ms = clock_ms + ${CLOCK_STEP}`, `wall_ms = ${DATABASE_NOW}`);
+  return `update cluster set ${set.join(", ")} where id = 1`;
 }
 
 function planStatements(atRev: number | undefined): Statement[] {
@@ -82,39 +96,51 @@ function operationStatements({ opId, result }: Mutation): Statement[] {
   ];
 }
 
-/** One statement for each table: all of its guards hold, or none. */
+/** One statement for each table and kind of guard: all of them hold, or the commit is a conflict. */
 function guardStatements(guards: readonly Guard[]): Statement[] {
-  const groups = new Map<string, { table: TableShape; absent: boolean; keys: Map<string, Scalar[]>; first: Guard }>();
+  const groups = new Map<string, GuardGroup>();
   for (const guard of guards) {
     const table = shape(guard.table);
-    assert(table.stamped, `table ${guard.table} has no rev to guard on`);
-    const absent = guard.rev === null;
-    const name = `${guard.table}:${absent}`;
-    const group = groups.get(name) ?? { table, absent, keys: new Map(), first: guard };
+    const isAbsence = "rev" in guard && guard.rev === null;
+    const values: Record<string, unknown> = "equals" in guard ? guard.equals : isAbsence ? {} : { rev: guard.rev };
+    const columns = Object.keys(values).map((key) => columnOf(table, key));
+    const name = `${guard.table} ${isAbsence} ${columns.map(({ key }) => key).join(" ")}`;
+    const group = groups.get(name) ?? { table, isAbsence, columns, rows: new Map(), first: guard };
     groups.set(name, group);
     const key = table.primaryKey.map((column) => column.encode(guard.key[column.key]));
-    const known = group.keys.get(keyText(table, guard.key));
-    // The same row at two revs cannot be: let the database say so by counting both.
-    group.keys.set(known && known.at(-1) !== guard.rev ? `${keyText(table, guard.key)} at ${guard.rev}` : keyText(table, guard.key), [
-      ...key,
-      guard.rev,
-    ]);
+    const row = JSON.stringify([...key, ...columns.map((column) => column.encode(values[column.key]))]);
+    // The same guard twice counts once; the same row with two values can never hold, and does not.
+    group.rows.set(row, row);
   }
-  return [...groups.values()].map(({ table, absent, keys, first }) => {
-    const matches = table.primaryKey.map((column, i) => `t.${quoted(column.name)} = g.value->>${i}`).join(" and ");
-    const atRev = absent ? "" : ` and t.rev = g.value->>${table.primaryKey.length}`;
-    const found = `(select count(*) from json_each(?) g join ${quoted(table.name)} t on ${matches}${atRev})`;
+  return [...groups.values()].map((group) => {
+    const columns = [...group.table.primaryKey, ...group.columns];
+    const matches = columns.map((column, i) => `t.${quoted(column.name)} = g.value->>${i}`).join(" and ");
+    const found = `(select count(*) from json_each(?) g join ${quoted(group.table.name)} t on ${matches})`;
     return {
-      sql: expect(`${found} = ${absent ? 0 : keys.size}`),
-      args: [JSON.stringify([...keys.values()])],
-      onMiss: { kind: "conflict", what: "guard", message: guardMessage(table, absent, keys.size, first) },
+      sql: expect(`${found} = ${group.isAbsence ? 0 : group.rows.size}`),
+      args: [`[${[...group.rows.values()].join(",")}]`],
+      onMiss: { kind: "conflict", what: "guard", message: guardMessage(group) },
     };
   });
 }
 
-function guardMessage(table: TableShape, absent: boolean, count: number, first: Guard): string {
-  const what = count === 1 ? `${noun(table)} ${keyText(table, first.key)}` : `one of ${count} ${table.name.replaceAll("_", " ")}`;
-  return absent ? `${what} exists by now` : `${what} has changed since it was read`;
+interface GuardGroup {
+  readonly table: TableShape;
+  readonly isAbsence: boolean;
+  readonly columns: readonly ColumnShape[];
+  readonly rows: Map<string, string>;
+  readonly first: Guard;
+}
+
+function columnOf(table: TableShape, key: string): ColumnShape {
+  const column = table.columns.get(key);
+  assert(column, `table ${table.table} has no column ${key}`);
+  return column;
+}
+
+function guardMessage({ table, isAbsence, rows, first }: GuardGroup): string {
+  const what = rows.size === 1 ? `${noun(table)} ${keyText(table, first.key)}` : `one of ${rows.size} ${table.name.replaceAll("_", " ")}`;
+  return isAbsence ? `${what} exists by now` : `${what} has changed since it was read`;
 }
 
 /** Singular of a table's name, for messages. */
@@ -128,9 +154,13 @@ function changeStatements(change: RowChange): Statement[] {
   return deleteStatements(change);
 }
 
+type Source = "row" | "rev" | "now" | "mark";
+const sourceOf = (value: unknown): Source => (value === REV ? "rev" : value === NOW ? "now" : value === MARK ? "mark" : "row");
+const STAMP_SQL = { rev: THIS_REV, now: THIS_TIME, mark: THIS_MARK } as const;
+
 /** Rows that set the same columns in the same way. */
 interface Bucket {
-  readonly columns: readonly { readonly column: ColumnShape; readonly from: "row" | "rev" | "now" }[];
+  readonly columns: readonly { readonly column: ColumnShape; readonly from: Source }[];
   readonly rows: Readonly<Record<string, unknown>>[];
 }
 
@@ -140,7 +170,7 @@ function bucketRows(table: TableShape, rows: readonly object[]): Bucket[] {
     let signature = "";
     for (const key in row) {
       const value = row[key];
-      if (value !== undefined) signature += value === REV ? `${key}=rev,` : value === NOW ? `${key}=now,` : `${key},`;
+      if (value !== undefined) signature += typeof value === "symbol" ? `${key}=${sourceOf(value)},` : `${key},`;
     }
     const bucket = buckets.get(signature);
     if (bucket) bucket.rows.push(row);
@@ -152,9 +182,8 @@ function bucketRows(table: TableShape, rows: readonly object[]): Bucket[] {
 function bucketColumns(table: TableShape, row: Readonly<Record<string, unknown>>): Bucket["columns"] {
   const set = Object.keys(row).filter((key) => row[key] !== undefined);
   return set.map((key) => {
-    const column = table.columns.get(key);
-    assert(column && !(table.stamped && key === "rev"), `table ${table.table} has no settable column ${key}`);
-    return { column, from: row[key] === REV ? "rev" : row[key] === NOW ? "now" : "row" };
+    assert(!table.stamped || key !== "rev", "rev is stamped by commit");
+    return { column: columnOf(table, key), from: sourceOf(row[key]) };
   });
 }
 
@@ -163,7 +192,7 @@ function expressions(bucket: Bucket): { column: ColumnShape; sql: string }[] {
   let at = 0;
   return bucket.columns.map(({ column, from }) => ({
     column,
-    sql: from === "rev" ? THIS_REV : from === "now" ? THIS_TIME : `value->>${at++}`,
+    sql: from === "row" ? `value->>${at++}` : STAMP_SQL[from],
   }));
 }
 
@@ -202,7 +231,11 @@ function insertStatements(change: Extract<RowChange, { op: "insert" }>): Stateme
       sources.push(THIS_REV);
     }
     const sql = `insert into ${quoted(table.name)} (${names.join(", ")}) select ${sources.join(", ")} from json_each(?) where true${onConflict(table, change.onConflict, names)}`;
-    return jsonArguments(boundColumns(bucket), bucket.rows).map(({ json }) => ({ sql, args: [json], onTaken: { change } }));
+    const bound = boundColumns(bucket);
+    return jsonArguments(bound, bucket.rows).flatMap(({ json }) => [
+      { sql, args: [json], onTaken: { change } },
+      ...(table.table === "endedReplicas" ? [trimStatement(RINGS.endedReplicas, bound, json)] : []),
+    ]);
   });
 }
 
@@ -245,8 +278,6 @@ function updateStatements(change: Extract<RowChange, { op: "update" }>): Stateme
 function deleteStatements(change: Extract<RowChange, { op: "delete" }>): Statement[] {
   const table = shape(change.table);
   return bucketRows(table, change.keys).flatMap((bucket) => {
-    for (const { column, from } of bucket.columns)
-      assert(from === "row" && table.primaryKey.includes(column), `a delete from ${table.table} names primary keys only`);
     assert(bucket.columns.length > 0, `a delete from ${table.table} names no key`);
     const where = bucket.columns.map(({ column }, i) => `t.${quoted(column.name)} = g.value->>${i}`).join(" and ");
     const rows = `json_each(?) g join ${quoted(table.name)} t on ${where}`;
@@ -265,21 +296,35 @@ function deleteStatements(change: Extract<RowChange, { op: "delete" }>): Stateme
   });
 }
 
+/** In SQL, not from a read: a plan that places one more replica meanwhile must not leave its node waiting for ever. */
+function bumpStatements(revisions: NonNullable<Mutation["bumpNodesOf"]>): Statement[] {
+  if (revisions.length === 0) return [];
+  const holders =
+    "select r.node_id from json_each(?) v join replicas r on r.app_id = v.value->>0 and r.revision = v.value->>1 where r.desired = 'run'";
+  const rows = revisions.map(({ appId, revision }) => [appId, revision]);
+  return [{ sql: `update nodes set generation = ${THIS_REV}, rev = ${THIS_REV} where id in (${holders})`, args: [JSON.stringify(rows)] }];
+}
+
 function eventStatements(events: NonNullable<Mutation["events"]>): Statement[] {
   if (events.length === 0) return [];
   const keys = ["namespace", "objectKind", "objectId", "app", "type", "level", "message"];
-  const { columns } = shape("events");
-  const pages = jsonArguments(
-    keys.map((key) => columns.get(key)!),
-    events as readonly object[] as readonly Readonly<Record<string, unknown>>[],
-  );
-  const insert = `insert into events (namespace, object_kind, object_id, app, type, level, message, at_ms, rev) select ${keys.map((_, i) => `value->>${i}`).join(", ")}, ${THIS_TIME}, ${THIS_REV} from json_each(?)`;
-  const oldest = `(select x.id from events x where x.object_kind = o.kind and x.object_id = o.id order by x.id desc limit 1 offset ${EVENTS_AN_OBJECT_MAX})`;
-  const trim = `delete from events where id in (select e.id from (select distinct value->>1 as kind, value->>2 as id from json_each(?)) o join events e on e.object_kind = o.kind and e.object_id = o.id and e.id <= ${oldest})`;
-  return pages.flatMap(({ json }) => [
+  const columns = keys.map((key) => columnOf(shape("events"), key));
+  const insert = `insert into events (${columns.map(({ name }) => name).join(", ")}, at_ms, rev) select ${columns.map((_, i) => `value->>${i}`).join(", ")}, ${THIS_TIME}, ${THIS_REV} from json_each(?)`;
+  return jsonArguments(columns, events as readonly object[] as readonly Readonly<Record<string, unknown>>[]).flatMap(({ json }) => [
     { sql: insert, args: [json] },
-    { sql: trim, args: [json] },
+    trimStatement(RINGS.events, columns, json),
   ]);
+}
+
+/** Drops all but the newest of each group that `json`, rows of `columns`, added to. */
+function trimStatement(ring: (typeof RINGS)[keyof typeof RINGS], columns: readonly ColumnShape[], json: string): Statement {
+  const place = (name: string) => columns.findIndex((column) => column.name === name);
+  const groups = ring.by.map((name, i) => `value->>${place(name)} as g${i}`).join(", ");
+  const same = (row: string) => ring.by.map((name, i) => `${row}.${name} = o.g${i}`).join(" and ");
+  // Rows are numbered as they come, so the highest numbers are the newest.
+  const cut = `(select x.rowid from ${ring.table} x where ${same("x")} order by x.rowid desc limit 1 offset ${ring.keep})`;
+  const sql = `delete from ${ring.table} where rowid in (select e.rowid from (select distinct ${groups} from json_each(?)) o join ${ring.table} e on ${same("e")} and e.rowid <= ${cut})`;
+  return { sql, args: [json] };
 }
 
 function auditStatements(audit: Mutation["audit"]): Statement[] {

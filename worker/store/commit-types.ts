@@ -9,7 +9,10 @@ import type * as schema from "./schema.ts";
 export const REV: unique symbol = Symbol("rev of this commit");
 /** Cluster time of this commit, milliseconds. */
 export const NOW: unique symbol = Symbol("cluster time of this commit");
-type Stamped<Row> = { [K in keyof Row]: Row[K] | (number extends Row[K] ? typeof REV | typeof NOW : never) };
+/** The observation counter after this commit. */
+export const MARK: unique symbol = Symbol("observation mark of this commit");
+type Stamp = typeof REV | typeof NOW | typeof MARK;
+type Stamped<Row> = { [K in keyof Row]: Row[K] | (number extends Row[K] ? Stamp : never) };
 
 export type Tables = typeof schema;
 export type TableName = { [K in keyof Tables]: Tables[K] extends SQLiteTable ? K : never }[keyof Tables];
@@ -41,18 +44,26 @@ export interface UpdateRows<T extends TableName> {
   readonly onMissing?: "fail" | "skip";
 }
 
-/** Rows are named by their primary key, or by part of it; versioned tables leave a tombstone. Gone already is fine. */
+/** Rows that equal a key in all the columns it names; versioned tables leave a tombstone each. Gone already is fine. */
 export interface DeleteRows<T extends TableName> {
   readonly op: "delete";
   readonly table: T;
   readonly keys: readonly Partial<Row<T>>[];
 }
 
-/** A row whose value was relied on: by primary key, at this rev; null: must not exist. */
-export interface Guard {
+/** A row whose value was relied on, by primary key. */
+export type Guard = RevGuard | ValueGuard;
+/** Still at this rev; null: still not there. */
+export interface RevGuard {
   readonly table: TableName;
   readonly key: Readonly<Record<string, string | number>>;
   readonly rev: number | null;
+}
+/** Still has these values: for tables without a rev. */
+export interface ValueGuard {
+  readonly table: TableName;
+  readonly key: Readonly<Record<string, string | number>>;
+  readonly equals: Readonly<Record<string, string | number | boolean>>;
 }
 
 export interface NewEvent {
@@ -76,7 +87,18 @@ export interface Mutation {
   readonly atRev?: number;
   /** Advance the cluster clock too: a commit that fences counts from its own time, not from the last tick's. */
   readonly tick?: true;
+  /**
+   * Which counter the commit takes: `rev` (default) for what people and planners write; `observed` for what agents saw;
+   * `both` when a report also ends or resolves something; `none` for a bare acknowledgement. Without rev no versioned
+   * table may be changed.
+   */
+  readonly advance?: "rev" | "observed" | "both" | "none";
   readonly changes: readonly RowChange[];
+  /**
+   * Also bump the generation of every node that runs a replica of these revisions, as the database has them at the
+   * commit: what their manifests say of an image has changed.
+   */
+  readonly bumpNodesOf?: readonly { readonly appId: string; readonly revision: number }[];
   readonly events?: readonly NewEvent[];
   readonly audit?: {
     readonly actor: string;

@@ -106,6 +106,12 @@ export class ReplicaColumns {
     for (const name of [...NUMERIC, ...COUNTS, ...BYTES]) this[name][row] = this[name][last]!;
   }
 
+  clear(): void {
+    this.length = 0;
+    this.#rowOf.clear();
+    for (const name of LISTS) this[name].length = 0;
+  }
+
   /** Views of the columns as they are now: good until the next `put` or `remove`. */
   table(): ReplicaTable {
     const { length } = this;

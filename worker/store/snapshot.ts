@@ -72,9 +72,11 @@ export class SnapshotKeeper {
     this.#specs = new SpecInfos(store);
   }
 
-  /** The cluster as it is now. One call at a time, and the last one's answer must be done with. */
-  async advance(): Promise<ClusterSnapshot> {
-    if (this.#shown !== null && (await this.#isCurrent())) return this.#shown;
+  /** The cluster as it is now, and the database's clock then. One call at a time, and its last answer must be done with. */
+  async advance(): Promise<{ readonly snapshot: ClusterSnapshot; readonly nowMs: number }> {
+    const { rev, observed, nowMs } = await this.#store.marks();
+    const isCurrent = rev < this.#cursors.replicas.at && observed < this.#cursors.observations.at;
+    if (this.#shown !== null && isCurrent) return { snapshot: this.#shown, nowMs };
     this.#shown = null;
     for (;;) {
       const page = await readFeed(this.#store, this.#cursors, this.#pageRowsMax);
@@ -85,18 +87,13 @@ export class SnapshotKeeper {
       await this.#specs.load(page.rows.replicas.map((row) => row[5] as string));
       this.#apply(page);
       this.#cursors = page.cursors;
-      if (page.isLast) return this.#show(page.rev);
+      if (page.isLast) return { snapshot: this.#show(page.rev), nowMs: page.nowMs };
     }
-  }
-
-  async #isCurrent(): Promise<boolean> {
-    const { rev, observed } = await this.#store.marks();
-    return rev < this.#cursors.replicas.at && observed < this.#cursors.observations.at;
   }
 
   #forget(): void {
     this.#cursors = CURSORS_AT_START;
-    for (const id of [...this.#replicas.id]) this.#replicas.remove(id);
+    this.#replicas.clear();
     for (const held of [this.#sites, this.#apps, this.#deployments, this.#volumes, this.#images, this.#nodeRows, this.#reportedSessions])
       held.clear();
     this.#nodes.clear();
@@ -251,7 +248,7 @@ export class SnapshotKeeper {
       if (!this.#imagesChanged.has(`${appId[at]} ${revision[at]}`)) continue;
       image[at] = this.#resolved(appId[at]!, revision[at]!, this.#specs.get(spec[at]!).imageReference).image;
     }
-    for (const service of [...this.#services.items])
+    for (const service of this.#services.items)
       if (this.#imagesChanged.has(`${service.appId} ${service.revision}`)) this.#putService(service);
     this.#imagesChanged.clear();
   }

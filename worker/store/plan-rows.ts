@@ -1,0 +1,190 @@
+/** A chunk of a plan as rows and as guards on the rows that the plan relied on. */
+import type { Change } from "../../shared/plan/change.ts";
+import { engineVolumeName } from "../../shared/model/desire.ts";
+import { bumpGenerations } from "./generation.ts";
+import { type Guard, type NewRow, NOW, type Row, type RowChange } from "./commit-types.ts";
+import type { PlanIndex } from "./plan-index.ts";
+
+type Of<Kind extends Change["kind"]> = Extract<Change, { kind: Kind }>;
+
+/** What has to be read from the database before a chunk can be written. */
+export interface ChunkFacts {
+  /** Replicas to be ended, as they are, with what was last seen of them. */
+  readonly ending: readonly { readonly replica: Row<"replicas">; readonly observation: Row<"observations"> | null }[];
+  /** Volumes of apps to be removed with their data. */
+  readonly dropping: readonly Row<"volumes">[];
+}
+
+export function chunkRows(changes: readonly Change[], facts: ChunkFacts, index: PlanIndex): RowChange[] {
+  const of = <Kind extends Change["kind"]>(kind: Kind) => changes.filter((change): change is Of<Kind> => change.kind === kind);
+  const drops = droppedVolumes(facts, index);
+  const touched = [
+    ...of("assign").map(({ nodeId }) => nodeId),
+    ...of("stop").map(({ nodeId }) => nodeId),
+    ...of("end").flatMap(({ nodeId }) => (nodeId === null ? [] : [nodeId])),
+    ...of("resolver").map(({ nodeId }) => nodeId),
+    ...drops.map(({ nodeId }) => nodeId),
+  ].filter((id) => index.nodes.has(id));
+  const rows: RowChange[] = [
+    ...endRows(of("end"), facts),
+    stopRows(of("stop")),
+    assignRows(of("assign")),
+    ...bindRows(of("bindVolume")),
+    ...resolverRows(of("resolver")),
+    deploymentRows(of("deployment")),
+    ...removeServiceRows(of("removeService")),
+    ...removeAppRows(of("removeApp")),
+    { op: "insert", table: "volumeDrops", onConflict: "keep", rows: drops },
+    bumpGenerations(touched),
+  ];
+  return rows.filter((change) => (change.op === "delete" ? change.keys.length > 0 : change.rows.length > 0));
+}
+
+function assignRows(changes: readonly Of<"assign">[]): RowChange {
+  return {
+    op: "insert",
+    table: "replicas",
+    rows: changes.map(({ replica, appId, service, slot, nodeId, spec, revision, attempt, reason }) => ({
+      id: replica,
+      appId,
+      service,
+      slot,
+      nodeId,
+      spec,
+      revision,
+      desired: "run" as const,
+      reason,
+      assignedMs: NOW,
+      attempt,
+      stoppedMs: null,
+    })),
+  };
+}
+
+/** A replica that is not there any more has been ended by its node's report: look again. */
+function stopRows(changes: readonly Of<"stop">[]): RowChange {
+  return {
+    op: "update",
+    table: "replicas",
+    rows: changes.map(({ replica, reason }) => ({ id: replica, desired: "stop" as const, reason, stoppedMs: NOW })),
+  };
+}
+
+/** Ended by its node's report meanwhile is fine: it is recorded already. */
+function endRows(changes: readonly Of<"end">[], { ending }: ChunkFacts): RowChange[] {
+  const reasons = new Map(changes.map(({ replica, reason }) => [replica as string, reason]));
+  const ended = ending.map(
+    ({ replica, observation }): Omit<NewRow<"endedReplicas">, "rev"> => ({
+      id: replica.id,
+      appId: replica.appId,
+      service: replica.service,
+      slot: replica.slot,
+      nodeId: replica.nodeId,
+      revision: replica.revision,
+      state: observation?.state ?? "assigned",
+      reason: reasons.get(replica.id) ?? replica.reason,
+      message: observation?.message ?? "",
+      exitCode: observation?.exitCode ?? null,
+      logTail: observation?.logTail ?? [],
+      endedMs: NOW,
+    }),
+  );
+  return [
+    { op: "insert", table: "endedReplicas", onConflict: "keep", rows: ended },
+    { op: "delete", table: "replicas", keys: changes.map(({ replica }) => ({ id: replica })) },
+    { op: "delete", table: "observations", keys: changes.map(({ replica }) => ({ replica })) },
+  ];
+}
+
+function bindRows(changes: readonly Of<"bindVolume">[]): RowChange[] {
+  const rows = changes.map(({ appId, service, slot, volume, engineName, nodeId }) => ({
+    appId,
+    service,
+    slot,
+    volume,
+    engineName,
+    nodeId,
+  }));
+  // An app of the same name was removed here with its data and is back before the node dropped it: keep what is new.
+  const kept = changes.map(({ nodeId, engineName }) => ({ nodeId, engineName }));
+  return [
+    { op: "insert", table: "volumes", onConflict: "replace", rows },
+    { op: "delete", table: "volumeDrops", keys: kept },
+  ];
+}
+
+/** Sets the resolver alone: a digest that has come in meanwhile stays. */
+function resolverRows(changes: readonly Of<"resolver">[]): RowChange[] {
+  const rows = changes.map(({ appId, revision, reference, nodeId }) => ({ appId, revision, reference, resolver: nodeId }));
+  return [{ op: "insert", table: "images", onConflict: "replace", rows }];
+}
+
+function deploymentRows(changes: readonly Of<"deployment">[]): RowChange {
+  return { op: "update", table: "deployments", rows: changes.map(({ id, state, message }) => ({ id, state, message, finishedMs: NOW })) };
+}
+
+function removeServiceRows(changes: readonly Of<"removeService">[]): RowChange[] {
+  const keys = changes.map(({ appId, service }) => ({ appId, service }));
+  return [
+    { op: "delete", table: "services", keys: changes.map(({ appId, service }) => ({ appId, name: service })) },
+    { op: "delete", table: "explanations", keys },
+  ];
+}
+
+/** All that is the app's. Events and the audit log stay until they age out. */
+function removeAppRows(changes: readonly Of<"removeApp">[]): RowChange[] {
+  const keys = changes.map(({ appId }) => ({ appId }));
+  return [
+    { op: "delete", table: "apps", keys: changes.map(({ appId }) => ({ id: appId })) },
+    { op: "delete", table: "appRevisions", keys },
+    { op: "delete", table: "services", keys },
+    { op: "delete", table: "images", keys },
+    { op: "delete", table: "deployments", keys },
+    { op: "delete", table: "volumes", keys },
+    { op: "delete", table: "endedReplicas", keys },
+    { op: "delete", table: "explanations", keys },
+  ];
+}
+
+/** Only volumes that are berth's own by name: an external one belongs to somebody else. */
+function droppedVolumes({ dropping }: ChunkFacts, index: PlanIndex): { nodeId: string; engineName: string }[] {
+  const drops = new Map<string, { nodeId: string; engineName: string }>();
+  for (const { appId, volume, nodeId, engineName } of dropping) {
+    const app = index.apps.get(appId);
+    const isOwn = app !== undefined && engineName === engineVolumeName(app.namespace, app.name, volume);
+    if (isOwn && index.nodes.has(nodeId)) drops.set(`${nodeId} ${engineName}`, { nodeId, engineName });
+  }
+  return [...drops.values()];
+}
+
+/** Revs of rows that earlier chunks of the same plan have moved, by `table key`. */
+export type MovedRevs = ReadonlyMap<string, number>;
+
+/** Everything whose value the chunk relied on: an operator's drain, scale or delete in between makes it a conflict. */
+export function chunkGuards(changes: readonly Change[], index: PlanIndex, moved: MovedRevs): Guard[] {
+  const guards = new Map<string, Guard>();
+  const add = (guard: { table: "nodes" | "apps" | "services" | "deployments"; key: Record<string, string>; rev: number | null }) => {
+    const name = `${guard.table} ${Object.values(guard.key).join(" ")}`;
+    guards.set(name, { ...guard, rev: moved.get(name) ?? guard.rev });
+  };
+  const node = (id: string) => add({ table: "nodes", key: { id }, rev: index.nodes.get(id)?.rev ?? null });
+  const app = (id: string) => add({ table: "apps", key: { id }, rev: index.apps.get(id)?.rev ?? null });
+  const service = (appId: string, name: string) =>
+    add({ table: "services", key: { appId, name }, rev: index.service(appId, name)?.rev ?? null });
+  for (const change of changes) {
+    if (change.kind === "assign" || change.kind === "bindVolume") {
+      node(change.nodeId);
+      app(change.appId);
+      service(change.appId, change.service);
+    } else if (change.kind === "stop" || change.kind === "end") {
+      const place = index.replica(change.replica);
+      // Not the node: stopping is right whatever became of it. Not without a service: there is nothing to have changed.
+      if (index.service(place.appId, place.service)) service(place.appId, place.service);
+    } else if (change.kind === "resolver") node(change.nodeId);
+    else if (change.kind === "deployment")
+      add({ table: "deployments", key: { id: change.id }, rev: index.deploymentRev(change.id) ?? null });
+    else if (change.kind === "removeService") service(change.appId, change.service);
+    else app(change.appId);
+  }
+  return [...guards.values()];
+}
