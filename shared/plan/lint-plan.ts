@@ -33,7 +33,6 @@ interface Load {
   memoryMiB: number;
   readonly devices: Map<string, number>;
   readonly ports: HostPort[];
-  readonly clashes: HostPort[];
 }
 
 interface SlotState {
@@ -185,6 +184,7 @@ class Linter {
     if (!inRange) this.#say("target", `${service.name} has no slot ${slot}`);
     this.#checkNode(service, node);
     this.#checkVolumes(service, assign, node);
+    this.#checkPorts(service, node);
     this.#slot(service, slot).assigned.push(assign);
     this.#occupy(nodeId, service.reservation, service.planning.hostPorts);
   }
@@ -213,6 +213,17 @@ class Linter {
     }
   }
 
+  /** Only what is added now: rows that clash already are not this plan's doing. */
+  #checkPorts(service: ServiceState, node: NodeState): void {
+    const taken = this.#loads.get(node.id)?.ports ?? [];
+    for (const { port, protocol, hostIp } of service.planning.hostPorts) {
+      const clash = taken.some(
+        (other) => other.port === port && other.protocol === protocol && (other.hostIp === "" || hostIp === "" || other.hostIp === hostIp),
+      );
+      if (clash) this.#say("port", `${node.name} would have host port ${port}/${protocol} twice`);
+    }
+  }
+
   #checkVolumes(service: ServiceState, { appId, slot, nodeId }: Assign, node: NodeState): void {
     for (const { name } of service.planning.volumes) {
       const bound = this.#bindings.get(`${keyOf(appId, service.name)}/${slot}/${name}`);
@@ -225,32 +236,22 @@ class Linter {
   }
 
   #occupy(nodeId: NodeId, { cpuMillis, memoryMiB, devices }: ServiceState["reservation"], ports: readonly HostPort[]): void {
-    const load = obtain(this.#loads, nodeId, (): Load => ({ cpuMillis: 0, memoryMiB: 0, devices: new Map(), ports: [], clashes: [] }));
+    const load = obtain(this.#loads, nodeId, (): Load => ({ cpuMillis: 0, memoryMiB: 0, devices: new Map(), ports: [] }));
     load.cpuMillis += cpuMillis;
     load.memoryMiB += memoryMiB;
     for (const kind in devices) load.devices.set(kind, (load.devices.get(kind) ?? 0) + devices[kind]!);
-    for (const port of ports) {
-      const clash = load.ports.some(
-        (taken) =>
-          taken.port === port.port &&
-          taken.protocol === port.protocol &&
-          (taken.hostIp === "" || port.hostIp === "" || taken.hostIp === port.hostIp),
-      );
-      if (clash) load.clashes.push(port);
-      load.ports.push(port);
-    }
+    load.ports.push(...ports);
   }
 
   #checkLoads(): void {
-    const demands = new Map<NodeId, { cpuMillis: number; memoryMiB: number; devices: Set<string>; ports: Set<string> }>();
+    const demands = new Map<NodeId, { cpuMillis: number; memoryMiB: number; devices: Set<string> }>();
     for (const { appId, service, nodeId } of this.#assigns) {
       const found = this.#services.get(keyOf(appId, service))?.service;
       if (!found) continue;
-      const demand = obtain(demands, nodeId, () => ({ cpuMillis: 0, memoryMiB: 0, devices: new Set<string>(), ports: new Set<string>() }));
+      const demand = obtain(demands, nodeId, () => ({ cpuMillis: 0, memoryMiB: 0, devices: new Set<string>() }));
       demand.cpuMillis += found.reservation.cpuMillis;
       demand.memoryMiB += found.reservation.memoryMiB;
       for (const kind in found.reservation.devices) demand.devices.add(kind);
-      for (const { port, protocol } of found.planning.hostPorts) demand.ports.add(`${port}/${protocol}`);
     }
     // What was over-committed before (a node that shrank) is not this plan's doing, unless it adds to it.
     for (const [nodeId, demand] of demands) {
@@ -264,8 +265,6 @@ class Linter {
       for (const kind of demand.devices)
         if (load.devices.get(kind)! > (node.devices[kind] ?? 0))
           this.#say("capacity", `${node.name} would set aside ${load.devices.get(kind)} of ${node.devices[kind] ?? 0} ${kind}`);
-      for (const { port, protocol } of load.clashes)
-        if (demand.ports.has(`${port}/${protocol}`)) this.#say("port", `${node.name} would have host port ${port}/${protocol} twice`);
     }
   }
 

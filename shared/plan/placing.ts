@@ -68,6 +68,7 @@ export class Placing {
   }
 
   #update(work: Work): void {
+    this.#chooseHome(work);
     const { service } = work.view;
     const notes = () => this.#draft.notes(service);
     const count = `${work.updates.length} of its slots ${work.updates.length === 1 ? "is" : "are"} on another revision or node than wanted`;

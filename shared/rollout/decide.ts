@@ -163,7 +163,10 @@ class Decider {
     }
     this.work.moving += 1;
     this.work.pending += 1;
-    if (rejected.length > 0) this.#rejected(slot, { dark: false, reason: "update" });
+    if (old.length + this.#stopping(slot).length > 1) {
+      this.work.paused = true;
+      this.draft.notes(service).waiting.add(`slot ${slot.name} changes over when its previous replica is verified stopped`);
+    } else if (rejected.length > 0) this.#rejected(slot, { dark: false, reason: "update" });
     else this.draft.notes(service).waiting.add(`slot ${slot.name}: the new replica ended in failure, the old one serves on`);
     return true;
   }
@@ -232,13 +235,28 @@ class Decider {
     for (const row of rows) if (this.index.isReady(row)) this.draft.wakeAt(this.index.healthyAtMs(row, view.service));
   }
 
+  /** On the old revision. While a previous replica of the slot is still stopping, the next would be one too many. */
   #outdated(slot: Slot): void {
-    this.work.updates.push(slot);
+    const { current, old } = slot.rows;
+    if (current.length + old.length + this.#stopping(slot).length <= 1) {
+      this.work.updates.push(slot);
+      return;
+    }
+    this.work.moving += 1;
+    this.work.pending += 1;
+    this.work.paused = true;
+    this.draft.notes(this.work.view.service).waiting.add(`slot ${slot.name} changes over when its previous replica is verified stopped`);
+  }
+
+  /** Told to stop and not yet gone, on nodes that can say so. */
+  #stopping(slot: Slot): readonly number[] {
+    const { node } = this.index.snapshot.replicas;
+    return slot.rows.leaving.filter((row) => !this.index.isTerminal(row) && this.index.lost[node[row]!] === 0);
   }
 
   /** No live replica. Ordered, first match wins. */
   #vacant(slot: Slot, dark: boolean): void {
-    const { rejected, finished, leaving, removed } = slot.rows;
+    const { rejected, finished, removed } = slot.rows;
     const { service } = this.work.view;
     // Ended for good under its restart policy: it stays ended until there is something new to run.
     if (finished.length > 0) {
@@ -252,7 +270,7 @@ class Decider {
     if (!dark && !(rejected.length > 0 && rejected.every((row) => !concerns(this.index, row, service, this.work.context))))
       this.work.pending += 1;
     // At most one on its way out per slot: a slot that is replaced faster than its replicas stop piles them up.
-    const stopping = leaving.filter((row) => !this.index.isTerminal(row) && this.index.lost[this.index.snapshot.replicas.node[row]!] === 0);
+    const stopping = this.#stopping(slot);
     if (stopping.length > 0 && (this.work.order.order === "stop-first" || stopping.length > 1)) {
       this.draft.notes(service).waiting.add(`slot ${slot.name} starts when its previous replica is verified stopped`);
       this.work.paused = true;

@@ -115,6 +115,10 @@ export function viewSlots(index: ClusterIndex, s: number, standard: Standard, wa
     const view = obtain(bySlot, number, () => ({ number, name: slot[row]!, rows: noRows() }));
     view.rows[classify(index, row, service, standard)].push(row);
   }
+  // Which of several rows is met first must not depend on the order in which they were read.
+  const { id } = index.snapshot.replicas;
+  for (const { rows } of bySlot.values())
+    for (const name of ROW_CLASSES) if (rows[name].length > 1) rows[name].sort((a, b) => (id[a]! < id[b]! ? -1 : 1));
   return { index, s, service, wanted, bySlot, unwanted };
 }
 
