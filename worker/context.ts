@@ -3,12 +3,15 @@ import type { AddressInfo } from "./address.ts";
 import type { Clock, Log, Random, Registry, Signer } from "./ports.ts";
 import type { Channels } from "./shard/channels.ts";
 import type { Shard } from "./shard/shard.ts";
+import type { Snapshots } from "./snapshots.ts";
 import type { Store } from "./store/store.ts";
 
 export interface Context {
   readonly store: Store;
   readonly shard: Shard;
   readonly channels: Channels;
+  /** The planner's view of the cluster, for previews of deploys. */
+  readonly snapshots: Snapshots;
   readonly signer: Signer;
   readonly registry: Registry;
   readonly clock: Clock;

@@ -97,6 +97,7 @@ export const NodePatch = z.strictObject({
   /** Lift a quarantine after the clone was dealt with. */
   reissue: z.literal(true).optional(),
 });
+export type NodePatch = z.infer<typeof NodePatch>;
 
 export const JoinTokenCreate = z.strictObject({
   site: Name,

@@ -1,0 +1,106 @@
+/**
+ * The three ways to a new revision: a spec that someone wrote (deploy), the current one with another count (scale), an
+ * earlier one again (rollback). Each reads what is there, derives the rows, and shows what the planner would make of them.
+ */
+import type { DeployAnswer, DeployPlan } from "../shared/api/resources.ts";
+import type { AppSpec } from "../shared/model/app.ts";
+import { deployErrors } from "../shared/model/deploy-errors.ts";
+import { noNamespace } from "./auth.ts";
+import type { Context } from "./context.ts";
+import { BerthError } from "./errors.ts";
+import { previewDeploy } from "./preview.ts";
+import { type Images, resolveImages } from "./resolve-images.ts";
+import { type DeployKind, imagesOf, revise } from "./revise.ts";
+import type { Guard, NewEvent, RowChange } from "./store/commit-types.ts";
+import { type DeployView, readForDeploy } from "./store/read-apps.ts";
+import type { Marks } from "./store/store.ts";
+
+export interface DeployDraft {
+  readonly marks: Marks;
+  readonly appId: string;
+  readonly changes: readonly RowChange[];
+  readonly guards: readonly Guard[];
+  readonly events: readonly NewEvent[];
+  readonly message: string;
+  readonly answer: DeployAnswer;
+}
+
+interface AppAsk {
+  readonly namespace: string;
+  readonly app: string;
+  /** Name of the token, or of what in berth asked. */
+  readonly createdBy: string;
+}
+
+export const noApp = (namespace: string, app: string) => new BerthError("not_found", `there is no app ${app} in namespace ${namespace}`, { reason: "app" });
+
+export async function draftDeploy(context: Context, ask: AppAsk & { readonly spec: AppSpec; readonly message?: string | undefined }): Promise<DeployDraft> {
+  const view = await readForDeploy(context.store, ask);
+  refuseUndeployable(view, ask);
+  refuseSpec(ask.app, ask.spec);
+  const images = await resolveImages(context, { references: referencesOf(ask.spec), previous: imagesOf(view, view.app?.revision ?? null), registries: view.registries });
+  return await draft(context, view, { ...ask, images, kind: "deploy", message: ask.message ?? "deploy" });
+}
+
+export async function draftScale(context: Context, ask: AppAsk & { readonly service: string; readonly replicas: number }): Promise<DeployDraft> {
+  const view = await readForDeploy(context.store, ask);
+  refuseUndeployable(view, ask);
+  const { current } = view;
+  if (current === null) throw noApp(ask.namespace, ask.app);
+  const service = Object.hasOwn(current.spec.services, ask.service) ? current.spec.services[ask.service] : undefined;
+  if (service === undefined) throw new BerthError("not_found", `app ${ask.app} has no service ${ask.service}`, { reason: "service" });
+  if (service.mode === "global")
+    throw new BerthError("refused", `${ask.service} is global: it runs once on every node that matches, so it has no count to set`, { reason: "global" });
+  const spec: AppSpec = { ...current.spec, services: { ...current.spec.services, [ask.service]: { ...service, replicas: ask.replicas } } };
+  refuseSpec(ask.app, spec);
+  const message = `scale ${ask.service} ${service.replicas} → ${ask.replicas}`;
+  return await draft(context, view, { ...ask, spec, images: imagesOf(view, current.revision), kind: "scale", message });
+}
+
+/** Forward to a revision with the spec and the images of an earlier one. */
+export async function draftRollback(context: Context, ask: AppAsk & { readonly toRevision?: number | undefined }): Promise<DeployDraft> {
+  const view = await readForDeploy(context.store, { namespace: ask.namespace, app: ask.app, target: ask.toRevision });
+  refuseUndeployable(view, ask);
+  if (view.app === null || view.current === null) throw noApp(ask.namespace, ask.app);
+  if (view.target === null) {
+    if (ask.toRevision === undefined) throw new BerthError("refused", `revision ${view.app.revision} is the first of ${ask.app}; there is none before it`, { reason: "first" });
+    throw new BerthError("not_found", `app ${ask.app} has no revision ${ask.toRevision}; berth revisions ${ask.app} lists them`, { reason: "revision" });
+  }
+  const { spec, revision } = view.target;
+  return await draft(context, view, { ...ask, spec, images: imagesOf(view, revision), kind: "rollback", message: `rollback to ${revision}` });
+}
+
+function refuseUndeployable({ namespace, app }: DeployView, ask: AppAsk): void {
+  if (namespace === null) throw noNamespace(ask.namespace);
+  if (app?.deleting === true)
+    throw new BerthError("refused", `${ask.app} is being removed; deploy it again when its last replica is gone (berth ps ${ask.app} shows them)`, { reason: "deleting" });
+}
+
+function refuseSpec(app: string, spec: AppSpec): void {
+  if (spec.name !== app) throw new BerthError("invalid", `the spec is of app ${spec.name}, but the request is for ${app}`, { reason: "name" });
+  const errors = deployErrors(spec);
+  const [first] = errors;
+  if (first === undefined) return;
+  throw new BerthError("invalid", `${first.message}; ${first.mend}`, {
+    reason: first.code,
+    details: errors.slice(0, 20).map(({ path, message, mend }) => ({ path, message: `${message}; ${mend}` })),
+  });
+}
+
+function referencesOf(spec: AppSpec): Map<string, { mayPull: boolean }> {
+  const references = new Map<string, { mayPull: boolean }>();
+  for (const { workload } of Object.values(spec.services)) {
+    const known = references.get(workload.image)?.mayPull ?? false;
+    references.set(workload.image, { mayPull: known || workload.pullPolicy !== "never" });
+  }
+  return references;
+}
+
+type Next = AppAsk & { readonly spec: AppSpec; readonly images: Images; readonly kind: DeployKind; readonly message: string };
+
+async function draft(context: Context, view: DeployView, next: Next): Promise<DeployDraft> {
+  const revised = revise(view, next, context.random);
+  const plan: DeployPlan = await previewDeploy(context, { view, revised, spec: next.spec, images: next.images, namespace: next.namespace });
+  const { appId, changes, guards, events, deployment } = revised;
+  return { marks: view.marks, appId, changes, guards, events, message: next.message, answer: { plan, deployment } };
+}

@@ -1,0 +1,165 @@
+/** What a deploy will do before it does it: the rows it would write, rehearsed with the planner, and put in words. */
+import type { DeployPlan, PlannedService } from "../shared/api/resources.ts";
+import type { AppSpec } from "../shared/model/app.ts";
+import { colocatedServices } from "../shared/model/desire.ts";
+import type { AppId, DeploymentId, NodeId } from "../shared/model/name.ts";
+import type { ClusterSnapshot, ServiceState } from "../shared/plan/snapshot.ts";
+import { updateOrder } from "../shared/rollout/order.ts";
+import type { Context } from "./context.ts";
+import { differences } from "./differences.ts";
+import { type Proposal, type Rehearsed, rehearse, type SlotPlace } from "./rehearsal.ts";
+import type { Images } from "./resolve-images.ts";
+import { imagesOf, imageText, type Revised, type ServiceChange } from "./revise.ts";
+import type { Row } from "./store/commit-types.ts";
+import type { DeployView } from "./store/read-apps.ts";
+
+export interface PreviewAsk {
+  readonly namespace: string;
+  readonly view: DeployView;
+  readonly revised: Revised;
+  readonly spec: AppSpec;
+  readonly images: Images;
+}
+
+type PlannedReplica = PlannedService["replicas"][number];
+/** As many as the schema carries; the counts are of all. */
+const REPLICAS_SHOWN_MAX = 1_000;
+/** Of the revision that the commit would make: later than any that exists. */
+const NEXT_REVISION = Number.MAX_SAFE_INTEGER;
+
+export async function previewDeploy(context: Context, ask: PreviewAsk): Promise<DeployPlan> {
+  const { namespace, view, revised, spec } = ask;
+  const { rehearsed, nameOf } = await context.snapshots.use(({ snapshot, nowMs }) => {
+    const names = new Map<string, string>(snapshot.nodes.map(({ id, name }) => [id, name]));
+    return { rehearsed: rehearse(snapshot, nowMs, proposalOf(snapshot, nowMs, ask)), nameOf: (id: string | null) => (id === null ? null : (names.get(id) ?? id)) };
+  });
+  const planned = revised.services.map((change) => planService(change, { ask, rehearsed, nameOf }));
+  const removed = revised.gone.map((row) => planRemoval(row, rehearsed, nameOf));
+  return {
+    namespace,
+    app: spec.name,
+    fromRevision: view.app?.revision ?? null,
+    unchanged: revised.isUnchanged,
+    services: [...planned, ...removed].sort((a, b) => (a.service < b.service ? -1 : 1)),
+    volumes: volumesOf(view, spec),
+    notes: notesOf(ask, rehearsed),
+  };
+}
+
+function proposalOf(snapshot: ClusterSnapshot, nowMs: number, { namespace, view, revised, spec, images }: PreviewAsk): Proposal {
+  const id = revised.appId as AppId;
+  const known = snapshot.services.filter(({ appId }) => appId === id);
+  const services = revised.services.map(({ desired, before, isReplaced }): ServiceState => {
+    const { name, mode, replicas, spec: hash, reservation, planning } = desired;
+    const shown = known.find((service) => service.name === name);
+    const kept = isReplaced || before === null ? null : before;
+    return {
+      appId: id,
+      name,
+      mode,
+      replicas,
+      spec: hash,
+      revision: kept?.revision ?? NEXT_REVISION,
+      image: kept === null ? imageText(images, planning.imageReference) : (shown?.image ?? ""),
+      resolver: (shown?.resolver ?? null) as NodeId | null,
+      reservation,
+      planning,
+      removed: false,
+      rev: snapshot.rev,
+    };
+  });
+  const leaving = known.filter(({ name }) => !services.some((service) => service.name === name)).map((service) => ({ ...service, removed: true }));
+  return {
+    app: { id, namespace, name: spec.name, revision: revised.isUnchanged ? (view.app?.revision ?? 0) : NEXT_REVISION, deleting: false, rev: snapshot.rev },
+    services: [...services, ...leaving],
+    deployment: { id: "d_aaaaaaaaaaaaaaaa" as DeploymentId, appId: id, revision: NEXT_REVISION, fromRevision: view.app?.revision ?? null, kind: "deploy", startedMs: nowMs, rev: snapshot.rev },
+  };
+}
+
+interface Showing {
+  readonly ask: PreviewAsk;
+  readonly rehearsed: Rehearsed;
+  readonly nameOf: (id: string | null) => string | null;
+}
+
+function planService(change: ServiceChange, { ask, rehearsed, nameOf }: Showing): PlannedService {
+  const { desired } = change;
+  const { order, reason: orderReason } = updateOrder(desired.planning);
+  const words = wordsOf(change, ask);
+  const isCountAlone = change.isChanged && !change.isReplaced && words.length === 1 && words[0]!.startsWith("replicas ");
+  const action = change.before === null ? "create" : isCountAlone ? "scale" : change.isChanged ? "update" : "keep";
+  return { service: desired.name, action, differences: words, order, orderReason, ...slotsOf(desired.name, { rehearsed, nameOf }) };
+}
+
+function planRemoval(row: Row<"services">, rehearsed: Rehearsed, nameOf: Showing["nameOf"]): PlannedService {
+  const { order } = updateOrder(row.planning);
+  return { service: row.name, action: "remove", differences: ["no longer in the app"], order, orderReason: "its replicas stop", ...slotsOf(row.name, { rehearsed, nameOf }) };
+}
+
+function wordsOf({ desired, before }: ServiceChange, { view, spec, images }: PreviewAsk): string[] {
+  const specs = view.current?.spec.services ?? {};
+  const old = before !== null && Object.hasOwn(specs, desired.name) ? specs[desired.name] : undefined;
+  if (old === undefined) return [];
+  const words = differences(old, spec.services[desired.name]!);
+  const reference = desired.planning.imageReference;
+  const [from, to] = [imageText(imagesOf(view, view.app?.revision ?? null), reference), imageText(images, reference)];
+  if (old.workload.image === reference && from !== "" && from !== to) words.unshift(`image ${reference} moved ${short(from)} → ${to === "" ? "not resolved" : short(to)}`);
+  // A config's text, or how berth writes a spec down, can differ where no field does.
+  if (words.length === 0 && before?.spec !== desired.spec) words.push("contents of a config changed");
+  return words;
+}
+
+/** Twelve digits of a digest tell it apart for people. */
+const short = (digest: string): string => digest.replace(/^sha256:/, "").slice(0, 12);
+
+function slotsOf(service: string, { rehearsed, nameOf }: Pick<Showing, "rehearsed" | "nameOf">): Pick<PlannedService, "replicas" | "counts"> {
+  const before = rehearsed.before.get(service) ?? new Map<string, SlotPlace>();
+  const after = rehearsed.after.get(service) ?? new Map<string, SlotPlace>();
+  const unplaced = new Map<string, { reason: string; message: string }>();
+  for (const { slots, reason, message } of rehearsed.explanations.get(service)?.unplaced ?? []) for (const slot of slots) if (!after.has(slot)) unplaced.set(slot, { reason, message });
+  const counts = { create: 0, replace: 0, remove: 0, keep: 0, unplaced: 0 };
+  const replicas: PlannedReplica[] = [];
+  for (const slot of [...new Set([...before.keys(), ...after.keys(), ...unplaced.keys()])].sort(bySlot)) {
+    const [from, to] = [before.get(slot), after.get(slot)];
+    const lack = unplaced.get(slot);
+    const action = from === undefined ? "create" : to === undefined ? (lack === undefined ? "remove" : "replace") : from.replica === to.replica ? "keep" : "replace";
+    if (lack === undefined) counts[action] += 1;
+    else counts.unplaced += 1;
+    if (replicas.length < REPLICAS_SHOWN_MAX)
+      replicas.push({
+        slot,
+        action,
+        from: nameOf(from?.nodeId ?? null),
+        to: nameOf(to?.nodeId ?? null),
+        reason: lack?.reason ?? (action === "keep" ? "current" : (rehearsed.reasons.get(service)?.get(slot) ?? "")),
+        message: lack?.message ?? "",
+      });
+  }
+  return { replicas, counts };
+}
+
+/** Numbers by value, node ids by text. */
+const bySlot = (a: string, b: string): number => Number(a) - Number(b) || (a < b ? -1 : 1);
+
+function volumesOf(view: DeployView, spec: AppSpec): DeployPlan["volumes"] {
+  const bound = new Set(view.volumes.map(({ volume }) => volume));
+  const declared = Object.keys(spec.volumes);
+  return [
+    ...declared.map((name) => ({ name, action: bound.has(name) ? ("keep" as const) : ("create" as const) })),
+    ...[...bound].filter((name) => !declared.includes(name)).map((name) => ({ name, action: "orphan" as const })),
+  ].sort((a, b) => (a.name < b.name ? -1 : 1));
+}
+
+function notesOf({ spec, images, view }: PreviewAsk, rehearsed: Rehearsed): string[] {
+  const notes: string[] = [];
+  const together = [...colocatedServices(spec)].sort();
+  if (together.length >= 2) notes.push(`${listed(together)} talk to each other by name or share a volume, so they are placed together on one node`);
+  const unresolved = Object.values(spec.services).map(({ workload }) => workload.image).filter((image) => imageText(images, image) === "");
+  for (const image of new Set(unresolved)) notes.push(`${image} could not be resolved to a digest now; the first node that runs it settles which image it is`);
+  const orphans = volumesOf(view, spec).filter(({ action }) => action === "orphan").map(({ name }) => name);
+  if (orphans.length > 0) notes.push(`volume ${listed(orphans)} is no longer used; the data stays until the app is removed with --delete-data`);
+  if (!rehearsed.isComplete) notes.push("the rollout has more steps than are rehearsed here; later places may differ");
+  return notes;
+}
+
+const listed = (names: readonly string[]): string => (names.length <= 1 ? (names[0] ?? "") : `${names.slice(0, -1).join(", ")} and ${names.at(-1)}`);

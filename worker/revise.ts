@@ -1,0 +1,161 @@
+/**
+ * A new revision of an app as row writes, from what is stored and what is wanted. Pure but for ids. Everything of it is
+ * one commit: the revision, the services it changes, their bodies and images, and the deployment that moves the app
+ * there, which supersedes one that is under way.
+ */
+import type { Deployment } from "../shared/api/resources.ts";
+import type { AppSpec } from "../shared/model/app.ts";
+import { canonicalJson } from "../shared/model/content.ts";
+import { type DesiredService, desireApp } from "../shared/model/desire.ts";
+import { newId } from "./new-id.ts";
+import type { Random } from "./ports.ts";
+import type { Images } from "./resolve-images.ts";
+import { STAMP } from "./stamp.ts";
+import { type Guard, NOW, type NewEvent, type NewRow, REV, type Row, type RowChange } from "./store/commit-types.ts";
+import type { DeployView } from "./store/read-apps.ts";
+
+export type DeployKind = Deployment["kind"];
+
+export interface Revise {
+  readonly namespace: string;
+  readonly spec: AppSpec;
+  readonly images: Images;
+  readonly kind: DeployKind;
+  readonly message: string;
+  readonly createdBy: string;
+}
+
+export interface ServiceChange {
+  readonly desired: DesiredService;
+  readonly before: Row<"services"> | null;
+  /** Its replicas are to run something else: the spec or the image behind it. */
+  readonly isReplaced: boolean;
+  /** Anything of the row differs. */
+  readonly isChanged: boolean;
+}
+
+export interface Revised {
+  readonly appId: string;
+  /** Nothing differs: no row is written. */
+  readonly isUnchanged: boolean;
+  readonly services: readonly ServiceChange[];
+  readonly gone: readonly Row<"services">[];
+  readonly changes: readonly RowChange[];
+  readonly guards: readonly Guard[];
+  readonly events: readonly NewEvent[];
+  /** With STAMP for its revision and start; null when unchanged. */
+  readonly deployment: Deployment | null;
+}
+
+export function revise(view: DeployView, next: Revise, random: Random): Revised {
+  const { services: desired, configs } = desireApp(next.namespace, next.spec);
+  const imagesBefore = imagesOf(view, view.app?.revision ?? null);
+  const services = desired.map((service) => compare(service, view, { before: imagesBefore, after: next.images }));
+  const names = new Set(desired.map(({ name }) => name));
+  const gone = view.services.filter(({ name, removed }) => !removed && !names.has(name));
+  const appId = view.app?.id ?? newId(random, "app");
+  const isUnchanged = view.app !== null && gone.length === 0 && services.every(({ isChanged }) => !isChanged);
+  const base = { appId, isUnchanged, services, gone };
+  if (isUnchanged) return { ...base, changes: [], guards: [], events: [], deployment: null };
+
+  const deploymentId = newId(random, "d");
+  const fromRevision = view.app?.revision ?? null;
+  const { namespace, kind, message, createdBy } = next;
+  const app = next.spec.name;
+  return {
+    ...base,
+    changes: [
+      appChange(view, { appId, namespace, name: app }),
+      { op: "insert", table: "appRevisions", rows: [{ appId, revision: REV, spec: next.spec, createdBy, createdMs: NOW, message }] },
+      ...serviceChanges(appId, services, gone),
+      ...bodyChanges([
+        ...services.map(({ desired: { spec, body } }) => ({ hash: spec, kind: "spec" as const, body })),
+        ...configs.map(({ hash, content }) => ({ hash, kind: "config" as const, body: content })),
+      ]),
+      { op: "insert", table: "images", rows: imageRows(appId, desired, next.images) },
+      ...supersede(view),
+      {
+        op: "insert",
+        table: "deployments",
+        rows: [{ id: deploymentId, appId, revision: REV, fromRevision, kind, state: "running", message, createdBy, startedMs: NOW, finishedMs: null }],
+      },
+    ],
+    guards: guards(view),
+    events: [{ namespace, objectKind: "deployment", objectId: deploymentId, app, type: "started", level: "info", message: `${createdBy}: ${message}` }],
+    deployment: { id: deploymentId, namespace, app, revision: STAMP.rev, fromRevision, kind, state: "running", message, createdBy, started: STAMP.time, finished: null } as Deployment,
+  };
+}
+
+/**
+ * What references meant in a revision: what is known of them from it or the nearest one before. A service that did not
+ * change keeps the revision it was made in, and a node that resolves its image says so of that one.
+ */
+export function imagesOf(view: Pick<DeployView, "images">, revision: number | null): Images {
+  const known = revision === null ? [] : view.images.filter((image) => image.revision <= revision);
+  return new Map(known.map(({ reference, digest, imageId }) => [reference, { digest, imageId }]));
+}
+
+/** One string for what an image is; empty while nobody knows. */
+export const imageText = (images: Images, reference: string): string => images.get(reference)?.digest ?? images.get(reference)?.imageId ?? "";
+
+function compare(desired: DesiredService, view: DeployView, images: { readonly before: Images; readonly after: Images }): ServiceChange {
+  const row = view.services.find(({ name }) => name === desired.name) ?? null;
+  const before = row?.removed === false ? row : null;
+  if (before === null) return { desired, before, isReplaced: true, isChanged: true };
+  const { imageReference } = desired.planning;
+  const [imageBefore, imageAfter] = [imageText(images.before, imageReference), imageText(images.after, imageReference)];
+  // An image that was not known becomes known when a node says so; that moves nothing.
+  const isImageMoved = imageBefore !== "" && imageAfter !== imageBefore;
+  const isReplaced = before.spec !== desired.spec || isImageMoved;
+  const isChanged =
+    isReplaced ||
+    before.mode !== desired.mode ||
+    before.replicas !== desired.replicas ||
+    canonicalJson(before.planning) !== canonicalJson(desired.planning) ||
+    canonicalJson(before.reservation) !== canonicalJson(desired.reservation);
+  return { desired, before, isReplaced, isChanged };
+}
+
+function appChange(view: DeployView, app: { appId: string; namespace: string; name: string }): RowChange {
+  if (view.app !== null) return { op: "update", table: "apps", rows: [{ id: app.appId, revision: REV }] };
+  const { appId: id, namespace, name } = app;
+  return { op: "insert", table: "apps", rows: [{ id, namespace, name, revision: REV, deleting: false, deleteVolumes: false, createdMs: NOW }] };
+}
+
+function imageRows(appId: string, desired: readonly DesiredService[], images: Images) {
+  return [...new Set(desired.map(({ planning }) => planning.imageReference))].map((reference) => {
+    const { digest, imageId } = images.get(reference) ?? { digest: null, imageId: null };
+    return { appId, revision: REV as typeof REV, reference, digest, imageId, resolver: null };
+  });
+}
+
+/** A service that runs the same spec and image keeps its `revision`: its replicas are current as they are. */
+function serviceChanges(appId: string, services: readonly ServiceChange[], gone: readonly Row<"services">[]): RowChange[] {
+  const changes: RowChange[] = [];
+  const row = ({ name, mode, replicas, spec, reservation, planning }: DesiredService) => ({ appId, name, mode, replicas, spec, reservation, planning, removed: false });
+  const replaced: Omit<NewRow<"services">, "rev">[] = services.filter(({ isReplaced }) => isReplaced).map(({ desired }) => ({ ...row(desired), revision: REV }));
+  const adjusted = services.filter(({ isChanged, isReplaced }) => isChanged && !isReplaced).map(({ desired }) => row(desired));
+  if (replaced.length > 0) changes.push({ op: "insert", table: "services", rows: replaced, onConflict: "replace" });
+  if (adjusted.length > 0) changes.push({ op: "update", table: "services", rows: adjusted });
+  if (gone.length > 0) changes.push({ op: "update", table: "services", rows: gone.map(({ name }) => ({ appId, name, removed: true })) });
+  return changes;
+}
+
+function bodyChanges(bodies: readonly { hash: string; kind: "spec" | "config"; body: string }[]): RowChange[] {
+  const distinct = new Map(bodies.map((body) => [body.hash, body]));
+  return [{ op: "insert", table: "bodies", rows: [...distinct.values()].map((body) => ({ ...body, createdMs: NOW })), onConflict: "keep" }];
+}
+
+export function supersede(view: Pick<DeployView, "deployments">): RowChange[] {
+  if (view.deployments.length === 0) return [];
+  return [{ op: "update", table: "deployments", rows: view.deployments.map(({ id }) => ({ id, state: "superseded" as const, finishedMs: NOW, message: "a newer one replaced it" })) }];
+}
+
+/** Another deploy of the app, the end of the one that runs, and the namespace's removal are conflicts; the planner's work is not. */
+function guards({ namespace, app, deployments }: DeployView): Guard[] {
+  return [
+    ...(namespace === null ? [] : [{ table: "namespaces" as const, key: { name: namespace.name }, rev: namespace.rev }]),
+    ...(app === null ? [] : [{ table: "apps" as const, key: { id: app.id }, rev: app.rev }]),
+    ...deployments.map(({ id, rev }) => ({ table: "deployments" as const, key: { id }, rev })),
+  ];
+}

@@ -1,0 +1,86 @@
+import { Namespace, NamespaceCreate, Removed } from "../../../shared/api/resources.ts";
+import { Name } from "../../../shared/model/name.ts";
+import { noNamespace } from "../../auth.ts";
+import { BerthError } from "../../errors.ts";
+import { isoTime, STAMP } from "../../stamp.ts";
+import { NOW } from "../../store/commit-types.ts";
+import { readNamespace, readNamespaces } from "../../store/read-cluster.ts";
+import { list, mutation, type Route } from "./route.ts";
+
+const tag = "Namespaces";
+
+export const namespaceRoutes: readonly Route[] = [
+  list({
+    path: "/v1/namespaces",
+    tag,
+    summary: "Namespaces that the token may see",
+    role: "viewer",
+    scope: "any",
+    item: Namespace,
+    load: async ({ context, principal }) => {
+      const { marks, namespaces } = await readNamespaces(context.store, principal.namespace);
+      return { marks, items: namespaces.map(({ name, createdMs }) => ({ name, created: isoTime(createdMs) })) };
+    },
+  }),
+  mutation({
+    method: "post",
+    path: "/v1/namespaces",
+    tag,
+    summary: "Make a namespace",
+    role: "admin",
+    scope: "cluster",
+    body: NamespaceCreate,
+    answer: Namespace,
+    status: 201,
+    verb: "create",
+    draft: async ({ context, body: { name } }) => {
+      const { marks, namespace } = await readNamespace(context.store, name);
+      if (namespace !== null) throw new BerthError("refused", `namespace ${name} exists already`, { reason: "exists" });
+      return {
+        marks,
+        changes: [{ op: "insert", table: "namespaces", rows: [{ name, createdMs: NOW }] }],
+        audit: { namespace: name, object: `namespace/${name}`, detail: "" },
+        answer: { name, created: STAMP.time },
+      };
+    },
+  }),
+  mutation({
+    method: "delete",
+    path: "/v1/namespaces/{namespace}",
+    tag,
+    summary: "Delete an empty namespace, with its registry credentials and the tokens bound to it",
+    role: "admin",
+    scope: "cluster",
+    params: { namespace: Name },
+    body: null,
+    answer: Removed,
+    verb: "delete",
+    draft: async ({ context, params }) => {
+      const { marks, namespace, apps, tokens, registries } = await readNamespace(context.store, params.namespace);
+      if (namespace === null) throw noNamespace(params.namespace);
+      if (apps.length > 0) {
+        const named = apps.slice(0, 10).join(", ");
+        throw new BerthError("refused", `namespace ${namespace.name} still has ${apps.length} apps (${named}); remove them first`, { reason: "notEmpty" });
+      }
+      return {
+        marks,
+        guards: [{ table: "namespaces", key: { name: namespace.name }, rev: namespace.rev }],
+        changes: [
+          { op: "delete", table: "namespaces", keys: [{ name: namespace.name }] },
+          ...(tokens.length === 0 ? [] : [{ op: "delete" as const, table: "tokens" as const, keys: tokens.map((id) => ({ id })) }]),
+          ...(registries.length === 0
+            ? []
+            : [{ op: "delete" as const, table: "registries" as const, keys: registries.map((registry) => ({ namespace: namespace.name, registry })) }]),
+        ],
+        audit: { namespace: namespace.name, object: `namespace/${namespace.name}`, detail: `${tokens.length} tokens, ${registries.length} registries` },
+        answer: {
+          removed: namespace.name,
+          notes: [
+            ...(tokens.length === 0 ? [] : [`${tokens.length} tokens bound to it were deleted`]),
+            ...(registries.length === 0 ? [] : [`credentials of ${registries.length} registries were deleted`]),
+          ],
+        },
+      };
+    },
+  }),
+];

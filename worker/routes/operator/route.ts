@@ -1,0 +1,273 @@
+/**
+ * The operator API's one path. A route is data (method, path, role, scope, schemas) and one function; what is the same for
+ * all of them is done here: parse → authorize → build the changes → commit → ring. The same data makes the OpenAPI
+ * document and the table that the authorization tests walk.
+ */
+import { z } from "zod";
+import { listOf, type Role, WATCH_PATTERN } from "../../../shared/api/resources.ts";
+import { hashText } from "../../../shared/model/content.ts";
+import type { Principal, Scope } from "../../auth.ts";
+import type { Context } from "../../context.ts";
+import { BerthError } from "../../errors.ts";
+import { operationId } from "../../idempotency.ts";
+import { stamped } from "../../stamp.ts";
+import type { Guard, Mutation, NewEvent, RowChange } from "../../store/commit-types.ts";
+import { readOperation } from "../../store/read-operations.ts";
+import type { Marks } from "../../store/store.ts";
+import type { Watchers } from "../../watch.ts";
+
+/** What the app hands a route: authorized, with nothing parsed yet but the form of the JSON. */
+export interface RawCall {
+  readonly context: Context;
+  readonly watchers: Watchers;
+  readonly principal: Principal;
+  readonly params: Readonly<Record<string, string>>;
+  readonly query: Readonly<Record<string, string>>;
+  readonly body: unknown;
+  readonly request: Request;
+}
+
+export interface Call<Params, Query, Body> {
+  readonly context: Context;
+  readonly principal: Principal;
+  readonly params: Params;
+  readonly query: Query;
+  readonly body: Body;
+  /** Aborts when the caller goes away. */
+  readonly signal: AbortSignal;
+}
+
+export const METHODS = ["get", "post", "put", "patch", "delete"] as const;
+export type Method = (typeof METHODS)[number];
+type Shape = Readonly<Record<string, z.ZodType>>;
+type Out<S extends Shape> = z.output<z.ZodObject<S>>;
+
+interface Head {
+  readonly path: string;
+  readonly tag: string;
+  readonly summary: string;
+  readonly description?: string;
+  readonly role: Role;
+  readonly scope: Scope;
+}
+
+export interface Route extends Head {
+  readonly method: Method;
+  readonly kind: "read" | "list" | "mutation" | "stream";
+  readonly params: Shape;
+  readonly query: Shape;
+  readonly body: z.ZodType | null;
+  readonly answer: z.ZodType;
+  readonly status: 200 | 201;
+  readonly contentType: "application/json" | "application/x-ndjson";
+  readonly handle: (call: RawCall) => Promise<Response>;
+}
+
+interface ReadSpec<P extends Shape, Q extends Shape, A> extends Head {
+  readonly params?: P;
+  readonly query?: Q;
+  readonly answer: z.ZodType;
+  readonly read: (call: Call<Out<P>, Out<Q>, null>) => Promise<A>;
+}
+
+/** `GET` of one thing. */
+export function read<A, P extends Shape = Record<never, never>, Q extends Shape = Record<never, never>>(spec: ReadSpec<P, Q, A>): Route {
+  const { params, query, parse } = parser(spec.params, spec.query, null);
+  return {
+    ...spec, params, query, body: null,
+    method: "get", kind: "read", status: 200, contentType: "application/json",
+    handle: async (raw) => json(await spec.read(parse(raw)), 200),
+  };
+}
+
+export interface Loaded<Item> {
+  readonly marks: Marks;
+  readonly items: readonly Item[];
+}
+
+interface ListSpec<P extends Shape, Q extends Shape, Item> extends Head {
+  readonly params?: P;
+  readonly query?: Q;
+  readonly item: z.ZodType;
+  readonly load: (call: Call<Out<P>, Out<Q>, null>) => Promise<Loaded<Item>>;
+}
+
+const WATCH = { watch: z.string().regex(WATCH_PATTERN, "the `watch` of an earlier answer").optional() };
+
+/** `GET` of a list, which can be watched. */
+export function list<Item, P extends Shape = Record<never, never>, Q extends Shape = Record<never, never>>(spec: ListSpec<P, Q, Item>): Route {
+  const { params, query, parse } = parser(spec.params, { ...WATCH, ...spec.query } as typeof WATCH & Q, null);
+  return {
+    ...spec, params, query, body: null, answer: listOf(spec.item),
+    method: "get", kind: "list", status: 200, contentType: "application/json",
+    handle: async (raw) => {
+      const call = parse(raw) as Call<Out<P>, Out<Q> & { watch?: string }, null>;
+      // Before waiting: a refusal must not take 25 s.
+      let { marks, items } = await spec.load(call);
+      const since = call.query.watch;
+      if (since !== undefined && (await raw.watchers.wait(since, { marks, principal: call.principal, signal: call.signal })))
+        ({ marks, items } = await spec.load(call));
+      return json({ rev: marks.rev, watch: `${marks.rev}.${marks.observed}`, items }, 200);
+    },
+  };
+}
+
+interface StreamSpec<P extends Shape, Q extends Shape> extends Head {
+  readonly params?: P;
+  readonly query?: Q;
+  readonly item: z.ZodType;
+  readonly open: (call: Call<Out<P>, Out<Q>, null>) => Promise<ReadableStream<Uint8Array>>;
+}
+
+/** `GET` of newline-delimited JSON that goes on until either end stops. */
+export function stream<P extends Shape = Record<never, never>, Q extends Shape = Record<never, never>>(spec: StreamSpec<P, Q>): Route {
+  const { params, query, parse } = parser(spec.params, spec.query, null);
+  return {
+    ...spec, params, query, body: null, answer: spec.item,
+    method: "get", kind: "stream", status: 200, contentType: "application/x-ndjson",
+    handle: async (raw) =>
+      new Response(await spec.open(parse(raw)), { headers: { "content-type": "application/x-ndjson", "cache-control": "no-store", "x-accel-buffering": "no" } }),
+  };
+}
+
+/** What a mutation would write and answer. No changes: nothing is to be done, and the answer says so. */
+export interface Draft<Answer> {
+  readonly marks: Marks;
+  readonly changes: readonly RowChange[];
+  readonly guards?: readonly Guard[];
+  readonly events?: readonly NewEvent[];
+  /** Namespace and object for the audit log; `detail` never holds a secret. */
+  readonly audit: { readonly namespace: string | null; readonly object: string; readonly detail: string };
+  /** With STAMP where the commit's rev and time go. */
+  readonly answer: Answer;
+  /** What a dry run answers, where that differs (a token is not made). */
+  readonly dryAnswer?: Answer;
+}
+
+interface MutationSpec<P extends Shape, Q extends Shape, B extends z.ZodType | null, A> extends Head {
+  readonly method: Exclude<Method, "get">;
+  readonly params?: P;
+  readonly query?: Q;
+  readonly body: B;
+  readonly answer: z.ZodType;
+  readonly status?: 201;
+  /** One word for the audit log. */
+  readonly verb: string;
+  /** The answer holds a secret: what is kept for a replay is sealed. */
+  readonly isSecret?: boolean;
+  readonly draft: (call: Call<Out<P>, Out<Q>, B extends z.ZodType ? z.output<B> : null>) => Promise<Draft<A>>;
+}
+
+const DRY_RUN = { dryRun: z.enum(["true", "false"]).default("false") };
+
+/** Everything that changes something. */
+export function mutation<A, B extends z.ZodType | null, P extends Shape = Record<never, never>, Q extends Shape = Record<never, never>>(spec: MutationSpec<P, Q, B, A>): Route {
+  const { params, query, parse } = parser(spec.params, { ...DRY_RUN, ...spec.query } as typeof DRY_RUN & Q, spec.body);
+  const status = spec.status ?? 200;
+  return {
+    ...spec, params, query, status,
+    kind: "mutation", contentType: "application/json",
+    handle: async (raw) => {
+      const call = parse(raw) as Call<Out<P>, Out<Q> & { dryRun: "true" | "false" }, B extends z.ZodType ? z.output<B> : null>;
+      if (call.query.dryRun === "true") {
+        const draft = await spec.draft(call);
+        return json(stamped(draft.dryAnswer ?? draft.answer, draft.marks), 200, { "berth-dry-run": "true", "berth-rev": String(draft.marks.rev) });
+      }
+      const { answer, rev, replayed } = await carryOut(raw, { ...spec, draft: () => spec.draft(call) });
+      return json(answer, status, { "berth-rev": String(rev), ...(replayed ? { "idempotent-replayed": "true" } : {}) });
+    },
+  };
+}
+
+/** Of two that write the same row one loses and looks again. Three in a row is a crowd: the caller may try later. */
+const TRIES_MAX = 3;
+
+interface Kept {
+  /** Of the request that it answers. */
+  readonly request: string;
+  readonly answer?: unknown;
+  readonly sealed?: { readonly kid: string; readonly sealed: string };
+}
+
+interface Work<A> {
+  readonly verb: string;
+  readonly isSecret?: boolean;
+  readonly draft: () => Promise<Draft<A>>;
+}
+
+async function carryOut<A>(raw: RawCall, work: Work<A>): Promise<{ answer: unknown; rev: number; replayed: boolean }> {
+  const { context, principal, request } = raw;
+  const key = request.headers.get("idempotency-key");
+  const opId = key === null ? null : operationId(key, principal.tokenId);
+  const fingerprint = hashText(JSON.stringify([request.method, new URL(request.url).pathname, Object.entries(raw.query).sort(), raw.body ?? null]));
+  if (opId !== null) {
+    const known = await readOperation(context.store, opId);
+    if (known !== null) return replay(raw, known, fingerprint);
+  }
+  for (let attempt = 1; ; attempt++) {
+    const draft = await work.draft();
+    if (draft.changes.length === 0) return { answer: stamped(draft.answer, draft.marks), rev: draft.marks.rev, replayed: false };
+    const kept = opId === null ? undefined : await keep(context, { request: fingerprint, answer: draft.answer }, work.isSecret === true);
+    const result = await context.store.commit(asMutation(draft, { opId, kept, principal, verb: work.verb }));
+    if (result.kind === "committed") {
+      // Whoever reads next, through this process, sees it: watches, the token cache, and the caller's own next request.
+      await context.shard.refresh();
+      context.shard.ring();
+      return { answer: stamped(draft.answer, result), rev: result.rev, replayed: false };
+    }
+    if (result.kind === "replayed") {
+      const known = await readOperation(context.store, opId!);
+      if (known === null) throw new Error("an operation was replayed and is not recorded");
+      return replay(raw, known, fingerprint);
+    }
+    if (result.what === "op") throw new BerthError("refused", result.message, { reason: "idempotency" });
+    if (attempt === TRIES_MAX) throw new BerthError("conflict", `${result.message}; others are changing the same thing, try again`, { retryAfterS: 1 });
+  }
+}
+
+function asMutation<A>(draft: Draft<A>, made: { opId: string | null; kept: Kept | undefined; principal: Principal; verb: string }): Mutation {
+  return {
+    changes: draft.changes,
+    guards: draft.guards ?? [],
+    events: draft.events ?? [],
+    audit: { actor: `${made.principal.name} (${made.principal.tokenId})`, verb: made.verb, ...draft.audit },
+    ...(made.opId === null ? {} : { opId: made.opId, result: made.kept }),
+  };
+}
+
+async function keep(context: Context, kept: Kept, isSecret: boolean): Promise<Kept> {
+  if (!isSecret) return kept;
+  return { request: kept.request, sealed: await context.signer.sealAtRest(new TextEncoder().encode(JSON.stringify(kept.answer))) };
+}
+
+async function replay(raw: RawCall, known: { rev: number; nowMs: number; result: unknown }, fingerprint: string) {
+  const kept = known.result as Kept;
+  if (kept.request !== fingerprint)
+    throw new BerthError("refused", "this Idempotency-Key was used for another request; make a new key for each", { reason: "idempotency" });
+  const answer =
+    kept.sealed === undefined
+      ? kept.answer
+      : (JSON.parse(new TextDecoder().decode(await raw.context.signer.openAtRest(kept.sealed.kid, kept.sealed.sealed))) as unknown);
+  return { answer: stamped(answer, known), rev: known.rev, replayed: true };
+}
+
+/** Strict on every side: an unknown key is refused, because accepting a word and not acting on it is a defect. */
+function parser<P extends Shape, Q extends Shape, B extends z.ZodType | null>(params: P | undefined, query: Q | undefined, body: B) {
+  const shapes = { params: params ?? ({} as P), query: query ?? ({} as Q) };
+  const schemas = { params: z.strictObject(shapes.params), query: z.strictObject(shapes.query) };
+  return {
+    ...shapes,
+    parse: (raw: RawCall): Call<Out<P>, Out<Q>, B extends z.ZodType ? z.output<B> : null> => ({
+      context: raw.context,
+      principal: raw.principal,
+      params: schemas.params.parse(raw.params) as Out<P>,
+      query: schemas.query.parse(raw.query) as Out<Q>,
+      body: (body === null ? null : body.parse(raw.body)) as B extends z.ZodType ? z.output<B> : null,
+      signal: raw.request.signal,
+    }),
+  };
+}
+
+function json(value: unknown, status: number, headers: Readonly<Record<string, string>> = {}): Response {
+  return new Response(JSON.stringify(value), { status, headers: { "content-type": "application/json", "cache-control": "no-store", ...headers } });
+}

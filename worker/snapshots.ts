@@ -1,0 +1,33 @@
+/**
+ * The planner's snapshot, shared by the planner's loop and by previews. What a snapshot shows is good until it is advanced
+ * again, so whoever takes one uses it before the next turn of the queue, synchronously.
+ */
+import type { ClusterSnapshot } from "../shared/plan/snapshot.ts";
+import { SnapshotKeeper } from "./store/snapshot.ts";
+import type { Store } from "./store/store.ts";
+
+export interface SnapshotView {
+  readonly snapshot: ClusterSnapshot;
+  readonly nowMs: number;
+}
+
+export class Snapshots {
+  readonly #keeper: SnapshotKeeper;
+  #last: Promise<unknown> = Promise.resolve();
+
+  constructor(store: Store) {
+    this.#keeper = new SnapshotKeeper(store);
+  }
+
+  /** Calls `take` with the cluster as it is now; it must not keep any of it. */
+  use<Result>(take: (view: SnapshotView) => Result): Promise<Result> {
+    const result = this.#last.then(async () => take(await this.#keeper.advance()));
+    this.#last = result.catch(() => {});
+    return result;
+  }
+
+  /** For the planner's loop, which plans before it awaits anything else. */
+  advance(): Promise<SnapshotView> {
+    return this.use((view) => view);
+  }
+}

@@ -1,0 +1,211 @@
+/** Apps: as operators see them, and as a deploy needs them. */
+import { and, asc, count, desc, eq, inArray, isNotNull, lt, max, or, type SQL, sql } from "drizzle-orm";
+import type { Workload } from "../../shared/model/app.ts";
+import type { Row } from "./commit-types.ts";
+import { marksIn, marksQuery } from "./read-marks.ts";
+import {
+  appRevisions,
+  apps,
+  bodies,
+  deployments,
+  images,
+  namespaces,
+  nodes,
+  observations,
+  registries,
+  replicas,
+  services,
+  volumes,
+} from "./schema.ts";
+import type { Marks, Store } from "./store.ts";
+
+export interface ServiceView {
+  readonly service: Row<"services">;
+  readonly ports: Workload["ports"];
+  readonly digest: string | null;
+  readonly wanted: number;
+  readonly running: number;
+  readonly ready: number;
+}
+export interface AppView {
+  readonly app: Row<"apps">;
+  readonly services: readonly ServiceView[];
+  /** The newest. */
+  readonly deployment: Row<"deployments"> | null;
+  readonly volumes: readonly { readonly name: string; readonly service: string; readonly slot: string; readonly node: string }[];
+}
+
+/** `app`: that one alone. Null: there is no such namespace. */
+export async function readApps(store: Store, namespace: string, app?: string): Promise<{ marks: Marks; exists: boolean; apps: AppView[] }> {
+  const { db } = store;
+  const isIn = app === undefined ? eq(apps.namespace, namespace) : and(eq(apps.namespace, namespace), eq(apps.name, app));
+  const [namespaceRows, appRows, serviceRows, imageRows, counts, deploymentRows, volumeRows, marks] = await store.selectAll([
+    db.select({ name: namespaces.name }).from(namespaces).where(eq(namespaces.name, namespace)),
+    db.select().from(apps).where(isIn).orderBy(asc(apps.name)),
+    db
+      .select({ service: services, ports: sql<string | null>`json_extract(${bodies.body}, '$.workload.ports')` })
+      .from(services)
+      .innerJoin(apps, eq(apps.id, services.appId))
+      .leftJoin(bodies, eq(bodies.hash, services.spec))
+      .where(isIn)
+      .orderBy(asc(services.name)),
+    db
+      .select({
+        appId: images.appId,
+        revision: images.revision,
+        reference: images.reference,
+        digest: images.digest,
+        imageId: images.imageId,
+      })
+      .from(images)
+      .innerJoin(services, and(eq(services.appId, images.appId), eq(services.revision, images.revision)))
+      .innerJoin(apps, eq(apps.id, images.appId))
+      .where(isIn),
+    db
+      .select({
+        appId: replicas.appId,
+        service: replicas.service,
+        assigned: count(),
+        running: sql<number>`sum(${observations.state} = 'running')`,
+        ready: sql<number>`sum(${observations.readySinceMs} is not null and ${nodes.status} = 'ready')`,
+      })
+      .from(replicas)
+      .innerJoin(apps, eq(apps.id, replicas.appId))
+      .leftJoin(observations, eq(observations.replica, replicas.id))
+      .leftJoin(nodes, eq(nodes.id, replicas.nodeId))
+      .where(and(isIn, eq(replicas.desired, "run")))
+      .groupBy(replicas.appId, replicas.service),
+    db
+      .select({ deployment: deployments })
+      .from(deployments)
+      .innerJoin(apps, eq(apps.id, deployments.appId))
+      .where(and(isIn, sql`${deployments.revision} = (select max(d.revision) from deployments d where d.app_id = ${apps.id})`)),
+    db
+      .select({
+        appId: volumes.appId,
+        name: volumes.volume,
+        service: volumes.service,
+        slot: volumes.slot,
+        nodeId: volumes.nodeId,
+        node: nodes.name,
+      })
+      .from(volumes)
+      .innerJoin(apps, eq(apps.id, volumes.appId))
+      .leftJoin(nodes, eq(nodes.id, volumes.nodeId))
+      .where(isIn)
+      .orderBy(asc(volumes.service), asc(volumes.slot), asc(volumes.volume)),
+    marksQuery(store),
+  ]);
+  const serviceView = (row: (typeof serviceRows)[number]): ServiceView => {
+    const { service } = row;
+    const seen = counts.find((entry) => entry.appId === service.appId && entry.service === service.name);
+    const image = imageRows.find(
+      (entry) =>
+        entry.appId === service.appId && entry.revision === service.revision && entry.reference === service.planning.imageReference,
+    );
+    return {
+      service,
+      ports: row.ports === null ? [] : (JSON.parse(row.ports) as Workload["ports"]),
+      digest: image?.digest ?? image?.imageId ?? null,
+      wanted: service.removed ? 0 : service.mode === "global" ? (seen?.assigned ?? 0) : service.replicas,
+      running: seen?.running ?? 0,
+      ready: seen?.ready ?? 0,
+    };
+  };
+  return {
+    marks: marksIn(marks),
+    exists: namespaceRows.length > 0,
+    apps: appRows.map((row) => ({
+      app: row,
+      services: serviceRows.filter(({ service }) => service.appId === row.id).map(serviceView),
+      deployment: deploymentRows.find(({ deployment }) => deployment.appId === row.id)?.deployment ?? null,
+      volumes: volumeRows
+        .filter(({ appId }) => appId === row.id)
+        .map(({ name, service, slot, node, nodeId }) => ({ name, service, slot, node: node ?? nodeId })),
+    })),
+  };
+}
+
+/** Everything that a deploy relies on, of one instant. */
+export interface DeployView {
+  readonly marks: Marks;
+  readonly namespace: Row<"namespaces"> | null;
+  readonly app: Row<"apps"> | null;
+  readonly current: Row<"appRevisions"> | null;
+  /** The revision asked for (`target`), or the one before the current. */
+  readonly target: Row<"appRevisions"> | null;
+  readonly services: readonly Row<"services">[];
+  /** Those that are resolved, of every revision, oldest first. */
+  readonly images: readonly Row<"images">[];
+  /** Running ones. */
+  readonly deployments: readonly Row<"deployments">[];
+  readonly volumes: readonly Row<"volumes">[];
+  readonly registries: readonly Row<"registries">[];
+  /** Of the nodes that hold the app's volumes, by id; a removed one by its id. */
+  readonly nodeNames: ReadonlyMap<string, string>;
+  /** Those of them that exist. */
+  readonly nodesHere: ReadonlySet<string>;
+}
+
+export async function readForDeploy(
+  store: Store,
+  asked: { readonly namespace: string; readonly app: string; readonly target?: number | undefined },
+): Promise<DeployView> {
+  const { db } = store;
+  const isApp = and(eq(apps.namespace, asked.namespace), eq(apps.name, asked.app)) as SQL;
+  const previous = db
+    .select({ revision: max(appRevisions.revision) })
+    .from(appRevisions)
+    .innerJoin(apps, eq(apps.id, appRevisions.appId))
+    .where(and(isApp, lt(appRevisions.revision, apps.revision)));
+  const wanted = asked.target === undefined ? previous : sql`(${asked.target})`;
+  const isWanted = inArray(appRevisions.revision, wanted);
+  const [namespaceRows, appRows, revisionRows, serviceRows, imageRows, deploymentRows, volumeRows, registryRows, marks] =
+    await store.selectAll([
+      db.select().from(namespaces).where(eq(namespaces.name, asked.namespace)),
+      db.select().from(apps).where(isApp),
+      db
+        .select({ revision: appRevisions })
+        .from(appRevisions)
+        .innerJoin(apps, eq(apps.id, appRevisions.appId))
+        .where(and(isApp, or(eq(appRevisions.revision, apps.revision), isWanted))),
+      db.select({ service: services }).from(services).innerJoin(apps, eq(apps.id, services.appId)).where(isApp).orderBy(asc(services.name)),
+      db
+        .select({ image: images })
+        .from(images)
+        .innerJoin(apps, eq(apps.id, images.appId))
+        .where(and(isApp, or(isNotNull(images.digest), isNotNull(images.imageId))))
+        .orderBy(asc(images.revision)),
+      db
+        .select({ deployment: deployments })
+        .from(deployments)
+        .innerJoin(apps, eq(apps.id, deployments.appId))
+        .where(and(isApp, eq(deployments.state, "running")))
+        .orderBy(desc(deployments.revision)),
+      db
+        .select({ volume: volumes, node: nodes.name })
+        .from(volumes)
+        .innerJoin(apps, eq(apps.id, volumes.appId))
+        .leftJoin(nodes, eq(nodes.id, volumes.nodeId))
+        .where(isApp)
+        .orderBy(asc(volumes.service), asc(volumes.slot), asc(volumes.volume)),
+      db.select().from(registries).where(eq(registries.namespace, asked.namespace)),
+      marksQuery(store),
+    ]);
+  const [app] = appRows;
+  const revisions = revisionRows.map(({ revision }) => revision);
+  return {
+    marks: marksIn(marks),
+    namespace: namespaceRows[0] ?? null,
+    app: app ?? null,
+    current: revisions.find(({ revision }) => revision === app?.revision) ?? null,
+    target: revisions.find(({ revision }) => (asked.target === undefined ? revision !== app?.revision : revision === asked.target)) ?? null,
+    services: serviceRows.map(({ service }) => service),
+    images: imageRows.map(({ image }) => image),
+    deployments: deploymentRows.map(({ deployment }) => deployment),
+    volumes: volumeRows.map(({ volume }) => volume),
+    registries: registryRows,
+    nodeNames: new Map(volumeRows.map(({ volume, node }) => [volume.nodeId, node ?? volume.nodeId])),
+    nodesHere: new Set(volumeRows.flatMap(({ volume, node }) => (node === null ? [] : [volume.nodeId]))),
+  };
+}

@@ -1,0 +1,48 @@
+import { desc, eq } from "drizzle-orm";
+import type { Row } from "./commit-types.ts";
+import { marksIn, marksQuery } from "./read-marks.ts";
+import { joinTokens, sites, tokens } from "./schema.ts";
+import type { Marks, Store } from "./store.ts";
+
+export interface TokenView extends Row<"tokens"> {
+  readonly nowMs: number;
+}
+
+/** The token with this hash; null: there is none. */
+export async function readToken(store: Store, hash: string): Promise<TokenView | null> {
+  const [rows, marks] = await store.selectAll([store.db.select().from(tokens).where(eq(tokens.hash, hash)), marksQuery(store)]);
+  const [row] = rows;
+  return row === undefined ? null : { ...row, nowMs: marksIn(marks).nowMs };
+}
+
+export async function readTokens(store: Store): Promise<{ marks: Marks; tokens: Row<"tokens">[] }> {
+  const [rows, marks] = await store.selectAll([
+    store.db.select().from(tokens).orderBy(desc(tokens.createdMs), tokens.id),
+    marksQuery(store),
+  ]);
+  return { marks: marksIn(marks), tokens: rows };
+}
+
+export async function readTokenById(store: Store, id: string): Promise<{ marks: Marks; token: Row<"tokens"> | null }> {
+  const [rows, marks] = await store.selectAll([store.db.select().from(tokens).where(eq(tokens.id, id)), marksQuery(store)]);
+  return { marks: marksIn(marks), token: rows[0] ?? null };
+}
+
+export async function readJoinTokens(store: Store): Promise<{ marks: Marks; joinTokens: Row<"joinTokens">[] }> {
+  const [rows, marks] = await store.selectAll([
+    store.db.select().from(joinTokens).orderBy(desc(joinTokens.createdMs), joinTokens.id),
+    marksQuery(store),
+  ]);
+  return { marks: marksIn(marks), joinTokens: rows };
+}
+
+export async function readJoinToken(store: Store, id: string): Promise<{ marks: Marks; joinToken: Row<"joinTokens"> | null }> {
+  const [rows, marks] = await store.selectAll([store.db.select().from(joinTokens).where(eq(joinTokens.id, id)), marksQuery(store)]);
+  return { marks: marksIn(marks), joinToken: rows[0] ?? null };
+}
+
+/** What a new join token relies on. */
+export async function readForJoinToken(store: Store, site: string) {
+  const [rows, marks] = await store.selectAll([store.db.select().from(sites).where(eq(sites.name, site)), marksQuery(store)]);
+  return { marks: marksIn(marks), site: rows[0] ?? null };
+}

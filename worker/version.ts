@@ -1,0 +1,2 @@
+/** What this build calls itself; a test holds it equal to package.json's. */
+export const VERSION = "0.1.0";

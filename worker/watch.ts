@@ -1,0 +1,66 @@
+/**
+ * `?watch=`: a list that is asked for with the mark of an earlier answer is held until something is newer. The mark is
+ * (rev, observed): rows move rev, observations of agents move the other counter.
+ *
+ * A hold ends after 25 s at most, which every proxy allows, and is bounded in number for each token.
+ */
+import { WATCH_PATTERN } from "../shared/api/resources.ts";
+import type { Principal } from "./auth.ts";
+import type { Context } from "./context.ts";
+import { BerthError } from "./errors.ts";
+import { readFeedFloor } from "./store/read-cluster.ts";
+import type { Marks } from "./store/store.ts";
+
+const HOLD_MS = 25_000;
+/** Observations ring nobody here; this is how late a watch can notice one. */
+const LOOK_MS = 250;
+/** A console and a few `--watch` commands of one person are under ten. */
+const WATCHES_A_TOKEN_MAX = 64;
+
+export class Watchers {
+  readonly #context: Context;
+  readonly #held = new Map<string, number>();
+
+  constructor(context: Context) {
+    this.#context = context;
+  }
+
+  /** True when something is newer than `since`; false when the caller's `marks` still stand after the hold. Throws `gone`. */
+  async wait(since: string, asked: { readonly marks: Marks; readonly principal: Principal; readonly signal: AbortSignal }): Promise<boolean> {
+    const [, rev, observed] = WATCH_PATTERN.exec(since) ?? [];
+    const mark = { rev: Number(rev), observed: observed === undefined ? asked.marks.observed : Number(observed) };
+    const floor = await readFeedFloor(this.#context.store);
+    if (mark.rev < floor) throw new BerthError("gone", `changes since rev ${mark.rev} are no longer kept (from ${floor} on they are); load the list again`);
+    if (mark.rev > asked.marks.rev || mark.observed > asked.marks.observed)
+      throw new BerthError("gone", `rev ${mark.rev} is not of this cluster's history; load the list again`);
+    if (isNewer(asked.marks, mark)) return false;
+    const { tokenId } = asked.principal;
+    const held = this.#held.get(tokenId) ?? 0;
+    if (held >= WATCHES_A_TOKEN_MAX) throw new BerthError("rate_limited", `${WATCHES_A_TOKEN_MAX} watches of this token are held; close some`, { retryAfterS: 5 });
+    this.#held.set(tokenId, held + 1);
+    try {
+      return await this.#hold(mark, asked.signal);
+    } finally {
+      const left = (this.#held.get(tokenId) ?? 1) - 1;
+      if (left === 0) this.#held.delete(tokenId);
+      else this.#held.set(tokenId, left);
+    }
+  }
+
+  async #hold(mark: { readonly rev: number; readonly observed: number }, signal: AbortSignal): Promise<boolean> {
+    const { clock, shard, store } = this.#context;
+    const endMs = clock.nowMs() + HOLD_MS;
+    for (;;) {
+      const startMs = clock.nowMs();
+      const waitMs = Math.min(LOOK_MS, endMs - startMs);
+      if (waitMs <= 0 || signal.aborted) return false;
+      await shard.waitForRev(mark.rev + 1, waitMs, signal);
+      if (isNewer(await store.marks(), mark)) return true;
+      // Ended early with nothing new: the control plane is stopping, and answers what it holds.
+      if (clock.nowMs() - startMs < waitMs / 2) return false;
+    }
+  }
+}
+
+const isNewer = (marks: Pick<Marks, "rev" | "observed">, than: { readonly rev: number; readonly observed: number }): boolean =>
+  marks.rev > than.rev || marks.observed > than.observed;
