@@ -179,7 +179,7 @@ function modelIssue(issue: Issue, project: Mapping, problems: Problems): void {
   const place = places.find((keys) => reaches(project, keys)) ?? places[0] ?? [];
   const path = place.reduce((text, key) => (/^[0-9]+$/.test(key) ? `${text}[${key}]` : text === "" ? key : `${text}.${key}`), "");
   // A missing image and an app without services have been told of already.
-  if (path === "services" || (path.endsWith(".image") && !has(project, place))) return;
+  if (path === "services" || (path.endsWith(".image") && !has(project, place)) || problems.hasAt(path)) return;
   problems.add({ code: "wrong_value", at: markOf(project, place), path, message: `${path}: ${issue.message}`, mend: "correct the value" });
 }
 

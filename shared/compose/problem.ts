@@ -58,6 +58,15 @@ export class Problems {
     return this.#errors.length;
   }
 
+  /**
+   * Whether something at this key, below it or above it has been told of: a second complaint would only be its echo.
+   * A complaint about a whole service says nothing of its keys.
+   */
+  hasAt(path: string): boolean {
+    const within = (inner: string, outer: string): boolean => inner === outer || inner.startsWith(`${outer}.`) || inner.startsWith(`${outer}[`);
+    return this.#errors.some((error) => error.path.split(".").length > 2 && (within(error.path, path) || within(path, error.path)));
+  }
+
   add(complaint: Complaint): void {
     const { at, ...rest } = complaint;
     const error = {

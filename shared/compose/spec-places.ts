@@ -58,7 +58,7 @@ const ALTERNATIVES: Readonly<Record<string, string>> = {
 export function composePlaces(specPath: readonly PropertyKey[]): string[][] {
   const parts = specPath.map(String);
   const [section = "", name = "", ...field] = parts;
-  if (section !== "services") return [parts, parts.slice(0, 2)];
+  if (section !== "services" || field.length === 0) return [parts, parts.slice(0, 2)];
   for (let length = field.length; length > 0; length -= 1) {
     const prefix = field.slice(0, length).join(".");
     const known = KEYS[prefix];

@@ -129,7 +129,8 @@ class Walk {
   tree(node: ParsedNode | null, depth: number): Tree | undefined {
     if (this.#stopped) return undefined;
     const at = this.#markAt(node?.range?.[0] ?? 0);
-    this.values += 1;
+    // An alias is not a value itself; what it stands for is counted each time.
+    this.values += node !== null && isAlias(node) ? 0 : 1;
     if (this.values > VALUES_MAX || depth > DEPTH_MAX) {
       this.#stopped = true;
       const what =
