@@ -30,6 +30,8 @@ export class Simulation {
   /** Slots of each service that were ready at the worst moment of the last `run`. */
   readonly floor = new Map<string, number>();
   readonly #stopping = new Map<string, number>();
+  /** Rows that were on a lost node: several may come back at once. */
+  readonly #returned = new Set<string>();
   readonly #started = new Map<string, number>();
   #plans = 0;
 
@@ -65,6 +67,7 @@ export class Simulation {
   /** The node's agent falls silent. */
   lose(name: string, status: "unreachable" | "lost" = "lost"): this {
     this.dark.add(name);
+    if (status === "lost") for (const row of this.world.replicas) if (this.#nameOf(row) === name) this.#returned.add(row.id);
     this.world.changeNode(name, { status, reported: false });
     return this;
   }
@@ -155,7 +158,7 @@ export class Simulation {
       expect(new Set(ports).size, `host ports of ${node.name}`).toBe(ports.length);
     }
     const bySlot = Map.groupBy(
-      this.world.replicas.filter((row) => !this.#isDark(row) && !TERMINAL_STATES.has(row.state)),
+      this.world.replicas.filter((row) => !this.#isDark(row) && !this.#returned.has(row.id) && !TERMINAL_STATES.has(row.state)),
       (row) => `${row.appId}/${row.service}/${row.slot}`,
     );
     for (const [slot, rows] of bySlot) expect(rows.length, `replicas of ${slot}`).toBeLessThanOrEqual(2);
