@@ -90,7 +90,7 @@ function checkShape(text: string): void {
       open.pop();
       expectsKey = false;
     } else if (code === 0x2c /* , */) {
-      expectsKey = open.at(-1) != null;
+      expectsKey = open.at(-1) instanceof Set;
     }
   }
 }

@@ -51,6 +51,6 @@ export class Doorbell {
   /** Ends every held poll and holds none from now on. */
   stop(): void {
     this.#stopped = true;
-    for (const hold of [...this.#holds.values()]) hold.end("closed");
+    for (const hold of this.#holds.values()) hold.end("closed");
   }
 }

@@ -5,21 +5,18 @@
 import type { ClusterPlan } from "../../shared/plan/change.ts";
 import type { ClusterSnapshot } from "../../shared/plan/snapshot.ts";
 import type { Clock, Log, Random } from "../ports.ts";
+import type { Applied, Rollback } from "../store/apply-plan.ts";
 
-/** What the loop drives; made in the entry over the store and the pure planner. */
+/** What the loop drives; see planning.ts. */
 export interface Planning {
-  /** The newest snapshot and the cluster's time, of one view. */
-  advance(): Promise<{ readonly snapshot: ClusterSnapshot; readonly nowMs: number }>;
+  /** Calls `take` with the newest snapshot and the cluster's time then; both are good until its promise ends. */
+  use<Result>(take: (view: { readonly snapshot: ClusterSnapshot; readonly nowMs: number }) => Promise<Result>): Promise<Result>;
   plan(snapshot: ClusterSnapshot, input: { readonly nowMs: number; readonly idSeed: string }): ClusterPlan;
   /** What is wrong with a plan, a sentence each; a plan with any is not committed. */
   lint(snapshot: ClusterSnapshot, plan: ClusterPlan): readonly string[];
-  apply(
-    plan: ClusterPlan,
-  ): Promise<
-    | { readonly kind: "committed"; readonly rev: number }
-    | { readonly kind: "unchanged" }
-    | { readonly kind: "conflict"; readonly message: string }
-  >;
+  apply(snapshot: ClusterSnapshot, plan: ClusterPlan): Promise<Applied>;
+  /** Makes a new revision of what ran before a deployment that failed. */
+  rollBack(rollback: Rollback): Promise<void>;
 }
 
 export interface PlannerParts {
@@ -45,6 +42,8 @@ export class PlannerLoop {
   #cancelTimer: (() => void) | null = null;
   #startedMs = Number.NEGATIVE_INFINITY;
   #failures = 0;
+  /** Of deployments that failed; kept until carried out. */
+  #rollbacks: Rollback[] = [];
   #finished: Promise<void> = Promise.resolve();
 
   constructor(parts: PlannerParts) {
@@ -100,27 +99,54 @@ export class PlannerLoop {
 
   /** One plan, tried again while others commit first; answers when to look again. */
   async #planOnce(): Promise<number> {
-    const { planning, random, log } = this.#parts;
+    await this.#rollBack();
     for (let attempt = 1; ; attempt++) {
-      const { snapshot, nowMs } = await planning.advance();
-      const plan = planning.plan(snapshot, { nowMs, idSeed: hex(random.bytes(8)) });
-      const violations = planning.lint(snapshot, plan);
-      if (violations.length > 0)
-        throw new Error(`a plan at rev ${plan.rev} breaks its own rules and was not committed: ${violations.slice(0, 5).join("; ")}`);
-      const waitMs = plan.wakeAtMs === null ? LOOK_MAX_MS : Math.min(LOOK_MAX_MS, Math.max(0, plan.wakeAtMs - nowMs));
-      const result = await planning.apply(plan);
+      const { result, waitMs } = await this.#parts.planning.use((view) => this.#planFrom(view));
       if (result.kind === "unchanged") return waitMs;
       if (result.kind === "committed") {
         this.#parts.onCommitted(result.rev);
+        this.#rollbacks.push(...result.rollbacks);
+        await this.#rollBack();
         // What this plan changed may allow the next step; a converged cluster answers `unchanged`.
         return Math.min(waitMs, APART_MS);
       }
       if (attempt === TRIES_MAX) {
-        log.warn({ attempt, message: result.message }, "a plan lost to other commits; trying again later");
+        this.#parts.log.warn({ attempt, message: result.message }, "a plan lost to other commits; trying again later");
         return APART_MS;
+      }
+    }
+  }
+
+  async #planFrom({
+    snapshot,
+    nowMs,
+  }: {
+    readonly snapshot: ClusterSnapshot;
+    readonly nowMs: number;
+  }): Promise<{ result: Applied; waitMs: number }> {
+    const { planning, random } = this.#parts;
+    const plan = planning.plan(snapshot, { nowMs, idSeed: hex(random.bytes(8)) });
+    const violations = planning.lint(snapshot, plan);
+    if (violations.length > 0)
+      throw new Error(`a plan at rev ${plan.rev} breaks its own rules and was not committed: ${violations.slice(0, 5).join("; ")}`);
+    const waitMs = plan.wakeAtMs === null ? LOOK_MAX_MS : Math.min(LOOK_MAX_MS, Math.max(0, plan.wakeAtMs - nowMs));
+    return { result: await planning.apply(snapshot, plan), waitMs };
+  }
+
+  /** What fails is tried again with the next plan. */
+  async #rollBack(): Promise<void> {
+    const due = this.#rollbacks;
+    this.#rollbacks = [];
+    for (const rollback of due) {
+      try {
+        await this.#parts.planning.rollBack(rollback);
+      } catch (error) {
+        this.#rollbacks.push(rollback);
+        this.#parts.log.error({ ...rollback, error: errorText(error) }, "a failed deployment could not be rolled back yet");
       }
     }
   }
 }
 
+const errorText = (error: unknown): string => (error instanceof Error ? (error.stack ?? error.message) : String(error));
 const hex = (bytes: Uint8Array): string => Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");

@@ -203,6 +203,11 @@ export class Shard {
     return link?.isProved ? Math.max(0, this.#parts.clock.nowMs() - link.seenMs) : null;
   }
 
+  /** A poll that is held while it stops is answered; one that comes after it must not be, or it would come again at once. */
+  get isStopped(): boolean {
+    return this.#isStopped;
+  }
+
   get heldPolls(): number {
     return this.#doorbell.held;
   }

@@ -43,11 +43,11 @@ export class Watches {
   reached(rev: number): void {
     if (rev <= this.#rev) return;
     this.#rev = rev;
-    for (const waiter of [...this.#waiters]) if (waiter.rev <= rev) waiter.end();
+    for (const waiter of this.#waiters) if (waiter.rev <= rev) waiter.end();
   }
 
   stop(): void {
     this.#stopped = true;
-    for (const waiter of [...this.#waiters]) waiter.end();
+    for (const waiter of this.#waiters) waiter.end();
   }
 }

@@ -12,6 +12,7 @@ import type { Planning } from "../../../worker/shard/planner.ts";
 import { Shard, type ShardTiming } from "../../../worker/shard/shard.ts";
 import { NOW } from "../../../worker/store/commit-types.ts";
 import { type EmbeddedDatabase, openDatabaseInMemory } from "../../../worker/store/database-embedded.ts";
+import { Snapshots } from "../../../worker/snapshots.ts";
 import { Store } from "../../../worker/store/store.ts";
 import { FakeAgent, type JoinSecret } from "./fake-agent.ts";
 
@@ -64,6 +65,15 @@ export async function settle(): Promise<void> {
   for (let turn = 0; turn < 20; turn++) await new Promise((resolve) => setImmediate(resolve));
 }
 
+/** Waits for a condition; signatures are made on other threads, so no number of turns is enough. */
+export async function until(what: string, condition: () => boolean | Promise<boolean>): Promise<void> {
+  const endMs = performance.now() + 10_000;
+  while (!(await condition())) {
+    if (performance.now() > endMs) throw new Error(`waited 10 s in vain: ${what}`);
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+}
+
 export interface LogLine {
   readonly level: string;
   readonly message: string;
@@ -89,7 +99,7 @@ export function memoryFiles(): KeyFiles & { readonly files: Map<string, string> 
 }
 
 export interface ControlPlaneOptions {
-  readonly planning?: (store: Store) => Planning;
+  readonly planning?: (parts: { readonly store: Store; readonly snapshots: Snapshots }) => Planning;
   readonly timing?: Partial<ShardTiming>;
   /** Virtual time unless given. */
   readonly clock?: Clock;
@@ -137,12 +147,20 @@ export class ControlPlane {
   }): Promise<ControlPlane> {
     const { database, store, ring, clock, options } = given;
     const log = collectLog();
-    const shard = new Shard({ store, clock, random, log, planning: options.planning?.(store) ?? null, timing: options.timing ?? {} });
+    const snapshots = new Snapshots(store);
+    const shard = new Shard({
+      store,
+      clock,
+      random,
+      log,
+      planning: options.planning?.({ store, snapshots }) ?? null,
+      timing: options.timing ?? {},
+    });
     const channels = new Channels({ clock, random, wake: (id) => shard.wake(id) });
     const registry: Registry = { resolve: async () => null };
     const signer = await makeSigner(ring, options.wallMs ?? Date.now);
     const address = { url: "https://127.0.0.1:7443", spki: null };
-    const context: Context = { store, shard, channels, signer, registry, clock, random, log, address };
+    const context: Context = { store, shard, channels, snapshots, signer, registry, clock, random, log, address };
     await shard.start();
     return new ControlPlane({ context, ring, log, clock, database });
   }
@@ -205,6 +223,11 @@ export class ControlPlane {
 
   agent(): Promise<FakeAgent> {
     return FakeAgent.make(this.send);
+  }
+
+  /** Waits until so many polls are held. */
+  held(count: number): Promise<void> {
+    return until(`${count} held polls`, () => this.context.shard.heldPolls === count);
   }
 
   /** Enrolled and in session. */

@@ -194,6 +194,15 @@ export class FakeAgent {
     return grant;
   }
 
+  /** Opens what was sealed to this node. */
+  async open(sealed: string): Promise<unknown> {
+    const { plaintext } = await compactDecrypt(sealed, this.seal.privateKey, {
+      keyManagementAlgorithms: ["ECDH-ES"],
+      contentEncryptionAlgorithms: ["A256GCM"],
+    });
+    return JSON.parse(new TextDecoder().decode(plaintext));
+  }
+
   async proof(
     asked: { readonly method: string; readonly path: string; readonly body: string },
     changes: ProofChanges = {},

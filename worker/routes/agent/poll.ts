@@ -17,6 +17,7 @@ export async function poll(context: Context, manifests: Manifests, c: Request): 
 
   let answer = await answerNow(context, manifests, { link, asked });
   if (answer === null) {
+    if (context.shard.isStopped) throw new BerthError("unavailable", "the control plane is stopping; ask again", { retryAfterS: 1 });
     await context.shard.hold(link, c.req.raw.signal);
     if (link.isRemoved) throw removedError();
     if (link.row.session !== session) throw new BerthError("session_replaced", "this session is not the node's newest; open a new one");

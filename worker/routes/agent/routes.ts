@@ -10,6 +10,7 @@ import { channelWithoutUpgrade } from "./channels.ts";
 import { credentials } from "./credentials.ts";
 import { Enrolments } from "./enroll.ts";
 import { poll } from "./poll.ts";
+import { report } from "./report.ts";
 import { openSession } from "./session.ts";
 
 export function agentRoutes(context: Context): Hono {
@@ -33,6 +34,7 @@ export function agentRoutes(context: Context): Hono {
   app.post("/enroll", (c) => enrolments.handle(c));
   app.post("/session", (c) => openSession(context, c));
   app.post("/poll", (c) => poll(context, manifests, c));
+  app.post("/report", (c) => report(context, c));
   app.get("/bodies/:hash", (c) => body(context, c));
   app.get("/credentials/:namespace/:registry", (c) => credentials(context, c));
   app.get("/channels/:id", (c) => channelWithoutUpgrade(context, c));

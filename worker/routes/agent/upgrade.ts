@@ -64,7 +64,10 @@ function join(
       webSocket.close(1000);
     },
   });
-  if (sink === null) return webSocket.close(1008, "this channel is taken");
+  if (sink === null) {
+    webSocket.close(1008, "this channel is taken");
+    return;
+  }
   const stopPinging = pingWhileOpen(webSocket, context);
   webSocket.on("message", (data, isBinary) => {
     const frame = isBinary ? null : readFrame(String(data));
