@@ -225,6 +225,15 @@ export class ControlPlane {
     return FakeAgent.make(this.send);
   }
 
+  /** Lets virtual time pass in small steps until the condition holds. */
+  eventually(what: string, condition: () => boolean | Promise<boolean>): Promise<void> {
+    return until(what, async () => {
+      if (await condition()) return true;
+      await this.clock.advance(10);
+      return false;
+    });
+  }
+
   /** Waits until so many polls are held. */
   held(count: number): Promise<void> {
     return until(`${count} held polls`, () => this.context.shard.heldPolls === count);
