@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { onTestFinished } from "vitest";
-import type { NewRow } from "../../worker/store/commit-types.ts";
+import type { CommitResult, Mutation, NewRow, TableName } from "../../worker/store/commit-types.ts";
 import { type EmbeddedDatabase, openDatabaseFile, openDatabaseInMemory } from "../../worker/store/database-embedded.ts";
 import { type ClusterIdentity, Store } from "../../worker/store/store.ts";
 
@@ -49,8 +49,7 @@ export function id<Prefix extends string>(prefix: Prefix, number: number): `${Pr
 
 export const hash = (number: number): string => number.toString(16).padStart(64, "0");
 
-type Insert<T extends Parameters<typeof rowType>[0]> = Omit<NewRow<T>, "rev">;
-declare function rowType(table: "nodes" | "apps" | "services" | "replicas" | "deployments" | "observations"): void;
+type Insert<T extends TableName> = Omit<NewRow<T>, "rev">;
 
 export const nodeRow = (number: number, over: Partial<Insert<"nodes">> = {}): Insert<"nodes"> => ({
   id: id("n", number),
@@ -147,3 +146,56 @@ export const replicaRow = (number: number, over: Partial<Insert<"replicas">> = {
   stoppedMs: null,
   ...over,
 });
+
+export const deploymentRow = (app: number, number: number, over: Partial<Insert<"deployments">> = {}): Insert<"deployments"> => ({
+  id: id("d", number),
+  appId: id("app", app),
+  revision: 2,
+  fromRevision: null,
+  kind: "deploy",
+  state: "running",
+  message: "",
+  createdBy: "test",
+  startedMs: 0,
+  finishedMs: null,
+  ...over,
+});
+
+/** A spec body as the planner reads it. */
+export const specBody = (number: number, over: { image?: string; cpuMillis?: number; published?: number } = {}): Insert<"bodies"> => ({
+  hash: hash(number),
+  kind: "spec",
+  createdMs: 0,
+  body: JSON.stringify({
+    workload: {
+      image: over.image ?? "registry/web:1",
+      ports: over.published === undefined ? [] : [{ target: 80, protocol: "tcp", published: over.published }],
+    },
+    reservation: { cpuMillis: over.cpuMillis ?? 50, memoryMiB: 64, devices: {} },
+    configs: {},
+  }),
+});
+
+/** Commits and expects it to be. */
+export async function must(store: Store, mutation: Mutation): Promise<Extract<CommitResult, { kind: "committed" }>> {
+  const result = await store.commit(mutation);
+  if (result.kind !== "committed") throw new Error(`not committed: ${JSON.stringify(result)}`);
+  return result;
+}
+
+/** One app with one service, its spec, its image and some nodes. */
+export async function seed(store: Store, nodes = 2): Promise<void> {
+  await must(store, {
+    changes: [
+      { op: "insert", table: "nodes", rows: Array.from({ length: nodes }, (_, i) => nodeRow(i + 1)) },
+      { op: "insert", table: "apps", rows: [appRow(1)] },
+      { op: "insert", table: "services", rows: [serviceRow(1, "web")] },
+      { op: "insert", table: "bodies", rows: [specBody(1)] },
+      {
+        op: "insert",
+        table: "images",
+        rows: [{ appId: id("app", 1), revision: 2, reference: "registry/web:1", digest: null, imageId: null, resolver: null }],
+      },
+    ],
+  });
+}

@@ -8,8 +8,8 @@
  *   has once been refused fails at every later commit ("SQL statements in progress").
  * - The file is locked against other servers by the operating system, so a crash leaves no stale lock behind.
  */
-import { closeSync, mkdirSync, openSync, readSync } from "node:fs";
-import { dirname, resolve } from "node:path";
+import { closeSync, existsSync, mkdirSync, openSync, readSync, realpathSync } from "node:fs";
+import { basename, dirname, join, resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { pathToFileURL } from "node:url";
 import { type Client, createClient, type InStatement, LibsqlError, type ResultSet } from "@libsql/client";
@@ -47,31 +47,35 @@ export class DatabaseBusyError extends Error {
   }
 }
 
+type Unlock = () => Promise<void>;
+
 /** Files that this process holds. */
 const heldHere = new Set<string>();
 
 /** Opens or makes the file. Throws DatabaseInUseError while another server has it. */
 export function openDatabaseFile(path: string): Promise<EmbeddedDatabase> {
-  const file = resolve(path);
-  mkdirSync(dirname(file), { recursive: true, mode: 0o700 });
+  const asked = resolve(path);
+  mkdirSync(dirname(asked), { recursive: true, mode: 0o700 });
+  // By its real name: through a link the lock would be another file than the other server's.
+  const file = existsSync(asked) ? realpathSync(asked) : join(realpathSync(dirname(asked)), basename(asked));
   return lockFile(file).then((unlock) => EmbeddedDatabase.open(file, unlock));
 }
 
 /** A database that lives as long as the object: for tests and dry runs. */
 export function openDatabaseInMemory(): Promise<EmbeddedDatabase> {
-  return EmbeddedDatabase.open(":memory:", () => {});
+  return EmbeddedDatabase.open(":memory:", async () => {});
 }
 
 export class EmbeddedDatabase implements Database {
   readonly path: string;
   readonly #client: Client;
-  readonly #unlock: () => void;
+  readonly #unlock: Unlock;
   #last: Promise<unknown> = Promise.resolve();
   #turnStartedMs = 0;
   #isConfigured = false;
   #isClosed = false;
 
-  private constructor(path: string, unlock: () => void) {
+  private constructor(path: string, unlock: Unlock) {
     this.path = path;
     this.#unlock = unlock;
     const url = path === ":memory:" ? ":memory:" : pathToFileURL(path).href;
@@ -79,19 +83,19 @@ export class EmbeddedDatabase implements Database {
   }
 
   /** @internal use the two functions above */
-  static async open(path: string, unlock: () => void): Promise<EmbeddedDatabase> {
+  static async open(path: string, unlock: Unlock): Promise<EmbeddedDatabase> {
     try {
       const database = new EmbeddedDatabase(path, unlock);
       await database.read(["select 1"]);
       return database;
     } catch (error) {
-      unlock();
+      await unlock();
       throw error;
     }
   }
 
   read(statements: InStatement[]): Promise<ResultSet[]> {
-    return this.#enqueue(() => this.#client.batch(statements, "deferred"));
+    return this.#enqueue(() => this.#client.batch(statements, "read"));
   }
 
   write(statements: InStatement[]): Promise<ResultSet[]> {
@@ -112,7 +116,7 @@ export class EmbeddedDatabase implements Database {
     this.#isClosed = true;
     await last;
     this.#client.close();
-    this.#unlock();
+    await this.#unlock();
   }
 
   #enqueue(run: () => Promise<ResultSet[]>): Promise<ResultSet[]> {
@@ -164,7 +168,7 @@ const isBusy = (error: unknown): boolean =>
  * Holds `<file>.lock`, itself a tiny SQLite file, under an exclusive lock of the operating system until this process
  * ends. Its `user_version` is the holder's pid, for the message to whoever comes second.
  */
-async function lockFile(file: string): Promise<() => void> {
+async function lockFile(file: string): Promise<Unlock> {
   const path = `${file}.lock`;
   // Asked first, and not only to be quick: opening and closing the lock file here would let go of our own lock.
   if (heldHere.has(file)) throw new DatabaseInUseError(file, process.pid);
@@ -179,9 +183,12 @@ async function lockFile(file: string): Promise<() => void> {
     throw error;
   }
   heldHere.add(file);
-  return () => {
-    heldHere.delete(file);
+  return async () => {
+    // Closing alone would let go only when the engine's statements are garbage: ask for it.
+    await lock.execute("pragma locking_mode = normal");
+    await lock.execute("select count(*) from sqlite_master");
     lock.close();
+    heldHere.delete(file);
   };
 }
 

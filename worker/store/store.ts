@@ -185,7 +185,9 @@ export class Store {
   async #select(statements: InStatement[]): Promise<ResultSet[]> {
     for (const statement of statements) {
       const sql = typeof statement === "string" ? statement : statement.sql;
-      assert(/^\s*(select|with)\s/i.test(sql), "the read path runs selects only; changes go through commit");
+      // libSQL's READONLY transactions let writes through, so the words decide; values are bound and never among them.
+      const isSelect = /^\s*(select|with)\s/i.test(sql) && !/\b(insert|replace|delete)\s+(into|from)\b|\bupdate\s+\S+\s+set\b/i.test(sql);
+      assert(isSelect, "the read path runs selects only; changes go through commit");
     }
     return await this.database.read(statements);
   }
