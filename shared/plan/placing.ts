@@ -40,6 +40,8 @@ export class Placing {
   /** Homes chosen in this plan, by app. */
   readonly #homes = new Map<string, { rank: number; refusal: Refusal | null }>();
   readonly #placed = new Map<ServiceState, Placed>();
+  /** By class of service. */
+  readonly surveys = new Map<string, Survey>();
 
   constructor(index: ClusterIndex, draft: Draft, idSeed: string) {
     this.#index = index;
@@ -343,10 +345,13 @@ class ServicePlacing {
     return fits(fleet, rank, extra) ? extra : null;
   }
 
+  /** How the class stood when this plan first met it: one count serves all services with the same words and demand. */
   #note(): void {
     const notes = this.#draft.notes(this.#service);
     if (notes.nodes > 0) return;
-    const survey = surveyNodes(this.#index.space, this.#service, this.#seeker.demand, null);
+    const count = () => surveyNodes(this.#index.space, this.#service, this.#seeker.demand, null);
+    const { hostPorts, maxPerNode } = this.#service.planning;
+    const survey = hostPorts.length === 0 && maxPerNode === null ? obtain(this.#placing.surveys, this.#seeker.classKey, count) : count();
     notes.nodes = survey.nodes;
     notes.feasible = survey.feasible;
     notes.rejected = survey.rejected;

@@ -81,12 +81,16 @@ export class Feasibility {
     return bits;
   }
 
+  /** Equal for services that the same nodes suit, as long as neither ports nor counts come into it. */
+  classKey(constraints: readonly Constraint[], tolerations: readonly Toleration[], demandKey: string): string {
+    return `${constraints.length === 0 ? "" : JSON.stringify(constraints)}|${this.#tainted ? JSON.stringify(tolerations) : ""}|${demandKey}`;
+  }
+
   /**
    * Nodes still open to replicas of this class (constraints, tolerations, counted demand): ready, active, admitted and
    * allowed. Whoever finds one too full clears its bit for the rest of the plan: free capacity only shrinks.
    */
-  open(constraints: readonly Constraint[], tolerations: readonly Toleration[], demandKey: string): Bits {
-    const key = `${JSON.stringify(constraints)}|${this.#tainted ? JSON.stringify(tolerations) : ""}|${demandKey}`;
+  open(key: string, constraints: readonly Constraint[], tolerations: readonly Toleration[]): Bits {
     let bits = this.#open.get(key);
     if (bits) return bits;
     bits = this.satisfying(constraints).slice();

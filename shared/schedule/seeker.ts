@@ -24,8 +24,11 @@ export class SeekSpace {
   /** Replicas of the service on each node, and the nodes where that is not 0. */
   readonly perNode: Int32Array;
   readonly touched: number[] = [];
-  /** tiers[n]: nodes that run n replicas of the service; tier 0 is stored inverted in none, all are plain sets. */
+  /** tiers[n]: nodes that run n replicas of the service. Those from `tierCount` on are left over from other services. */
   readonly tiers: Bits[] = [];
+  tierCount = 0;
+  /** Open nodes that also have the ports free and room under maxPerNode. */
+  readonly mask: Bits;
   readonly #trees = new Map<string, DomainTree>();
 
   constructor(fleet: Fleet, feasibility: Feasibility) {
@@ -33,6 +36,7 @@ export class SeekSpace {
     this.feasibility = feasibility;
     this.everywhere = allOf(fleet.count);
     this.perNode = new Int32Array(fleet.count);
+    this.mask = bitsFor(fleet.count);
   }
 
   tree(spreadBy: readonly string[]): DomainTree {
@@ -43,12 +47,16 @@ export class SeekSpace {
   clear(): void {
     for (const rank of this.touched) this.perNode[rank] = 0;
     this.touched.length = 0;
-    this.tiers.length = 0;
-    this.tiers.push(this.everywhere.slice());
+    this.tierCount = 1;
+    if (this.tiers.length === 0) this.tiers.push(bitsFor(this.fleet.count));
+    this.tiers[0]!.set(this.everywhere);
   }
 
   tier(number: number): Bits {
-    while (this.tiers.length <= number) this.tiers.push(bitsFor(this.fleet.count));
+    for (; this.tierCount <= number; this.tierCount += 1) {
+      if (this.tiers.length > this.tierCount) this.tiers[this.tierCount]!.fill(0);
+      else this.tiers.push(bitsFor(this.fleet.count));
+    }
     return this.tiers[number]!;
   }
 }
@@ -64,11 +72,11 @@ export interface Wish {
 export class Seeker {
   readonly demand: Demand;
   readonly service: ServiceState;
+  readonly classKey: string;
   readonly #space: SeekSpace;
   readonly #fleet: Fleet;
   readonly #tree: DomainTree;
   readonly #open: Bits;
-  /** Open nodes that also have the ports free and room under maxPerNode. */
   readonly #mask: Bits;
   readonly #seed: number;
   readonly #maxPerNode: number;
@@ -84,12 +92,11 @@ export class Seeker {
     this.demand = demand;
     this.#tree = space.tree(spreadBy);
     this.#tree.reset();
-    this.#open = space.feasibility.open(
-      constraints,
-      tolerations,
-      `${demand.cpuMillis},${demand.memoryMiB},${JSON.stringify(demand.devices)}`,
-    );
-    this.#mask = this.#open.slice();
+    const devices = demand.devices.length === 0 ? "" : JSON.stringify(demand.devices);
+    this.classKey = space.feasibility.classKey(constraints, tolerations, `${demand.cpuMillis},${demand.memoryMiB},${devices}`);
+    this.#open = space.feasibility.open(this.classKey, constraints, tolerations);
+    this.#mask = space.mask;
+    this.#mask.set(this.#open);
     const taken = this.#fleet.portsTaken(demand.hostPorts);
     if (taken) andNotInto(this.#mask, taken);
     this.#maxPerNode = service.mode === "global" ? Number.POSITIVE_INFINITY : (maxPerNode ?? Number.POSITIVE_INFINITY);
@@ -180,11 +187,11 @@ export class Seeker {
   }
 
   #spread(leaf: Domain, slotHash: number, except: number): number {
-    const { tiers } = this.#space;
+    const { tiers, tierCount } = this.#space;
     const { bucketCount, buckets } = this.#fleet;
     const start = slotHash % this.#fleet.count;
     let bucket = leaf.bucket;
-    for (let tier = leaf.tier; tier < tiers.length; tier += 1) {
+    for (let tier = leaf.tier; tier < tierCount; tier += 1) {
       for (; bucket < LOAD_BUCKETS; bucket += 1) {
         if (bucketCount[bucket] === 0) continue;
         const found = this.#scan(buckets[bucket]!, tiers[tier]!, leaf.nodes, start, except);

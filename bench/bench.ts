@@ -1,0 +1,63 @@
+/** What a benchmark is, and how one is measured: five timed runs after one to warm up; the median, and how far they lie apart. */
+
+export interface Line {
+  readonly name: string;
+  readonly value: number;
+  /** What contains "/s" is better when higher, everything else when lower. */
+  readonly unit: string;
+  readonly goal: number;
+  /** Worse than this fails the run. */
+  readonly floor?: number;
+  /** The same measured on something comparable. */
+  readonly peer?: number;
+  /** What the machine or the engine allows at best. */
+  readonly limit?: number;
+  /** (largest − smallest) / median of the runs. */
+  readonly spread?: number;
+}
+
+export interface Bench {
+  /** Matched by `--only` as a prefix. */
+  readonly name: string;
+  readonly goal: number;
+  readonly unit: string;
+  run(report: (line: Line) => void): Promise<void>;
+}
+
+export const RUNS = 5;
+
+export interface Measured {
+  readonly median: number;
+  readonly spread: number;
+}
+
+/**
+ * `once` gives one measurement. It is repeated for WARM_MS first, so that what is timed is compiled code, and each of the
+ * five runs is the median of what fits into SAMPLE_MS.
+ */
+export function measure(once: () => number): Measured {
+  sample(once, WARM_MS);
+  const values = Array.from({ length: RUNS }, () => sample(once, SAMPLE_MS)).sort((a, b) => a - b);
+  const median = values[RUNS >> 1]!;
+  return { median, spread: median === 0 ? 0 : (values[RUNS - 1]! - values[0]!) / median };
+}
+
+const WARM_MS = 1500;
+const SAMPLE_MS = 300;
+
+function sample(once: () => number, forMs: number): number {
+  const values: number[] = [];
+  for (const startMs = performance.now(); performance.now() - startMs < forMs || values.length === 0; ) values.push(once());
+  return values.sort((a, b) => a - b)[values.length >> 1]!;
+}
+
+/** Milliseconds that `act` takes. */
+export function timeMs(act: () => void): number {
+  const startMs = performance.now();
+  act();
+  return performance.now() - startMs;
+}
+
+export function isAtLeastAsGood(value: number, than: number, unit: string): boolean {
+  return unit.includes("/s") ? value >= than : value <= than;
+}
