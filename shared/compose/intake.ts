@@ -21,7 +21,7 @@ import { Section } from "./section.ts";
 import { serviceOf } from "./service.ts";
 import { composePlaces } from "./spec-places.ts";
 import { Stores } from "./stores.ts";
-import { child, type Mapping, type Mark, type Tree } from "./tree.ts";
+import { child, type Mapping, type Mark, scalarText, type Tree } from "./tree.ts";
 import { type BerthExtension, extensionOf, markOf } from "./x-berth.ts";
 
 export type ComposeInput = {
@@ -180,13 +180,24 @@ function modelIssue(issue: Issue, project: Mapping, problems: Problems): void {
   const path = place.reduce((text, key) => (/^[0-9]+$/.test(key) ? `${text}[${key}]` : text === "" ? key : `${text}.${key}`), "");
   // A missing image and an app without services have been told of already.
   if (path === "services" || (path.endsWith(".image") && !has(project, place)) || problems.hasAt(path)) return;
-  problems.add({ code: "wrong_value", at: markOf(project, place), path, message: `${path}: ${issue.message}`, mend: "correct the value" });
+  const value = valueAt(project, place);
+  const what = value?.kind === "scalar" && value.value !== null ? `"${scalarText(value).slice(0, 100)}"` : "this";
+  const expected = issue.message.replace(/^(?:Too small|Too big|Invalid input|Invalid string): (?:expected )?/, "");
+  problems.add({
+    code: "wrong_value",
+    at: markOf(project, place),
+    path,
+    message: `${path}: ${what} is not accepted`,
+    mend: `expected: ${expected}`,
+  });
 }
 
-const has = (project: Mapping, keys: readonly string[]): boolean => reaches(project, [...keys, ""]);
+const has = (project: Mapping, keys: readonly string[]): boolean => valueAt(project, keys) !== undefined;
+/** Whether the parent of the last key is there: the key itself may be missing. */
+const reaches = (project: Mapping, keys: readonly string[]): boolean => has(project, keys.slice(0, -1));
 
-function reaches(project: Mapping, keys: readonly string[]): boolean {
+function valueAt(project: Mapping, keys: readonly string[]): Tree | undefined {
   let tree: Tree | undefined = project;
-  for (const key of keys.slice(0, -1)) tree = tree?.kind === "sequence" ? tree.items[Number(key)] : child(tree, key);
-  return tree !== undefined;
+  for (const key of keys) tree = tree?.kind === "sequence" ? tree.items[Number(key)] : child(tree, key);
+  return tree;
 }

@@ -1,5 +1,5 @@
 /** `ports`: short form `[[IP:]HOST:]CONTAINER[/PROTOCOL]`, each a port or a range, and the long form. */
-import type { PortSpec } from "../model/app.ts";
+import { PortSpec } from "../model/app.ts";
 import type { Found, Section } from "./section.ts";
 import { scalarText, type Tree } from "./tree.ts";
 
@@ -74,6 +74,10 @@ function expand(port: ParsedPort, item: Found<Tree>, service: Section): PortSpec
   const { target, published, hostIp, protocol } = port;
   if (protocol !== "tcp" && protocol !== "udp") {
     service.refuse(item, `the protocol ${protocol} is not supported`, "use tcp or udp");
+    return [];
+  }
+  if (hostIp !== undefined && !PortSpec.shape.hostIp.safeParse(hostIp).success) {
+    service.wrong(item, `"${hostIp}" is no IP address`, "write an address of the node, or none for all");
     return [];
   }
   const count = target.to - target.from + 1;

@@ -63,7 +63,8 @@ export class Problems {
    * A complaint about a whole service says nothing of its keys.
    */
   hasAt(path: string): boolean {
-    const within = (inner: string, outer: string): boolean => inner === outer || inner.startsWith(`${outer}.`) || inner.startsWith(`${outer}[`);
+    const within = (inner: string, outer: string): boolean =>
+      inner === outer || inner.startsWith(`${outer}.`) || inner.startsWith(`${outer}[`);
     return this.#errors.some((error) => error.path.split(".").length > 2 && (within(error.path, path) || within(path, error.path)));
   }
 
@@ -77,8 +78,8 @@ export class Problems {
       line: at.line,
       column: at.column,
     };
-    // An anchor used in five services is one mistake in the file, not five.
-    const identity = `${error.code} ${error.file}:${error.line}:${error.column} ${error.message}`;
+    // An anchor used in five services is one mistake in the file, not five: the paths differ, the place and the cure do not.
+    const identity = `${error.code} ${error.file}:${error.line}:${error.column} ${error.mend}`;
     if (this.#errors.length >= PROBLEMS_MAX || this.#seen.has(identity)) return;
     this.#seen.add(identity);
     this.#errors.push(error);

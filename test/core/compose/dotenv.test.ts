@@ -1,3 +1,4 @@
+// biome-ignore-all lint/suspicious/noTemplateCurlyInString: these are substitutions of Compose, not of JavaScript
 import { describe, expect, test } from "vitest";
 import { parseDotenv } from "../../../shared/compose/dotenv.ts";
 

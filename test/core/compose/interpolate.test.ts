@@ -1,9 +1,15 @@
+// biome-ignore-all lint/suspicious/noTemplateCurlyInString: these are substitutions of Compose, not of JavaScript
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { interpolate } from "../../../shared/compose/interpolate.ts";
 import { accepted, read, refusedWith, shown, web, workload } from "./project.ts";
 
-const variables = new Map([["SET", "value"], ["EMPTY", ""], ["DOLLAR", "$SET"], ["_x9", "u"]]);
+const variables = new Map([
+  ["SET", "value"],
+  ["EMPTY", ""],
+  ["DOLLAR", "$SET"],
+  ["_x9", "u"],
+]);
 
 const texts: readonly (readonly [string, string])[] = [
   ["plain", "plain"],
@@ -76,7 +82,11 @@ describe("interpolation", () => {
   });
 
   test("an unset variable without a default is told, once, and only where its value is used", () => {
-    expect(interpolate("$A${A} ${B} ${C:-$D} ${SET:-$E} ${SET:+$F}", variables)).toEqual({ kind: "text", text: "   value ", unset: ["A", "B", "D", "F"] });
+    expect(interpolate("$A${A} ${B} ${C:-$D} ${SET:-$E} ${SET:+$F}", variables)).toEqual({
+      kind: "text",
+      text: "   value ",
+      unset: ["A", "B", "D", "F"],
+    });
   });
 
   const plain = fc.string({ unit: "binary" }).filter((text) => !text.includes("$"));
@@ -98,7 +108,10 @@ describe("interpolation", () => {
   test("property: any value comes through whole, and the parts around it are untouched", () => {
     fc.assert(
       fc.property(plain, name, fc.string({ unit: "binary" }), plain, (before, variable, value, after) => {
-        expect(interpolate(`${before}\${${variable}}${after}`, new Map([[variable, value]]))).toMatchObject({ text: before + value + after, unset: [] });
+        expect(interpolate(`${before}\${${variable}}${after}`, new Map([[variable, value]]))).toMatchObject({
+          text: before + value + after,
+          unset: [],
+        });
       }),
     );
   });
@@ -106,25 +119,41 @@ describe("interpolation", () => {
   test("property: each operator follows its definition, for set, empty and unset alike", () => {
     const right = plain.filter((text) => !text.includes("}"));
     fc.assert(
-      fc.property(name, fc.option(fc.string(), { nil: undefined }), right, fc.constantFrom(":-", "-", ":+", "+"), (variable, value, other, operator) => {
-        const counts = operator.startsWith(":") ? value !== undefined && value !== "" : value !== undefined;
-        const expected = operator.endsWith("-") ? (counts ? value : other) : counts ? other : "";
-        expect(interpolate(`\${${variable}${operator}${other}}`, new Map(value === undefined ? [] : [[variable, value]]))).toMatchObject({ text: expected });
-      }),
+      fc.property(
+        name,
+        fc.option(fc.string(), { nil: undefined }),
+        right,
+        fc.constantFrom(":-", "-", ":+", "+"),
+        (variable, value, other, operator) => {
+          const counts = operator.startsWith(":") ? value !== undefined && value !== "" : value !== undefined;
+          const expected = operator.endsWith("-") ? (counts ? value : other) : counts ? other : "";
+          expect(interpolate(`\${${variable}${operator}${other}}`, new Map(value === undefined ? [] : [[variable, value]]))).toMatchObject({
+            text: expected,
+          });
+        },
+      ),
     );
   });
 
   test("property: any text at all is answered, and never thrown at", () => {
-    const hostile = fc.array(fc.constantFrom("$", "{", "}", ":", "-", "?", "+", "A", "SET", "$$", "${", ":-"), { maxLength: 60 }).map((parts) => parts.join(""));
-    fc.assert(fc.property(hostile, (text) => {
+    const hostile = fc
+      .array(fc.constantFrom("$", "{", "}", ":", "-", "?", "+", "A", "SET", "$$", "${", ":-"), { maxLength: 60 })
+      .map((parts) => parts.join(""));
+    fc.assert(
+      fc.property(hostile, (text) => {
         expect(["text", "syntax", "required"]).toContain(interpolate(text, variables).kind);
-      }), { numRuns: 2_000 });
+      }),
+      { numRuns: 2_000 },
+    );
   });
 
   test("depth, size and repetition are bounded, in time too", () => {
     const started = performance.now();
     expect(interpolate("${A:-".repeat(200_000), new Map())).toMatchObject({ kind: "syntax", reason: expect.stringContaining("nested") });
-    expect(interpolate("$A".repeat(100_000), new Map([["A", "x".repeat(10_000)]]))).toMatchObject({ kind: "syntax", reason: expect.stringContaining("longer") });
+    expect(interpolate("$A".repeat(100_000), new Map([["A", "x".repeat(10_000)]]))).toMatchObject({
+      kind: "syntax",
+      reason: expect.stringContaining("longer"),
+    });
     expect(interpolate(`\${A:-${"x".repeat(900_000)}}`, new Map())).toMatchObject({ kind: "text" });
     expect(interpolate("$$".repeat(400_000), new Map())).toMatchObject({ kind: "text" });
     expect(performance.now() - started).toBeLessThan(1_000);
@@ -144,7 +173,9 @@ describe("interpolation of a project", () => {
 
   test("an unset variable is a warning with its place", () => {
     const result = read(web("hostname: h$NOPE"));
-    expect(result.ok && result.warnings).toEqual([{ code: "variable_unset", message: expect.stringContaining("NOPE"), file: "/projects/shop/compose.yaml", line: 4, column: 15 }]);
+    expect(result.ok && result.warnings).toEqual([
+      { code: "variable_unset", message: expect.stringContaining("NOPE"), file: "/projects/shop/compose.yaml", line: 4, column: 15 },
+    ]);
   });
 
   test("a mistake and a missing variable are errors with their places", () => {

@@ -1,3 +1,4 @@
+// biome-ignore-all lint/suspicious/noTemplateCurlyInString: these are substitutions of Compose, not of JavaScript
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { Problems } from "../../../shared/compose/problem.ts";
@@ -8,26 +9,62 @@ import { read, refusedWith, shown, web } from "./project.ts";
 function parse(text: string): { values: unknown[]; errors: string[] } {
   const problems = new Problems();
   const trees = parseYaml({ file: "f.yaml", base: "/", text }, problems);
-  return { values: trees.map((tree) => JSON.parse(JSON.stringify(toData(tree)))), errors: problems.list().map((error) => `${error.line}:${error.column} ${error.code}`) };
+  return {
+    values: trees.map((tree) => JSON.parse(JSON.stringify(toData(tree)))),
+    errors: problems.list().map((error) => `${error.line}:${error.column} ${error.code}`),
+  };
 }
 
 describe("scalars are typed as Compose types them", () => {
   test.each([
-    ["", null], ["~", null], ["null", null], ["true", true], ["FALSE", false], ["yes", "yes"], ["no", "no"], ["on", "on"], ["y", "y"],
-    ["1", 1], ["-1", -1], ["+1", 1], ["0x1F", 31], ["0o17", 15], ["017", 15], ["0b11", 3], ["08", 8], ["1.5", 1.5], [".5", 0.5], ["1.", 1], ["1e3", 1000],
-    ["1.10", 1.1], ["9007199254740993", "9007199254740993"], ["1:30", "1:30"], ["1_000", "1_000"], ["0x", "0x"], ["-", "-"], ["1e999", "1e999"], ["1.2.3", "1.2.3"], ["nan", "nan"],
+    ["", null],
+    ["~", null],
+    ["null", null],
+    ["true", true],
+    ["FALSE", false],
+    ["yes", "yes"],
+    ["no", "no"],
+    ["on", "on"],
+    ["y", "y"],
+    ["1", 1],
+    ["-1", -1],
+    ["+1", 1],
+    ["0x1F", 31],
+    ["0o17", 15],
+    ["017", 15],
+    ["0b11", 3],
+    ["08", 8],
+    ["1.5", 1.5],
+    [".5", 0.5],
+    ["1.", 1],
+    ["1e3", 1000],
+    ["1.10", 1.1],
+    ["9007199254740993", "9007199254740993"],
+    ["1:30", "1:30"],
+    ["1_000", "1_000"],
+    ["0x", "0x"],
+    ["-", "-"],
+    ["1e999", "1e999"],
+    ["1.2.3", "1.2.3"],
+    ["nan", "nan"],
   ] as const)("%s", (text, value) => {
     expect(plainValue(text)).toBe(value);
   });
 
   test("quotes and tags make strings, and a tag undoes quotes", () => {
-    expect(parse("a: '1'\nb: !!str 1\nc: !!int '1'\nd: \"true\"\ne: |\n  1\n").values).toEqual([{ a: "1", b: "1", c: 1, d: "true", e: "1\n" }]);
+    expect(parse("a: '1'\nb: !!str 1\nc: !!int '1'\nd: \"true\"\ne: |\n  1\n").values).toEqual([
+      { a: "1", b: "1", c: 1, d: "true", e: "1\n" },
+    ]);
   });
 });
 
 describe("merge keys, anchors and documents", () => {
   test.each([
-    ["own keys win, wherever they stand", "a: &a {x: 1, y: 1}\nb: {y: 2, <<: *a}\nc: {<<: *a, y: 3}", { b: { y: 2, x: 1 }, c: { y: 3, x: 1 } }],
+    [
+      "own keys win, wherever they stand",
+      "a: &a {x: 1, y: 1}\nb: {y: 2, <<: *a}\nc: {<<: *a, y: 3}",
+      { b: { y: 2, x: 1 }, c: { y: 3, x: 1 } },
+    ],
     ["of several, the first wins", "a: &a {x: 1}\nb: &b {x: 2, y: 2}\nc: {<<: [*a, *b]}", { c: { x: 1, y: 2 } }],
     ["merged mappings may have merged", "a: &a {x: 1}\nb: &b {<<: *a, y: 2}\nc: {<<: *b}", { c: { x: 1, y: 2 } }],
     ["an anchor defined again counts from there", "a: &n 1\nb: *n\nc: &n 2\nd: *n", { b: 1, d: 2 }],
@@ -86,12 +123,21 @@ describe("hostile files", () => {
   };
 
   test("a bomb of aliases is stopped", () => {
-    const levels = Array.from("abcdefghi", (name, index) => `${name}: &${name} [${Array(10).fill(index === 0 ? "x" : `*${"abcdefghi"[index - 1]}`).join(",")}]`);
+    const levels = Array.from(
+      "abcdefghi",
+      (name, index) =>
+        `${name}: &${name} [${Array(10)
+          .fill(index === 0 ? "x" : `*${"abcdefghi"[index - 1]}`)
+          .join(",")}]`,
+    );
     within(2_000, () => expect(parse(levels.join("\n")).errors.map((error) => error.split(" ")[1])).toEqual(["yaml_limit"]));
   });
 
   test("a bomb of merge keys is stopped", () => {
-    const levels = Array.from({ length: 20 }, (_, index) => `x-${index}: &m${index} {${index === 0 ? "a: 1" : `p: *m${index - 1}, q: *m${index - 1}`}}`);
+    const levels = Array.from(
+      { length: 20 },
+      (_, index) => `x-${index}: &m${index} {${index === 0 ? "a: 1" : `p: *m${index - 1}, q: *m${index - 1}`}}`,
+    );
     within(2_000, () => expect(parse(levels.join("\n")).errors.length).toBeGreaterThan(0));
   });
 
@@ -99,7 +145,13 @@ describe("hostile files", () => {
     within(3_000, () => expect(parse(`a: &a x\nb:\n${"- *a\n".repeat(60_000)}`).errors).toEqual([]));
   });
 
-  test.each([["[", 60_000], ["{a: ", 60_000], ["- ", 60_000], ["? ", 60_000], ["a:\n ", 50]])("%j again and again is too deep, not a crash", (part, times) => {
+  test.each([
+    ["[", 60_000],
+    ["{a: ", 60_000],
+    ["- ", 60_000],
+    ["? ", 60_000],
+    ["a:\n ", 50],
+  ])("%j again and again is too deep, not a crash", (part, times) => {
     const text = part === "a:\n " ? Array.from({ length: times }, (_, depth) => `${" ".repeat(depth)}a:`).join("\n") : part.repeat(times);
     within(4_000, () => expect(parse(text).errors.map((error) => error.split(" ")[1])).toContain("yaml_limit"));
   });
@@ -110,31 +162,39 @@ describe("hostile files", () => {
 
   test("90,000 keys, 9,000 services, 20,000 ports", () => {
     within(4_000, () => expect(parse(Array.from({ length: 90_000 }, (_, index) => `k${index}: 1`).join("\n")).errors).toEqual([]));
-    within(6_000, () => expect(read(`services:\n${Array.from({ length: 9_000 }, (_, index) => `  s${index}: {image: x}`).join("\n")}`).ok).toBe(false));
-    within(4_000, () => expect(read(web(`ports: [${Array.from({ length: 20_000 }, (_, index) => `"${index + 1}"`).join(",")}]`)).ok).toBe(false));
+    within(6_000, () =>
+      expect(read(`services:\n${Array.from({ length: 9_000 }, (_, index) => `  s${index}: {image: x}`).join("\n")}`).ok).toBe(false),
+    );
+    within(4_000, () =>
+      expect(read(web(`ports: [${Array.from({ length: 20_000 }, (_, index) => `"${index + 1}"`).join(",")}]`)).ok).toBe(false),
+    );
   });
 
-  test.each(["__proto__", "constructor", "prototype", "toString", "hasOwnProperty"])("%s as a name anywhere is data or an error", (name) => {
-    for (const compose of [
-      `services: {${name}: {image: x}}`,
-      web(`environment: {${name}: x}`),
-      web(`labels: {${name}: x}`),
-      web(`${name}: x`),
-      web(`depends_on: {${name}: {condition: service_started}}`),
-      web(`sysctls: {${name}: x}`),
-      web(`volumes: ["${name}:/x"]`),
-      `${web()}\nvolumes: {${name}: {}}`,
-      `${web()}\nconfigs: {${name}: {content: x}}`,
-      `${web()}\nx-a: {${name}: {polluted: yes}}`,
-      `name: ${name}\n${web()}`,
-    ]) {
-      const result = read(compose, { env: { [name]: "v" } });
-      if (result.ok && compose.includes("environment")) expect(Object.entries(result.app.services.web?.workload.env ?? {})).toEqual([[name, "x"]]);
-      expect(({} as { polluted?: unknown }).polluted).toBeUndefined();
-    }
-    expect(read(`services: {__proto__: {image: x}, web: {image: x}}`).ok).toBe(false);
-    expect(read(web("environment: {__proto__: x}")).ok).toBe(false);
-  });
+  test.each(["__proto__", "constructor", "prototype", "toString", "hasOwnProperty"])(
+    "%s as a name anywhere is data or an error",
+    (name) => {
+      for (const compose of [
+        `services: {${name}: {image: x}}`,
+        web(`environment: {${name}: x}`),
+        web(`labels: {${name}: x}`),
+        web(`${name}: x`),
+        web(`depends_on: {${name}: {condition: service_started}}`),
+        web(`sysctls: {${name}: x}`),
+        web(`volumes: ["${name}:/x"]`),
+        `${web()}\nvolumes: {${name}: {}}`,
+        `${web()}\nconfigs: {${name}: {content: x}}`,
+        `${web()}\nx-a: {${name}: {polluted: yes}}`,
+        `name: ${name}\n${web()}`,
+      ]) {
+        const result = read(compose, { env: { [name]: "v" } });
+        if (result.ok && compose.includes("environment"))
+          expect(Object.entries(result.app.services.web?.workload.env ?? {})).toEqual([[name, "x"]]);
+        expect(({} as { polluted?: unknown }).polluted).toBeUndefined();
+      }
+      expect(read(`services: {__proto__: {image: x}, web: {image: x}}`).ok).toBe(false);
+      expect(read(web("environment: {__proto__: x}")).ok).toBe(false);
+    },
+  );
 
   test("control and direction characters in a message are shown, not sent", () => {
     const [error] = refusedWith(web('"evil\\e[31m\\u202e": 1'));
@@ -142,7 +202,37 @@ describe("hostile files", () => {
   });
 
   test("property: any text is answered with a result, never an exception", () => {
-    const piece = fc.constantFrom("services:", "\n", "  ", "web:", "image: x", "- ", "&a ", "*a", "<<: ", "{", "}", "[", "]", ": ", "'", '"', "|", "!reset ", "${A}", "#", "x-", "ports:", "8080:80", "\t", "---", "?", "include:", "extends: web", "deploy:");
+    const piece = fc.constantFrom(
+      "services:",
+      "\n",
+      "  ",
+      "web:",
+      "image: x",
+      "- ",
+      "&a ",
+      "*a",
+      "<<: ",
+      "{",
+      "}",
+      "[",
+      "]",
+      ": ",
+      "'",
+      '"',
+      "|",
+      "!reset ",
+      "${A}",
+      "#",
+      "x-",
+      "ports:",
+      "8080:80",
+      "\t",
+      "---",
+      "?",
+      "include:",
+      "extends: web",
+      "deploy:",
+    );
     fc.assert(
       fc.property(fc.array(piece, { maxLength: 40 }), (pieces) => {
         expect(typeof read(pieces.join("")).ok).toBe("boolean");
