@@ -8,7 +8,6 @@ import type { Context } from "./context.ts";
 import { noApp } from "./deploy.ts";
 import { supersede } from "./revise.ts";
 import type { Guard, NewEvent, RowChange } from "./store/commit-types.ts";
-import { bumpGenerations } from "./store/generation.ts";
 import { type DeployView, readForDeploy } from "./store/read-apps.ts";
 import type { Marks } from "./store/store.ts";
 
@@ -30,35 +29,25 @@ export async function draftRemoval(
   if (view.namespace === null) throw noNamespace(namespace);
   const { app } = view;
   if (app === null) throw noApp(namespace, name);
-  const drops = deleteData ? ownVolumes(view) : [];
   const isNothing = app.deleting && (!deleteData || app.deleteVolumes);
   return {
     marks: view.marks,
     guards: [{ table: "apps", key: { id: app.id }, rev: app.rev }, ...view.deployments.map(({ id, rev }) => ({ table: "deployments" as const, key: { id }, rev }))],
-    changes: isNothing ? [] : changesOf(view, { appId: app.id, deleteVolumes: deleteData || app.deleteVolumes, drops }),
+    changes: isNothing ? [] : changesOf(view, { appId: app.id, deleteVolumes: deleteData || app.deleteVolumes }),
     events: isNothing ? [] : [{ namespace, objectKind: "app", objectId: app.id, app: name, type: "removing", level: "info", message: `${ask.by} removed ${name}${deleteData ? " with its data" : ""}` }],
     audit: { namespace, object: `app/${name}`, detail: deleteData ? "with its data" : "its data stays" },
     answer: { removed: name, notes: notesOf(view, deleteData) },
   };
 }
 
-/** One for each volume on each node: slots share a volume that they mount by the same name. */
-function ownVolumes({ volumes, current }: DeployView): { nodeId: string; engineName: string }[] {
-  const external = new Set(Object.entries(current?.spec.volumes ?? {}).flatMap(([name, { externalName }]) => (externalName === undefined ? [] : [name])));
-  const own = volumes.filter(({ volume }) => !external.has(volume));
-  return [...new Map(own.map(({ nodeId, engineName }) => [`${nodeId} ${engineName}`, { nodeId, engineName }])).values()];
-}
-
-function changesOf(view: DeployView, { appId, deleteVolumes, drops }: { appId: string; deleteVolumes: boolean; drops: readonly { nodeId: string; engineName: string }[] }): RowChange[] {
-  const changes: RowChange[] = [{ op: "update", table: "apps", rows: [{ id: appId, deleting: true, deleteVolumes }] }, ...supersede(view)];
-  const staying = view.services.filter(({ removed }) => !removed);
-  if (staying.length > 0) changes.push({ op: "update", table: "services", rows: staying.map(({ name }) => ({ appId, name, removed: true })) });
-  const onNodes = drops.filter(({ nodeId }) => view.nodesHere.has(nodeId));
-  if (onNodes.length > 0) {
-    // The node's manifest names what it is to drop. The engine refuses while a container uses it, and is asked again.
-    changes.push({ op: "insert", table: "volumeDrops", rows: onNodes, onConflict: "keep" }, bumpGenerations(onNodes.map(({ nodeId }) => nodeId)));
-  }
-  return changes;
+/** Volumes that are to go are dropped by the commit that removes the row: until then containers hold them. */
+function changesOf(view: DeployView, { appId, deleteVolumes }: { appId: string; deleteVolumes: boolean }): RowChange[] {
+  const staying = view.services.filter(({ removed }) => !removed).map(({ name }) => ({ appId, name, removed: true }));
+  return [
+    { op: "update", table: "apps", rows: [{ id: appId, deleting: true, deleteVolumes }] },
+    ...supersede(view),
+    ...(staying.length === 0 ? [] : [{ op: "update" as const, table: "services" as const, rows: staying }]),
+  ];
 }
 
 function notesOf(view: DeployView, deleteData: boolean): string[] {
@@ -66,5 +55,5 @@ function notesOf(view: DeployView, deleteData: boolean): string[] {
   if (places.length === 0) return [];
   const shown = places.slice(0, 20).join(", ");
   const more = places.length > 20 ? ` and ${places.length - 20} more` : "";
-  return deleteData ? [`these volumes are deleted with it: ${shown}${more}`] : [`its volumes stay where they are: ${shown}${more}; remove it again with deleteData=true to delete them`];
+  return [deleteData ? `these volumes are deleted with it: ${shown}${more}` : `its volumes stay where they are: ${shown}${more}`];
 }

@@ -1,6 +1,6 @@
 /**
  * The planner's snapshot, shared by the planner's loop and by previews. What a snapshot shows is good until it is advanced
- * again, so whoever takes one uses it before the next turn of the queue, synchronously.
+ * again, so whoever takes one says when it is done with it.
  */
 import type { ClusterSnapshot } from "../shared/plan/snapshot.ts";
 import { SnapshotKeeper } from "./store/snapshot.ts";
@@ -19,15 +19,10 @@ export class Snapshots {
     this.#keeper = new SnapshotKeeper(store);
   }
 
-  /** Calls `take` with the cluster as it is now; it must not keep any of it. */
-  use<Result>(take: (view: SnapshotView) => Result): Promise<Result> {
+  /** Calls `take` with the cluster as it is now; nothing advances it until that has ended, and it must keep none of it. */
+  use<Result>(take: (view: SnapshotView) => Result | Promise<Result>): Promise<Result> {
     const result = this.#last.then(async () => take(await this.#keeper.advance()));
     this.#last = result.catch(() => {});
     return result;
-  }
-
-  /** For the planner's loop, which plans before it awaits anything else. */
-  advance(): Promise<SnapshotView> {
-    return this.use((view) => view);
   }
 }

@@ -143,8 +143,6 @@ export interface DeployView {
   readonly registries: readonly Row<"registries">[];
   /** Of the nodes that hold the app's volumes, by id; a removed one by its id. */
   readonly nodeNames: ReadonlyMap<string, string>;
-  /** Those of them that exist. */
-  readonly nodesHere: ReadonlySet<string>;
 }
 
 export async function readForDeploy(
@@ -206,6 +204,5 @@ export async function readForDeploy(
     volumes: volumeRows.map(({ volume }) => volume),
     registries: registryRows,
     nodeNames: new Map(volumeRows.map(({ volume, node }) => [volume.nodeId, node ?? volume.nodeId])),
-    nodesHere: new Set(volumeRows.flatMap(({ volume, node }) => (node === null ? [] : [volume.nodeId]))),
   };
 }

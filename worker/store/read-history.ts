@@ -34,6 +34,19 @@ export async function readDeployments(
   return { marks: marksIn(marks), deployments: rows };
 }
 
+/** A deployment and where its app is now; null: one of them is gone. */
+export async function readDeploymentState(
+  store: Store,
+  id: string,
+): Promise<{ namespace: string; app: string; appRevision: number; deleting: boolean; revision: number } | null> {
+  const [row] = await store.db
+    .select({ namespace: apps.namespace, app: apps.name, appRevision: apps.revision, deleting: apps.deleting, revision: deployments.revision })
+    .from(deployments)
+    .innerJoin(apps, eq(apps.id, deployments.appId))
+    .where(eq(deployments.id, id));
+  return row ?? null;
+}
+
 export async function readRevisions(
   store: Store,
   filter: { readonly namespace: string; readonly app: string; readonly revision?: number | undefined },

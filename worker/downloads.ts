@@ -1,0 +1,10 @@
+/** What a joining machine gets from the control plane itself. The port; dist.ts implements it over files. */
+export const DIST_FILES = ["agent.mjs", "node-linux-x64", "node-linux-arm64"] as const;
+export type DistFile = (typeof DIST_FILES)[number];
+
+export interface Downloads {
+  /** As `sha256sum` prints: a line for each file that can be had here. */
+  sums(): Promise<string>;
+  /** Rejects with a sentence for people when it cannot be had. */
+  open(file: DistFile): Promise<{ readonly bytes: number; readonly stream: ReadableStream<Uint8Array> }>;
+}
