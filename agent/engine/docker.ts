@@ -1,0 +1,506 @@
+/**
+ * The Engine port over dockerode. Every id and name is checked against a strict pattern before it becomes part of a
+ * path, every call has a time limit (an engine may accept and never reply), and every failure is an EngineError.
+ */
+import Docker from "dockerode";
+import type { Readable } from "node:stream";
+import { CONTAINER_STATUS, type ContainerStatus } from "../../shared/converge/world.ts";
+import type { PortBinding } from "../../shared/wire/report.ts";
+import {
+  assertContainerId,
+  assertObjectName,
+  assertReference,
+  type Engine,
+  EngineError,
+  type EngineEvent,
+  type EngineFailure,
+  type EngineInfo,
+  type InspectedContainer,
+} from "./engine.ts";
+import { splitLog } from "./log-frames.ts";
+
+const READ_TIMEOUT_MS = 20_000;
+/** Creating and starting are 0.2 s on an idle machine, and tens of seconds on an edge board that is pulling. */
+const WRITE_TIMEOUT_MS = 120_000;
+/** Above the grace: the engine needs a moment to see that a killed process is gone. */
+const STOP_EXTRA_MS = 30_000;
+/** A pull whose stream is silent for this long has died (F21). */
+const PULL_SILENCE_MS = 180_000;
+/** Newest API this file was written against; an engine that needs a newer one is spoken to in that. */
+const API_NEWEST = 51;
+export const API_OLDEST = "1.41";
+
+interface Call {
+  readonly method: "GET" | "POST" | "DELETE";
+  readonly path: string;
+  readonly query?: Record<string, string | number | boolean>;
+  readonly body?: object;
+  readonly timeoutMs?: number;
+  readonly signal?: AbortSignal;
+  readonly headers?: Record<string, string>;
+}
+
+interface ModemFailure extends Error {
+  statusCode?: number;
+  code?: string;
+  json?: { message?: string };
+}
+
+interface Modem {
+  version: string | undefined;
+  dial(options: object, done: (error: ModemFailure | null, data: unknown) => void): void;
+}
+
+export function openDocker(socketPath: string): Engine {
+  const docker = new Docker({ socketPath });
+  const modem = docker.modem as unknown as Modem;
+
+  const dial = (call: Call, isStream: boolean): Promise<unknown> => {
+    // Both limits: the caller's signal, and the time for the whole call or, of a stream, for its beginning.
+    const limit = AbortSignal.timeout(call.timeoutMs ?? READ_TIMEOUT_MS);
+    const signals = isStream ? [] : [limit];
+    const signal = AbortSignal.any([...signals, ...(call.signal === undefined ? [] : [call.signal])]);
+    return new Promise((resolve, reject) => {
+      modem.dial(
+        {
+          path: `${call.path}?`,
+          method: call.method,
+          // The client joins `options` to the path of every call; without `_body` it would also send them as the body.
+          options: { _query: call.query ?? {}, _body: call.body ?? {} },
+          abortSignal: signal,
+          isStream,
+          ...(call.headers === undefined ? {} : { headers: call.headers }),
+          statusCodes: { 200: true, 201: true, 204: true, 304: true },
+        },
+        (error, data) => (error === null || error === undefined ? resolve(data) : reject(toEngineError(error, call, limit.aborted))),
+      );
+    });
+  };
+  const call = <Answer>(request: Call): Promise<Answer> => dial(request, false) as Promise<Answer>;
+  const stream = (request: Call): Promise<Readable> => dial(request, true) as Promise<Readable>;
+  /** An answer that the thing is not there (or, for a stop, that it does not run) is what was wanted. */
+  const tolerate = async (work: Promise<unknown>, ...codes: EngineFailure[]): Promise<void> => {
+    try {
+      await work;
+    } catch (error) {
+      if (!(error instanceof EngineError && codes.includes(error.code))) throw error;
+    }
+  };
+  const container = (id: string): string => {
+    assertContainerId(id);
+    return `/containers/${id}`;
+  };
+  const object = (kind: "networks" | "volumes", name: string): string => {
+    assertObjectName(name);
+    return `/${kind}/${name}`;
+  };
+  const imagePath = (reference: string): string => {
+    assertReference(reference);
+    return `/images/${reference}`;
+  };
+
+  let negotiated: Promise<void> | null = null;
+  const negotiate = (): Promise<void> => {
+    negotiated ??= (async () => {
+      const version = await call<RawVersion>({ method: "GET", path: "/version" });
+      const newest = Number(version.ApiVersion.split(".")[1]);
+      const oldest = Number((version.MinAPIVersion ?? "1.12").split(".")[1]);
+      modem.version = `v1.${Math.max(oldest, Math.min(newest, API_NEWEST))}`;
+    })().catch((error: unknown) => {
+      negotiated = null;
+      throw error;
+    });
+    return negotiated;
+  };
+
+  return {
+    async info(): Promise<EngineInfo> {
+      // Anew each time: the engine may have been upgraded since.
+      modem.version = undefined;
+      negotiated = null;
+      const version = await call<RawVersion>({ method: "GET", path: "/version" });
+      const info = await call<RawInfo>({ method: "GET", path: "/info" });
+      await negotiate();
+      return toInfo(version, info);
+    },
+    async listByLabel(label) {
+      await negotiate();
+      const list = await call<RawSummary[]>({
+        method: "GET",
+        path: "/containers/json",
+        query: { all: true, filters: JSON.stringify({ label: [label] }) },
+      });
+      return list.map((item) => ({
+        id: item.Id,
+        names: item.Names.map((name) => name.replace(/^\//, "")),
+        labels: item.Labels ?? {},
+        status: toStatus(item.State),
+      }));
+    },
+    async inspect(id) {
+      await negotiate();
+      try {
+        return toInspected(await call<RawInspect>({ method: "GET", path: `${container(id)}/json` }));
+      } catch (error) {
+        if (error instanceof EngineError && error.code === "notFound") return null;
+        throw error;
+      }
+    },
+    async create(name, body) {
+      await negotiate();
+      assertObjectName(name);
+      const made = await call<{ Id: string }>({
+        method: "POST",
+        path: "/containers/create",
+        query: { name },
+        body,
+        timeoutMs: WRITE_TIMEOUT_MS,
+      });
+      assertContainerId(made.Id);
+      return made.Id;
+    },
+    async start(id) {
+      await negotiate();
+      await call({ method: "POST", path: `${container(id)}/start`, timeoutMs: WRITE_TIMEOUT_MS });
+    },
+    async stop(id, graceMs) {
+      await negotiate();
+      await tolerate(
+        call({
+          method: "POST",
+          path: `${container(id)}/stop`,
+          query: { t: Math.ceil(graceMs / 1000) },
+          timeoutMs: graceMs + STOP_EXTRA_MS,
+        }),
+        "notFound",
+      );
+    },
+    async kill(id) {
+      await negotiate();
+      await tolerate(
+        call({ method: "POST", path: `${container(id)}/kill`, query: { signal: "KILL" }, timeoutMs: STOP_EXTRA_MS }),
+        "notFound",
+        "conflict",
+      );
+    },
+    async remove(id) {
+      await negotiate();
+      await tolerate(
+        call({ method: "DELETE", path: container(id), query: { v: true, force: true }, timeoutMs: WRITE_TIMEOUT_MS }),
+        "notFound",
+      );
+    },
+    async image(reference) {
+      await negotiate();
+      try {
+        const raw = await call<{ Id: string; RepoDigests: string[] | null }>({ method: "GET", path: `${imagePath(reference)}/json` });
+        return { id: raw.Id, digests: raw.RepoDigests ?? [] };
+      } catch (error) {
+        if (error instanceof EngineError && error.code === "notFound") return null;
+        throw error;
+      }
+    },
+    async pull(reference, { login, onProgress, signal }) {
+      await negotiate();
+      assertReference(reference);
+      const headers =
+        login === null
+          ? {}
+          : {
+              "X-Registry-Auth": Buffer.from(JSON.stringify({ username: login.username, password: login.password })).toString("base64url"),
+            };
+      const answer = await stream({ method: "POST", path: "/images/create", query: { fromImage: reference }, headers, signal });
+      await followPull(answer, reference, onProgress);
+    },
+    async removeImage(reference) {
+      await negotiate();
+      try {
+        await call({ method: "DELETE", path: imagePath(reference), query: { noprune: false }, timeoutMs: WRITE_TIMEOUT_MS });
+      } catch (error) {
+        if (error instanceof EngineError && error.code === "notFound") return;
+        if (error instanceof EngineError && error.code === "conflict") throw new EngineError("inUse", error.message, { cause: error });
+        throw error;
+      }
+    },
+    async networks(label) {
+      await negotiate();
+      const list = await call<{ Name: string; Labels: Record<string, string> | null }[]>({
+        method: "GET",
+        path: "/networks",
+        query: { filters: JSON.stringify({ label: [label] }) },
+      });
+      return list.map((item) => ({ name: item.Name, labels: item.Labels ?? {} }));
+    },
+    async createNetwork(name, labels) {
+      await negotiate();
+      assertObjectName(name);
+      await tolerate(
+        call({
+          method: "POST",
+          path: "/networks/create",
+          body: { Name: name, Driver: "bridge", CheckDuplicate: true, Labels: labels },
+          timeoutMs: WRITE_TIMEOUT_MS,
+        }),
+        "conflict",
+      );
+    },
+    async removeNetwork(name) {
+      await negotiate();
+      await tolerate(call({ method: "DELETE", path: object("networks", name), timeoutMs: WRITE_TIMEOUT_MS }), "notFound");
+    },
+    async volumes() {
+      await negotiate();
+      const list = await call<{ Volumes: { Name: string; Driver: string; Labels: Record<string, string> | null }[] | null }>({
+        method: "GET",
+        path: "/volumes",
+      });
+      return (list.Volumes ?? []).map((item) => ({ name: item.Name, driver: item.Driver, labels: item.Labels ?? {} }));
+    },
+    async createVolume(name, labels) {
+      await negotiate();
+      assertObjectName(name);
+      await call({
+        method: "POST",
+        path: "/volumes/create",
+        body: { Name: name, Driver: "local", Labels: labels },
+        timeoutMs: WRITE_TIMEOUT_MS,
+      });
+    },
+    async removeVolume(name) {
+      await negotiate();
+      try {
+        await tolerate(call({ method: "DELETE", path: object("volumes", name), timeoutMs: WRITE_TIMEOUT_MS }), "notFound");
+      } catch (error) {
+        if (error instanceof EngineError && error.code === "conflict") throw new EngineError("inUse", error.message, { cause: error });
+        throw error;
+      }
+    },
+    async events({ onOpen, onEvent, signal }) {
+      await negotiate();
+      // Named one by one: each probe of a health check would bring three events more.
+      const filters = JSON.stringify({
+        type: ["container", "image", "network", "volume"],
+        event: ["create", "start", "die", "oom", "destroy", "pause", "unpause", "rename", "health_status", "delete", "untag"],
+      });
+      const opened = await stream({ method: "GET", path: "/events", query: { filters }, signal });
+      onOpen();
+      await eachJsonLine(opened, (value) => {
+        const raw = value as RawEvent;
+        if (raw.Type === "container" || raw.Type === "image" || raw.Type === "network" || raw.Type === "volume") {
+          onEvent({
+            type: raw.Type,
+            action: raw.Action,
+            id: raw.Actor.ID,
+            name: raw.Actor.Attributes?.name ?? "",
+            time: String(raw.timeNano ?? ""),
+          } satisfies EngineEvent);
+        }
+      });
+    },
+    async logs(id, { follow, tail, sinceMs, timestamps, onLine, signal }) {
+      await negotiate();
+      const path = container(id);
+      const { Config } = await call<RawInspect>({ method: "GET", path: `${path}/json` });
+      const query = {
+        follow,
+        stdout: true,
+        stderr: true,
+        tail: tail === 0 && !follow ? "all" : tail,
+        timestamps,
+        ...(sinceMs === null ? {} : { since: (sinceMs / 1000).toFixed(3) }),
+      };
+      const opened = await stream({ method: "GET", path: `${path}/logs`, query, signal });
+      await splitLog(opened, { isTty: Config.Tty, hasTimestamps: timestamps, onLine });
+    },
+  };
+}
+
+interface RawVersion {
+  Version: string;
+  ApiVersion: string;
+  MinAPIVersion?: string;
+  Components?: { Name: string }[] | null;
+  Os: string;
+}
+interface RawInfo {
+  Name: string;
+  Driver: string;
+  CgroupVersion?: string;
+  LoggingDriver?: string;
+  OperatingSystem: string;
+  OSType: string;
+  SecurityOptions?: string[] | null;
+  MemTotal: number;
+  NCPU: number;
+}
+interface RawSummary {
+  Id: string;
+  Names: string[];
+  Labels: Record<string, string> | null;
+  State: string;
+}
+interface RawInspect {
+  Id: string;
+  Name: string;
+  Image: string;
+  State: {
+    Status: string;
+    Pid: number;
+    ExitCode: number;
+    OOMKilled: boolean;
+    StartedAt: string;
+    FinishedAt: string;
+    Health?: { Status: string; Log?: { Start: string; End: string; ExitCode: number }[] | null } | null;
+  };
+  Config: { Tty: boolean; Labels: Record<string, string> | null };
+  NetworkSettings: { Ports?: Record<string, { HostIp: string; HostPort: string }[] | null> | null };
+}
+interface RawEvent {
+  Type: string;
+  Action: string;
+  Actor: { ID: string; Attributes?: Record<string, string> | null };
+  timeNano?: number;
+}
+
+const toStatus = (raw: string): ContainerStatus =>
+  (CONTAINER_STATUS as readonly string[]).includes(raw) ? (raw as ContainerStatus) : "dead";
+
+/** The engine's zero time is the year 1. */
+function toWallMs(time: string): number | null {
+  const ms = Date.parse(time);
+  return Number.isFinite(ms) && ms > 0 ? ms : null;
+}
+
+function toInfo(version: RawVersion, info: RawInfo): EngineInfo {
+  return {
+    version: version.Version,
+    apiVersion: version.ApiVersion,
+    cgroup: info.CgroupVersion ?? "1",
+    storage: info.Driver,
+    name: info.Name,
+    os: info.OSType,
+    logDriver: info.LoggingDriver ?? "json-file",
+    isRootless: (info.SecurityOptions ?? []).some((option) => option.includes("rootless")),
+    isPodman: (version.Components ?? []).some((component) => component.Name.toLowerCase().includes("podman")),
+    isDesktop: info.OperatingSystem.includes("Docker Desktop"),
+  };
+}
+
+function toInspected(raw: RawInspect): InspectedContainer {
+  const { State } = raw;
+  const health = State.Health?.Status;
+  const ports: PortBinding[] = [];
+  for (const [key, bindings] of Object.entries(raw.NetworkSettings.Ports ?? {})) {
+    const [target, protocol] = key.split("/");
+    if (protocol !== "tcp" && protocol !== "udp") continue;
+    for (const { HostIp, HostPort } of bindings ?? []) {
+      if (HostPort !== "") ports.push({ target: Number(target), protocol, hostIp: HostIp, hostPort: Number(HostPort) });
+    }
+  }
+  return {
+    id: raw.Id,
+    name: raw.Name.replace(/^\//, ""),
+    labels: raw.Config.Labels ?? {},
+    imageId: raw.Image,
+    status: toStatus(State.Status),
+    pid: State.Pid,
+    exitCode: State.ExitCode,
+    oomKilled: State.OOMKilled,
+    health: health === "starting" || health === "healthy" || health === "unhealthy" ? health : "none",
+    startedWallMs: toWallMs(State.StartedAt),
+    finishedWallMs: toWallMs(State.FinishedAt),
+    healthySinceWallMs: health === "healthy" ? healthySince(State.Health?.Log ?? []) : null,
+    ports,
+    tty: raw.Config.Tty,
+  };
+}
+
+/** End of the first of the last unbroken run of successful probes. */
+function healthySince(log: readonly { End: string; ExitCode: number }[]): number | null {
+  let since: number | null = null;
+  for (const probe of log.toReversed()) {
+    if (probe.ExitCode !== 0) break;
+    since = toWallMs(probe.End);
+  }
+  return since;
+}
+
+const FAILURE_OF_STATUS: Readonly<Record<number, EngineFailure>> = {
+  400: "invalid",
+  401: "denied",
+  403: "denied",
+  404: "notFound",
+  409: "conflict",
+};
+
+function toEngineError(error: ModemFailure, { method, path }: Call, isTimeout: boolean): EngineError {
+  if (error.statusCode !== undefined) {
+    const message = (error.json?.message ?? error.message).slice(0, 1500);
+    const code = /no space left on device/.test(message) ? "noSpace" : (FAILURE_OF_STATUS[error.statusCode] ?? "failed");
+    return new EngineError(code, message, { status: error.statusCode, cause: error });
+  }
+  if (isTimeout) return new EngineError("timeout", `the engine did not answer ${method} ${path} in time`, { cause: error });
+  if (error.name === "AbortError" || error.code === "ABORT_ERR") return new EngineError("aborted", "called off", { cause: error });
+  return new EngineError("unreachable", `the engine cannot be reached: ${error.message}`, { cause: error });
+}
+
+/** Newline-separated JSON values; a line over 1 MB is not the engine's. */
+async function eachJsonLine(source: Readable, onValue: (value: unknown) => void): Promise<void> {
+  let rest = "";
+  source.setEncoding("utf8");
+  for await (const chunk of source) {
+    rest += chunk as string;
+    if (rest.length > 1_048_576) throw new EngineError("failed", "the engine sent a line of over 1 MB");
+    const lines = rest.split("\n");
+    rest = lines.pop() ?? "";
+    for (const line of lines) if (line.trim() !== "") onValue(JSON.parse(line));
+  }
+}
+
+interface PullLine {
+  id?: string;
+  status?: string;
+  error?: string;
+  progressDetail?: { current?: number; total?: number };
+}
+
+async function followPull(
+  source: Readable,
+  reference: string,
+  onProgress: (progress: { currentBytes: number; totalBytes: number }) => void,
+): Promise<void> {
+  const layers = new Map<string, { current: number; total: number }>();
+  let failure: string | null = null;
+  const stop = () => source.destroy(new EngineError("timeout", `pulling ${reference}: nothing came for ${PULL_SILENCE_MS / 1000} s`));
+  let silence = setTimeout(stop, PULL_SILENCE_MS);
+  try {
+    await eachJsonLine(source, (value) => {
+      clearTimeout(silence);
+      silence = setTimeout(stop, PULL_SILENCE_MS);
+      const line = value as PullLine;
+      if (line.error !== undefined) failure = line.error;
+      const { current, total } = line.progressDetail ?? {};
+      if (line.id === undefined || line.status !== "Downloading" || current === undefined || total === undefined || total < 0) return;
+      layers.set(line.id, { current, total });
+      let currentBytes = 0;
+      let totalBytes = 0;
+      for (const layer of layers.values()) {
+        currentBytes += layer.current;
+        totalBytes += layer.total;
+      }
+      onProgress({ currentBytes, totalBytes });
+    });
+  } finally {
+    clearTimeout(silence);
+  }
+  if (failure !== null) throw new EngineError(pullFailure(failure), `pulling ${reference}: ${String(failure).slice(0, 1000)}`);
+}
+
+const pullFailure = (message: string): EngineFailure =>
+  /no space left/.test(message)
+    ? "noSpace"
+    : /unauthorized|denied|no basic auth|authentication required/.test(message)
+      ? "denied"
+      : /not found|manifest unknown/.test(message)
+        ? "notFound"
+        : "failed";

@@ -1,0 +1,78 @@
+/** Getting the image of an assignment onto the node, exactly the one that was named. */
+import { parseImage } from "../shared/model/image.ts";
+import type { StepOf } from "../shared/converge/steps.ts";
+import type { AssignmentRef, ImageSource } from "../shared/wire/poll.ts";
+import { ImageFact } from "../shared/wire/report.ts";
+import { type Engine, EngineError, type Login } from "./engine/engine.ts";
+
+/** Where an image is kept while it is known to be here. A tag's meaning is asked again for each revision. */
+export const imageKeyOf = ({ image, namespace, app, revision }: Pick<AssignmentRef, "image" | "namespace" | "app" | "revision">): string =>
+  image.imageId ?? (image.digest === null ? `${image.reference}#${namespace}/${app}/${revision}` : pinned(image.reference, image.digest));
+
+const nameOf = (reference: string): string => {
+  const [named = ""] = reference.split("@", 1);
+  const colon = named.lastIndexOf(":");
+  return colon > named.lastIndexOf("/") ? named.slice(0, colon) : named;
+};
+const pinned = (reference: string, digest: string): string => `${nameOf(reference)}@${digest}`;
+
+/** What the engine is asked for. Without a tag it would pull every one there is. */
+export function pullReference(image: ImageSource): string {
+  if (image.imageId !== null) return image.imageId;
+  if (image.digest !== null) return pinned(image.reference, image.digest);
+  const parts = parseImage(image.reference);
+  return parts !== null && parts.tag === "latest" && !image.reference.endsWith(":latest") ? `${image.reference}:latest` : image.reference;
+}
+
+/** What a container is made from: a name with a digest is exact and readable, a tag is neither, so its image's id stands for it. */
+export const runReference = (image: ImageSource, imageId: string): string =>
+  image.imageId === null && image.digest !== null ? pinned(image.reference, image.digest) : imageId;
+
+export interface EnsuredImage {
+  readonly imageId: string;
+  /** Berth fetched it, so berth may remove it. */
+  readonly pulledAs: string | null;
+  /** What a tag turned out to mean, for the node that was asked to find out. */
+  readonly fact: ImageFact | null;
+}
+
+export interface EnsureOptions {
+  readonly engine: Engine;
+  readonly login: Login | null;
+  readonly onProgress: (progress: { currentBytes: number; totalBytes: number }) => void;
+  readonly signal: AbortSignal;
+}
+
+export async function ensureImage(step: StepOf<"pull">, options: EnsureOptions): Promise<EnsuredImage> {
+  const { engine } = options;
+  const { image, policy } = step;
+  const reference = pullReference(image);
+  const isMutable = image.digest === null && image.imageId === null;
+  const present = await engine.image(reference);
+  if (present !== null && !(policy === "always" && isMutable)) return { imageId: present.id, pulledAs: null, fact: factOf(step, present) };
+  if (image.imageId !== null)
+    throw new EngineError("notFound", `image ${image.imageId} is in no registry and not on this node; build or load it here`);
+  if (policy === "never") throw new EngineError("notFound", `${reference} is not on this node, and its pull policy is "never"`);
+  await engine.pull(reference, options);
+  const pulled = await engine.image(reference);
+  if (pulled === null) throw new EngineError("failed", `${reference} was pulled and is not there`);
+  return { imageId: pulled.id, pulledAs: present === null ? reference : null, fact: factOf(step, pulled) };
+}
+
+function factOf(step: StepOf<"pull">, found: { readonly id: string; readonly digests: readonly string[] }): ImageFact | null {
+  if (!step.image.resolve) return null;
+  const name = nameOf(step.image.reference);
+  const wanted = parseImage(name);
+  const digest = found.digests
+    .map((entry) => ({ parts: parseImage(entry), digest: entry.split("@")[1] }))
+    .find(({ parts }) => parts?.registry === wanted?.registry && parts?.repository === wanted?.repository)?.digest;
+  const fact = ImageFact.safeParse({
+    namespace: step.namespace,
+    app: step.app,
+    revision: step.revision,
+    reference: step.image.reference,
+    digest: digest ?? null,
+    imageId: found.id,
+  });
+  return fact.success ? fact.data : null;
+}

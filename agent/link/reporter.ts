@@ -1,0 +1,175 @@
+/**
+ * Tells the control plane what is. One report in flight; it carries every fact that has not been acknowledged; the
+ * first of a session is complete. News goes out at once and what comes while a report is under way goes with the next,
+ * so a busy node reports as often as its link allows and an idle one not at all.
+ */
+import { type ImageFact, type NodeFacts, ReportAnswer, type ReportRequest } from "../../shared/wire/report.ts";
+import { pauseMs } from "../../shared/converge/link.ts";
+import type { FactBook } from "../fact-book.ts";
+import { pause } from "../pause.ts";
+import type { Clock, Log, Random } from "../ports.ts";
+import { type Answer, describeAnswer, parseAnswer, type Session, type Transport } from "./transport.ts";
+
+/** What is said within this time is said together: a start brings a few changes within some milliseconds. */
+const COALESCE_MS = 15;
+const TIMEOUT_MS = 20_000;
+const IMAGES_MAX = 1000;
+
+export interface ReportSource {
+  readonly facts: FactBook;
+  nodeFacts(): Promise<NodeFacts>;
+  engine(): { readonly reachable: boolean; readonly message: string };
+  volumes(): readonly string[];
+  /** Of the accepted manifest. */
+  generation(): number;
+  /** False while the engine has not been listed: a complete report now would say that nothing runs here. */
+  isKnown(): boolean;
+}
+
+export interface ReporterInput {
+  readonly transport: Transport;
+  readonly source: ReportSource;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Log;
+  /** The session is worth nothing any more. */
+  onRefused(session: Session, answer: Extract<Answer, { kind: "refused" }>): void;
+}
+
+export class Reporter {
+  readonly #input: ReporterInput;
+  readonly #images = new Map<string, ImageFact>();
+  #session: Session | null = null;
+  #seq = 0;
+  #isComplete = false;
+  #isDirty = false;
+  #isRunning = false;
+  #cancelTimer: (() => void) | null = null;
+  #sent = { facts: "", generation: -1, engine: "", volumes: "" };
+  #failures = 0;
+  readonly #signal: AbortSignal;
+  #retryNow = new AbortController();
+
+  constructor(input: ReporterInput, signal: AbortSignal) {
+    this.#input = input;
+    this.#signal = signal;
+  }
+
+  opened(session: Session): void {
+    this.#session = session;
+    this.#seq = 0;
+    this.#isComplete = false;
+    this.#sent = { facts: "", generation: -1, engine: "", volumes: "" };
+    this.#input.source.facts.unacknowledge();
+    this.changed();
+  }
+
+  /** The link works again: what waits need not wait longer. */
+  linkIsUp(): void {
+    if (this.#failures > 0) this.#retryNow.abort();
+  }
+
+  resolved(fact: ImageFact): void {
+    this.#images.set(`${fact.namespace}/${fact.app}/${fact.revision}/${fact.reference}`, fact);
+    this.changed();
+  }
+
+  /** Something that is reported may have changed. */
+  changed(): void {
+    this.#isDirty = true;
+    if (this.#isRunning || this.#cancelTimer !== null || this.#session === null || this.#signal.aborted) return;
+    this.#cancelTimer = this.#input.clock.after(COALESCE_MS, () => {
+      this.#cancelTimer = null;
+      this.#run().catch((error: unknown) => this.#input.log.error({ error: String(error) }, "reporting failed"));
+    });
+  }
+
+  async #run(): Promise<void> {
+    if (this.#isRunning) return;
+    this.#isRunning = true;
+    try {
+      while (this.#isDirty && this.#session !== null && !this.#signal.aborted && this.#input.source.isKnown()) {
+        this.#isDirty = false;
+        const session = this.#session;
+        if (!(await this.#send(session))) {
+          this.#isDirty = true;
+          // Another session has begun meanwhile: its first report is due now.
+          if (this.#session !== session) continue;
+          this.#failures++;
+          this.#retryNow = new AbortController();
+          await pause(
+            this.#input.clock,
+            pauseMs("pausing", this.#failures, this.#input.random.fraction()),
+            AbortSignal.any([this.#signal, this.#retryNow.signal]),
+          );
+        } else {
+          this.#failures = 0;
+          if (this.#isDirty) await pause(this.#input.clock, COALESCE_MS, this.#signal);
+        }
+      }
+    } finally {
+      this.#isRunning = false;
+    }
+  }
+
+  /** False: it has to be said again. */
+  async #send(session: Session): Promise<boolean> {
+    const { source, transport, clock, log } = this.#input;
+    const nodeFacts = await source.nodeFacts();
+    const complete = !this.#isComplete;
+    const { facts, carried } = source.facts.collect(clock.bootMs(), { all: complete });
+    const images = [...this.#images].slice(0, IMAGES_MAX);
+    const now = {
+      facts: JSON.stringify(nodeFacts),
+      generation: source.generation(),
+      engine: JSON.stringify(source.engine()),
+      volumes: source.volumes().join(" "),
+    };
+    const isNews =
+      complete ||
+      facts.length > 0 ||
+      images.length > 0 ||
+      (Object.keys(now) as (keyof typeof now)[]).some((key) => now[key] !== this.#sent[key]);
+    if (!isNews) return true;
+    const engine = source.engine();
+    const request: ReportRequest = {
+      era: session.era,
+      session: session.number,
+      seq: ++this.#seq,
+      complete,
+      generation: now.generation,
+      replicas: facts,
+      images: images.map(([, fact]) => fact),
+      facts: now.facts === this.#sent.facts ? null : nodeFacts,
+      volumes:
+        now.volumes === this.#sent.volumes
+          ? null
+          : source
+              .volumes()
+              .slice(0, 10_000)
+              .map((engineName) => ({ engineName })),
+      engine: { reachable: engine.reachable, message: engine.message.slice(0, 512) },
+    };
+    const answer = await transport.exchange({
+      method: "POST",
+      path: "/agent/v1/report",
+      body: request,
+      session,
+      timeoutMs: TIMEOUT_MS,
+      signal: this.#signal,
+    });
+    if (this.#session !== session) return false;
+    const ack = answer.kind === "ok" ? parseAnswer(answer.text, ReportAnswer) : null;
+    if (ack === null || ack.ackSeq < request.seq) {
+      if (answer.kind !== "ok") log.debug({ error: describeAnswer(answer) }, "a report was not acknowledged");
+      if (answer.kind === "refused") this.#input.onRefused(session, answer);
+      return false;
+    }
+    this.#isComplete = true;
+    this.#sent = now;
+    source.facts.acknowledge(carried);
+    for (const [key, fact] of images) if (this.#images.get(key) === fact) this.#images.delete(key);
+    this.#input.source.facts.onAcknowledged();
+    return true;
+  }
+}

@@ -1,0 +1,308 @@
+/**
+ * The agent's entry: makes the ports, and reads the few words of its command line. `berth up` and `berth agent` call
+ * `runAgent` in their own process; the one-file bundle runs `main`.
+ */
+import { readFileSync } from "node:fs";
+import { resolve } from "node:path";
+import process from "node:process";
+import pino from "pino";
+import { describeEngineProblem, describePlatformProblem, describeUnreachable, engineSocket } from "./engine/detect.ts";
+import { openDocker } from "./engine/docker.ts";
+import type { Engine, EngineInfo } from "./engine/engine.ts";
+import { enrol, prepareIdentity } from "./enrol.ts";
+import { type Identity, identityFile, readJoinToken } from "./identity.ts";
+import { openHttp, type ProxyEnvironment, type Trust } from "./link/http.ts";
+import { Transport } from "./link/transport.ts";
+import { openSockets } from "./link/websocket.ts";
+import { type AgentEnd, NodeAgent } from "./daemon.ts";
+import { nodeClock, nodeRandom } from "./node-clock.ts";
+import { openDisk } from "./node-disk.ts";
+import { describeNode } from "./machine.ts";
+import { openHost } from "./node-host.ts";
+import { pause } from "./pause.ts";
+import { POLICY_FILE, readPolicy } from "./policy.ts";
+import type { Disk, Host, Log, Sockets } from "./ports.ts";
+import { type AgentFlags, readCommandLine, USAGE } from "./command-line.ts";
+import { hasSystemd, installUnit, uninstallUnit, UNIT_NAME } from "./unit.ts";
+import { AGENT_VERSION, BUILD_WALL_MS } from "./version.ts";
+
+export { AGENT_VERSION };
+export const DATA_DIR_DEFAULT = "/var/lib/berth";
+const ENROL_RETRY_MS = 2_000;
+
+export interface AgentOptions {
+  /** Default: /var/lib/berth. */
+  readonly dataDir?: string;
+  /** `berth_join_…`: enroll with it if this data directory holds no node of its cluster yet. */
+  readonly joinToken?: string;
+  /** Wanted name of the node; default: the host name. */
+  readonly name?: string;
+  /** Path of the engine's socket; default: DOCKER_HOST, else /var/run/docker.sock. */
+  readonly engineSocket?: string;
+  /** PEM file of a CA besides the well-known ones. */
+  readonly caFile?: string;
+  /** Default: the process's. Proxy variables and DOCKER_HOST are read from it. */
+  readonly env?: Readonly<Record<string, string | undefined>>;
+  readonly log?: Log;
+  /** Sentences for a person who watches: joined, waiting for approval, connected, cut off. */
+  readonly onState?: (sentence: string) => void;
+  /** Aborting it is `stop()`. */
+  readonly signal?: AbortSignal;
+}
+
+export interface AgentHandle {
+  readonly node: { readonly id: string; readonly name: string; readonly site: string; readonly url: string };
+  /** Ends the agent; containers go on running. */
+  stop(): Promise<void>;
+  /** Resolves when it has ended: `removed` by an operator, or `stopped`. Rejects with what went wrong. */
+  readonly ended: Promise<AgentEnd>;
+}
+
+/** What a person has to do something about; the message is one sentence or two. */
+export class AgentError extends Error {
+  override readonly name = "AgentError";
+  readonly code: "platform" | "engine" | "token" | "enroll" | "notJoined" | "usage";
+  constructor(code: AgentError["code"], message: string, cause?: unknown) {
+    super(message, { cause });
+    this.code = code;
+  }
+}
+
+/**
+ * Joins if it has to, then runs until stopped. Resolves when the node is enrolled and its loops run; a control plane
+ * that is down delays only the joining. Throws AgentError.
+ */
+export async function runAgent(options: AgentOptions = {}): Promise<AgentHandle> {
+  const joined = await join(options);
+  const { stop, signal, http } = joined;
+  if (joined.identity.enrolled === null) throw new AgentError("enroll", "this machine is not enrolled");
+  const agent = new NodeAgent({ ...joined, identityFile: joined.file, clock: nodeClock, random: nodeRandom, agentVersion: AGENT_VERSION });
+  const ended = agent.run(signal).finally(() => http.close());
+  ended.catch(() => undefined);
+  const { node, name, site } = joined.identity.enrolled;
+  return {
+    node: { id: node, name, site, url: joined.identity.url },
+    ended,
+    stop: async () => {
+      stop();
+      await ended.catch(() => undefined);
+    },
+  };
+}
+
+/** Enrolls this machine and ends: what `join` without `--foreground` does. Throws AgentError. */
+export async function joinCluster(options: AgentOptions): Promise<AgentHandle["node"]> {
+  const { identity, http } = await join(options);
+  await http.close();
+  if (identity.enrolled === null) throw new AgentError("enroll", "this machine is not enrolled");
+  const { node, name, site } = identity.enrolled;
+  return { id: node, name, site, url: identity.url };
+}
+
+interface Joined extends Ground {
+  readonly identity: Identity;
+  readonly file: ReturnType<typeof identityFile>;
+  readonly transport: Transport;
+  readonly sockets: Sockets;
+  readonly http: { close(): Promise<void> };
+}
+
+async function join(options: AgentOptions): Promise<Joined> {
+  const ground = await prepare(options);
+  const { disk, log, env } = ground;
+  const file = identityFile(disk, log);
+  const identity = await identityFor(options, file);
+  const trust: Trust = {
+    spki: identity.spki,
+    ca: readCa(options.caFile),
+    notBeforeWallMs: Math.max(BUILD_WALL_MS, identity.wallMs),
+    wallMs: nodeClock.wallMs,
+  };
+  const http = openHttp({ trust, env });
+  const transport = new Transport({ http, url: identity.url, agentVersion: AGENT_VERSION });
+  const enrolled = identity.enrolled !== null ? identity : await enrolUntilDone(options, { ...ground, file, transport, identity });
+  return { ...ground, identity: enrolled, file, transport, http, sockets: openSockets({ trust, env }) };
+}
+
+interface Ground {
+  readonly disk: Disk;
+  readonly host: Host;
+  readonly log: Log;
+  readonly engine: Engine;
+  readonly socketPath: string;
+  readonly env: ProxyEnvironment & Readonly<Record<string, string | undefined>>;
+  readonly onState: (sentence: string) => void;
+  readonly signal: AbortSignal;
+  readonly stop: () => void;
+}
+
+async function prepare(options: AgentOptions): Promise<Ground> {
+  const problem = describePlatformProblem(process.platform);
+  if (problem !== null) throw new AgentError("platform", problem);
+  const env = options.env ?? process.env;
+  const socket = options.engineSocket === undefined ? engineSocket(env.DOCKER_HOST) : { path: options.engineSocket };
+  if ("problem" in socket) throw new AgentError("engine", socket.problem);
+  const stopper = new AbortController();
+  return {
+    disk: await openDisk(options.dataDir ?? DATA_DIR_DEFAULT),
+    host: await openHost(),
+    log: options.log ?? pino({ name: "agent", level: env.BERTH_LOG ?? "info" }, pino.destination({ dest: 2, sync: true })),
+    engine: openDocker(socket.path),
+    socketPath: socket.path,
+    env,
+    onState: options.onState ?? (() => undefined),
+    signal: options.signal === undefined ? stopper.signal : AbortSignal.any([options.signal, stopper.signal]),
+    stop: () => stopper.abort(),
+  };
+}
+
+async function identityFor(options: AgentOptions, file: ReturnType<typeof identityFile>): Promise<Identity> {
+  if (options.joinToken === undefined) {
+    const held = await file.read();
+    if (held === null)
+      throw new AgentError("notJoined", `this machine has not joined a cluster; get a line to paste with: berth join-token create`);
+    return held;
+  }
+  const token = readJoinToken(options.joinToken);
+  if (token === null)
+    throw new AgentError(
+      "token",
+      "that is not a whole join token: it begins with berth_join_ and has no spaces; copy it again from where it was made",
+    );
+  const identity = await prepareIdentity(token, file, nodeClock);
+  if (identity === null)
+    throw new AgentError(
+      "enroll",
+      `this machine is a node of another cluster already; leave that one first, or name another data directory with --data-dir`,
+    );
+  return identity;
+}
+
+async function enrolUntilDone(
+  options: AgentOptions,
+  ground: Ground & { readonly file: ReturnType<typeof identityFile>; readonly transport: Transport; readonly identity: Identity },
+): Promise<Identity> {
+  const token = readJoinToken(options.joinToken ?? "");
+  if (token === null) throw new AgentError("notJoined", "joining was begun and not finished; run the join line again");
+  const policy = await ground.disk.read(POLICY_FILE);
+  const facts = await describeNode({
+    host: ground.host,
+    engine: await engineInfo(ground),
+    policy: readPolicy(policy === null ? null : new TextDecoder().decode(policy)).policy,
+    agentVersion: AGENT_VERSION,
+  });
+  let said = "";
+  while (!ground.signal.aborted) {
+    const result = await enrol(ground.identity, {
+      token,
+      name: options.name,
+      file: ground.file,
+      transport: ground.transport,
+      clock: nodeClock,
+      facts,
+    });
+    if (result.kind === "enrolled") {
+      ground.onState(`joined as node ${result.identity.enrolled?.name ?? ""} of site ${result.identity.enrolled?.site ?? ""}`);
+      return result.identity;
+    }
+    if (!result.mayPass) throw new AgentError("enroll", result.message);
+    const sentence = `${result.message}; trying again`;
+    if (sentence !== said) ground.onState(sentence);
+    said = sentence;
+    await pause(nodeClock, ENROL_RETRY_MS, ground.signal);
+  }
+  throw new AgentError("enroll", "called off");
+}
+
+/** Joining without an engine would make a node that can run nothing: better said now than found out later. */
+async function engineInfo({ engine, socketPath }: Ground): Promise<EngineInfo> {
+  let info: EngineInfo;
+  try {
+    info = await engine.info();
+  } catch (error) {
+    throw new AgentError("engine", describeUnreachable(socketPath, error instanceof Error ? error.message : String(error)), error);
+  }
+  const problem = describeEngineProblem(info);
+  if (problem !== null) throw new AgentError("engine", problem);
+  return info;
+}
+
+const readCa = (file: string | undefined): string | null => (file === undefined ? null : readFileSync(file, "utf8"));
+
+export { POLICY_FILE };
+export const policyPath = (dataDir: string = DATA_DIR_DEFAULT): string => resolve(dataDir, POLICY_FILE);
+
+/** Exit codes: 0 done, 1 it went wrong, 2 asked wrongly. */
+export async function main(argv: readonly string[]): Promise<number> {
+  const line = readCommandLine(argv);
+  if (line.kind === "help") return say(process.stdout, USAGE, 0);
+  if (line.kind === "version") return say(process.stdout, `${AGENT_VERSION}\n`, 0);
+  if (line.kind === "wrong") return say(process.stderr, `berth agent: ${line.message}\n\n${USAGE}`, 2);
+  const { command, token, flags } = line;
+  const options: AgentOptions = {
+    ...optionsOf(flags),
+    ...(token === undefined ? {} : { joinToken: token }),
+    onState: (sentence) => void say(process.stderr, `berth: ${sentence}\n`, 0),
+  };
+  try {
+    if (command === "uninstall") {
+      await uninstallUnit();
+      return say(process.stdout, `removed ${UNIT_NAME}; containers go on running\n`, 0);
+    }
+    if (command === "install") return await install(flags);
+    if (command === "join" && !flags.foreground) {
+      const node = await joinCluster(options);
+      return say(process.stdout, `this machine is node ${node.name} (${node.id}) of site ${node.site}\n`, 0);
+    }
+    return await runUntilSignal(options);
+  } catch (error) {
+    return say(process.stderr, `berth agent: ${error instanceof Error ? error.message : String(error)}\n`, 1);
+  }
+}
+
+const say = (stream: NodeJS.WriteStream, text: string, code: number): number => {
+  stream.write(text);
+  return code;
+};
+
+const optionsOf = ({ dataDir, name, caFile, engineSocket: socket }: AgentFlags): AgentOptions => ({
+  ...(dataDir === undefined ? {} : { dataDir: resolve(dataDir) }),
+  ...(name === undefined ? {} : { name }),
+  ...(caFile === undefined ? {} : { caFile }),
+  ...(socket === undefined ? {} : { engineSocket: socket }),
+});
+
+async function runUntilSignal(options: AgentOptions): Promise<number> {
+  const stopped = new AbortController();
+  const stop = () => stopped.abort();
+  process.once("SIGTERM", stop);
+  process.once("SIGINT", stop);
+  const agent = await runAgent({ ...options, signal: stopped.signal });
+  const end = await agent.ended;
+  return end === "removed"
+    ? say(process.stderr, `berth: node ${agent.node.name} was removed from its cluster; what it ran has been stopped\n`, 0)
+    : 0;
+}
+
+const PASSED_ON = ["HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy", "ALL_PROXY", "all_proxy", "DOCKER_HOST"] as const;
+
+async function install(flags: AgentFlags): Promise<number> {
+  if (!hasSystemd()) throw new AgentError("platform", "no systemd runs here; start the agent with: agent.mjs run");
+  const environment = Object.fromEntries(
+    PASSED_ON.flatMap((name) => (process.env[name] === undefined ? [] : [[name, process.env[name]] as const])),
+  );
+  const args = [
+    ...(flags.caFile === undefined ? [] : ["--ca", resolve(flags.caFile)]),
+    ...(flags.engineSocket === undefined ? [] : ["--socket", flags.engineSocket]),
+  ];
+  await installUnit({
+    node: process.execPath,
+    script: resolve(process.argv[1] ?? ""),
+    dataDir: resolve(flags.dataDir ?? DATA_DIR_DEFAULT),
+    args,
+    environment,
+  });
+  return say(process.stdout, `${UNIT_NAME} runs, and starts at each boot\n`, 0);
+}
+
+if (import.meta.main) process.exitCode = await main(process.argv.slice(2));

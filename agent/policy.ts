@@ -1,0 +1,205 @@
+/**
+ * What the owner of this machine allows, whatever a control plane asks for: `policy.json` in the data directory. It is
+ * read at start and when it changes, and nothing that comes over the network can change it. Absent keys have the
+ * defaults below; a file that cannot be read allows nothing, and says so.
+ *
+ * Pure, but for the mounts that need the file system: see `binds.ts`.
+ */
+import { z } from "zod";
+import type { ReplicaSpec } from "../shared/model/app.ts";
+import { registryOf } from "../shared/model/image.ts";
+import { Labels, Name } from "../shared/model/name.ts";
+import type { Refusal } from "../shared/converge/world.ts";
+import type { AssignmentRef } from "../shared/wire/poll.ts";
+import { LABEL_PREFIX } from "./engine/labels.ts";
+
+export const POLICY_FILE = "policy.json";
+/** What the engine grants by itself, and two that databases want; none of them reaches outside the container. */
+const CAPABILITIES_DEFAULT = [
+  "AUDIT_WRITE",
+  "CHOWN",
+  "DAC_OVERRIDE",
+  "FOWNER",
+  "FSETID",
+  "IPC_LOCK",
+  "KILL",
+  "MKNOD",
+  "NET_BIND_SERVICE",
+  "NET_RAW",
+  "SETFCAP",
+  "SETGID",
+  "SETPCAP",
+  "SETUID",
+  "SYS_CHROOT",
+  "SYS_NICE",
+];
+const Path = z.string().regex(/^\/(?!.*(?:^|\/)\.\.(?:\/|$))/, "an absolute path with no '..'");
+
+const CountedDevice = z.strictObject({
+  count: z.number().int().min(1).max(1024),
+  /** Device files, one for each of `count`; absent: the engine's driver gives them out by index. */
+  paths: z.array(Path).max(1024).optional(),
+  driver: z.string().max(64).default("nvidia"),
+  capabilities: z.array(z.string().max(64)).max(16).default(["gpu"]),
+});
+
+export const Policy = z.strictObject({
+  /** Registries that images may come from, as in `registry.example.com:5000`; `*` is any, `local` an image that only this node has. */
+  allowedRegistries: z.array(z.string().max(253)).default(["*"]),
+  /** Directories below which host paths may be mounted. */
+  bindRoots: z.array(Path).default(["/srv", "/mnt", "/media"]),
+  /** Files and directories that may be mounted read-only besides. */
+  bindReadOnly: z.array(Path).default(["/etc/localtime", "/etc/timezone"]),
+  /** Capabilities that a workload may add; `ALL` is any. */
+  capabilities: z.array(z.string().max(40)).default(CAPABILITIES_DEFAULT),
+  privileged: z.boolean().default(false),
+  hostNetwork: z.boolean().default(false),
+  /** The host's IPC, PID, UTS and cgroup namespaces. */
+  hostNamespaces: z.boolean().default(false),
+  /** Device files that a workload may name. */
+  devicePaths: z.array(Path).default([]),
+  /** Counted devices of this node by kind, which workloads reserve: `{ "gpu": { "count": 2 } }`. */
+  devices: z.record(Name, CountedDevice).default({}),
+  /** Labels of this node; an operator's label of the same key wins. */
+  labels: Labels.default({}),
+  /** Of this machine's processors and memory, what berth may fill; absent: all. */
+  cpuMillisMax: z.number().int().min(1).optional(),
+  memoryMiBMax: z.number().int().min(1).optional(),
+  /** Whether logs of containers may be read through the control plane. */
+  logs: z.boolean().default(true),
+});
+export type Policy = z.infer<typeof Policy>;
+export const POLICY_DEFAULT: Policy = Policy.parse({});
+/** When the file cannot be read: the owner wanted something, and guessing what is not for us. */
+const POLICY_NOTHING: Policy = { ...POLICY_DEFAULT, allowedRegistries: [], bindRoots: [], bindReadOnly: [], capabilities: [], logs: false };
+
+export interface ReadPolicy {
+  readonly policy: Policy;
+  /** Null: all is well. */
+  readonly problem: string | null;
+}
+
+export function readPolicy(text: string | null): ReadPolicy {
+  if (text === null) return { policy: POLICY_DEFAULT, problem: null };
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (error) {
+    return {
+      policy: POLICY_NOTHING,
+      problem: `${POLICY_FILE} is not JSON (${error instanceof Error ? error.message : String(error)}); nothing new is run until it is`,
+    };
+  }
+  const parsed = Policy.safeParse(value);
+  if (parsed.success) return { policy: parsed.data, problem: null };
+  const issue = parsed.error.issues[0];
+  return {
+    policy: POLICY_NOTHING,
+    problem: `${POLICY_FILE}: ${issue?.path.join(".") ?? ""}: ${issue?.message ?? "malformed"}; nothing new is run until it is mended`,
+  };
+}
+
+/** The first thing that the policy forbids of a replica, as a sentence that names the key; null: nothing. */
+export function judgeByPolicy(input: {
+  readonly ref: AssignmentRef;
+  readonly spec: ReplicaSpec;
+  readonly read: ReadPolicy;
+  readonly file: string;
+}): Refusal | null {
+  if (input.read.problem !== null) return { reason: "policy", message: input.read.problem };
+  for (const rule of RULES) {
+    const sentence = rule(input.spec, input.read.policy, input.ref);
+    if (sentence !== null) return { reason: "policy", message: `${sentence} in ${input.file} on this node` };
+  }
+  return null;
+}
+
+/** Each gives "what is wanted; what to write", or null. */
+const RULES: readonly ((spec: ReplicaSpec, policy: Policy, ref: AssignmentRef) => string | null)[] = [
+  function registry(_spec, { allowedRegistries }, { image }) {
+    const source = image.imageId === null ? (registryOf(image.reference) ?? "local") : "local";
+    if (allowedRegistries.includes("*") || allowedRegistries.includes(source)) return null;
+    return `images may not come from ${source}: add it to "allowedRegistries"`;
+  },
+  function privileged({ workload }, policy) {
+    return !workload.privileged || policy.privileged ? null : `privileged containers are not allowed: set "privileged": true`;
+  },
+  function confinement({ workload }, policy) {
+    if (policy.privileged) return null;
+    const open = workload.securityOpt.find(
+      (option) =>
+        !/^(?:no-new-privileges(?:[=:](?:true|false))?|label[=:](?:user|role|type|level):.*|apparmor[=:](?!unconfined$).+)$/.test(option),
+    );
+    return open === undefined ? null : `security option "${open}" weakens the container's confinement: set "privileged": true`;
+  },
+  function capabilities({ workload }, policy) {
+    if (policy.capabilities.includes("ALL")) return null;
+    const allowed = new Set(policy.capabilities.map(bareCapability));
+    const extra = workload.capAdd.find((capability) => !allowed.has(bareCapability(capability)));
+    return extra === undefined ? null : `capability ${extra} is not allowed: add it to "capabilities"`;
+  },
+  function hostNetwork({ workload }, policy) {
+    return workload.networkMode !== "host" || policy.hostNetwork ? null : `the host's network is not allowed: set "hostNetwork": true`;
+  },
+  function hostNamespaces({ workload }, policy) {
+    if (policy.hostNamespaces) return null;
+    for (const name of ["ipc", "pid", "uts", "cgroupns"] as const) {
+      if (workload[name] === "host") return `the host's ${name} namespace is not allowed: set "hostNamespaces": true`;
+    }
+    return null;
+  },
+  function devices({ workload }, policy) {
+    const extra = workload.devices.find(({ source }) => !policy.devicePaths.includes(source));
+    return extra === undefined ? null : `device ${extra.source} is not allowed: add it to "devicePaths"`;
+  },
+  function countedDevices({ reservation }, policy) {
+    for (const [kind, count] of Object.entries(reservation.devices)) {
+      const declared = policy.devices[kind]?.count ?? 0;
+      if (declared < count) return `${count} of device "${kind}" are reserved and ${declared} declared: declare them under "devices"`;
+    }
+    return null;
+  },
+  function oomScore({ workload }, policy) {
+    // Below 0 the kernel would rather end something of the host's own; unkillable ones could take the host down.
+    const isHarsh = (workload.oomScoreAdj ?? 0) < 0 || workload.oomKillDisable === true;
+    return !isHarsh || policy.privileged
+      ? null
+      : `protection from the kernel's out-of-memory killer is not allowed: set "privileged": true`;
+  },
+  function reservedLabels({ workload }) {
+    const reserved = Object.keys(workload.labels).find((key) => key.startsWith(LABEL_PREFIX));
+    return reserved === undefined
+      ? null
+      : `label ${reserved} begins with the reserved ${LABEL_PREFIX}, which nothing can allow, not even a key`;
+  },
+  function bindPaths({ workload }, policy) {
+    for (const mount of workload.mounts) {
+      if (mount.kind !== "bind" || isBindAllowed(mount, policy)) continue;
+      return `${mount.source} is in none of the directories that may be mounted (${policy.bindRoots.join(", ") || "there are none"}): add one to "bindRoots"`;
+    }
+    return null;
+  },
+];
+
+const bareCapability = (name: string): string => name.replace(/^CAP_/, "");
+const normalize = (path: string): string =>
+  `/${path
+    .split("/")
+    .filter((part) => part !== "" && part !== ".")
+    .join("/")}`;
+const isWithin = (path: string, root: string): boolean => root === "/" || path === root || path.startsWith(`${root}/`);
+
+/** By the path's text; `binds.ts` looks at what is really there. */
+export function isBindAllowed(mount: { readonly source: string; readonly readOnly: boolean }, policy: Policy): boolean {
+  const source = normalize(mount.source);
+  if (policy.bindRoots.some((root) => isWithin(source, normalize(root)))) return true;
+  return mount.readOnly && policy.bindReadOnly.some((path) => source === normalize(path));
+}
+
+/** The root that allows a source: nothing below it may be a symbolic link. Null: it is allowed by name alone. */
+export function bindRootOf(source: string, policy: Policy): string | null {
+  const path = normalize(source);
+  const roots = policy.bindRoots.map(normalize).filter((root) => isWithin(path, root));
+  // The longest: what lies above the owner's own words is the owner's.
+  return roots.sort((a, b) => b.length - a.length)[0] ?? null;
+}

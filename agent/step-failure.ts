@@ -1,0 +1,37 @@
+/** What a failed step says to people, and when it is tried again. */
+import type { StepKind } from "../shared/converge/steps.ts";
+import { EngineError } from "./engine/engine.ts";
+
+const PORT_TAKEN = /port is already allocated|address already in use|Bind for .* failed/;
+
+export interface StepFailure {
+  readonly reason: string;
+  readonly message: string;
+  readonly isEngineGone: boolean;
+}
+
+export function describeStepFailure(kind: StepKind, error: unknown): StepFailure {
+  const message = (error instanceof Error ? error.message : String(error)).slice(0, 1500);
+  const code = error instanceof EngineError ? error.code : null;
+  if (code === "unreachable" || code === "timeout" || code === "aborted")
+    return { reason: "engineUnreachable", message, isEngineGone: true };
+  if (code === "noSpace" || /ENOSPC/.test(message))
+    return { reason: "diskFull", message: `the disk is full: ${message}`, isEngineGone: false };
+  if (kind === "pull") {
+    const reason = code === "denied" ? "pullDenied" : code === "notFound" ? "imageNotFound" : "pullFailed";
+    return { reason, message, isEngineGone: false };
+  }
+  if (kind === "start" && PORT_TAKEN.test(message)) return { reason: "portTaken", message, isEngineGone: false };
+  return { reason: `${kind}Failed`, message, isEngineGone: false };
+}
+
+const RETRY_FIRST_MS = 1_000;
+/** A tag that is pushed, a registry that returns, a port that is freed: found within half a minute, at two tries a minute. */
+const RETRY_MAX_MS = 30_000;
+/** Registries limit and count failed pulls. */
+const RETRY_PULL_MAX_MS = 300_000;
+
+export function retryDelayMs(kind: StepKind, { count, isEngineGone }: { readonly count: number; readonly isEngineGone: boolean }): number {
+  if (isEngineGone) return RETRY_FIRST_MS;
+  return Math.min(kind === "pull" ? RETRY_PULL_MAX_MS : RETRY_MAX_MS, RETRY_FIRST_MS * 2 ** Math.min(count - 1, 20));
+}

@@ -1,0 +1,89 @@
+/** The systemd unit of the agent, and putting it in place. */
+import { execFile } from "node:child_process";
+import { mkdir, rm, writeFile } from "node:fs/promises";
+import { existsSync } from "node:fs";
+import { dirname } from "node:path";
+import { promisify } from "node:util";
+
+const run = promisify(execFile);
+export const UNIT_NAME = "berth-agent.service";
+export const UNIT_PATH = `/etc/systemd/system/${UNIT_NAME}`;
+
+export interface UnitInput {
+  /** Absolute paths. */
+  readonly node: string;
+  readonly script: string;
+  readonly dataDir: string;
+  /** Further arguments of `run`. */
+  readonly args?: readonly string[];
+  /** Proxy settings and DOCKER_HOST of whoever installs it: a service inherits nothing of a login. */
+  readonly environment?: Readonly<Record<string, string>>;
+}
+
+/** A word of ExecStart or a value of Environment, by systemd's quoting; `%` and `$` are its specifiers. */
+const quote = (text: string): string => `"${text.replaceAll("\\", "\\\\").replaceAll('"', '\\"').replaceAll("%", "%%")}"`;
+const word = (text: string): string => quote(text).replaceAll("$", "$$$$");
+
+export function unitText({ node, script, dataDir, args = [], environment = {} }: UnitInput): string {
+  for (const text of [node, script, dataDir, ...args, ...Object.values(environment)]) {
+    if (/[\n\r\0]/.test(text)) throw new Error("a path or setting with a line break cannot stand in a unit");
+  }
+  const command = [node, script, "run", "--data-dir", dataDir, ...args].map(word).join(" ");
+  const variables = Object.entries(environment).map(([name, value]) => `Environment=${quote(`${name}=${value}`)}\n`);
+  return `[Unit]
+Description=berth agent
+Documentation=https://github.com/berth/berth
+# Wanted, not required: containers start from the ledger with no network, and a restarted engine must not stop the agent.
+Wants=network-online.target docker.service
+After=network-online.target docker.service
+StartLimitIntervalSec=0
+
+[Service]
+Type=exec
+ExecStart=${command}
+${variables.join("")}Restart=always
+RestartSec=2
+# Containers belong to the engine: ending the agent ends none of them.
+KillMode=process
+TimeoutStopSec=15
+# Ends last when memory is short: what it looks after can be started again by it, it by nobody but systemd.
+OOMScoreAdjust=-500
+NoNewPrivileges=yes
+LockPersonality=yes
+RestrictRealtime=yes
+ProtectKernelModules=yes
+ProtectClock=yes
+UMask=0077
+
+[Install]
+WantedBy=multi-user.target
+`;
+}
+
+export const hasSystemd = (): boolean => existsSync("/run/systemd/system");
+
+/** Writes the unit, and starts it now and at each boot. Rejects with what systemctl said. */
+export async function installUnit(input: UnitInput, path: string = UNIT_PATH): Promise<void> {
+  await mkdir(dirname(path), { recursive: true });
+  await writeFile(path, unitText(input), { mode: 0o644 });
+  await systemctl("daemon-reload");
+  await systemctl("enable", UNIT_NAME);
+  // Restart, not start: installing again brings a new version into use.
+  await systemctl("restart", UNIT_NAME);
+}
+
+/** Containers go on running. */
+export async function uninstallUnit(path: string = UNIT_PATH): Promise<void> {
+  if (existsSync(path)) await systemctl("disable", "--now", UNIT_NAME);
+  await rm(path, { force: true });
+  await systemctl("daemon-reload");
+}
+
+async function systemctl(...args: string[]): Promise<void> {
+  try {
+    await run("systemctl", args);
+  } catch (error) {
+    const said = (error as { stderr?: string }).stderr?.trim();
+    throw new Error(`systemctl ${args.join(" ")}: ${said === undefined || said === "" ? String(error) : said}`, { cause: error });
+  }
+}
