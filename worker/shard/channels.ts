@@ -15,12 +15,16 @@ import type { Clock, Random } from "../ports.ts";
 
 /** One poll hold is cut short by the ask, so a healthy agent dials within a round trip; 10 s covers a slow link's TLS. */
 const DIAL_TIMEOUT_MS = 10_000;
+const TELL_AGAIN_MS = 2_000;
+/** As the poll answer's schema has it. */
+const ASKS_AN_ANSWER_MAX = 64;
 const QUEUE_CHARS_MAX = 1_048_576;
 /** A node's agent reads that many logs at once at most; all channels together bound the sockets of this process. */
 const CHANNELS_A_NODE_MAX = 64;
 const CHANNELS_MAX = 1_000;
 
-export type LogAsk = Omit<ChannelAsk, "id" | "kind"> & { readonly nodeId: string };
+/** `signal`: the reader has gone. Leaving the loop is not enough where the loop itself waits for the next line. */
+export type LogAsk = Omit<ChannelAsk, "id" | "kind"> & { readonly nodeId: string; readonly signal?: AbortSignal };
 
 /** The agent's end, as its socket sees it. */
 export interface AgentEnd {
@@ -51,6 +55,8 @@ class Channel {
   end: AgentEnd | null = null;
   failure: BerthError | null = null;
   cancelDialTimer: () => void = () => {};
+  /** When a poll was last told of it. */
+  toldMs = Number.NEGATIVE_INFINITY;
   readonly #queue: LogFrame[] = [];
   #chars = 0;
   #isPaused = false;
@@ -122,8 +128,11 @@ export class Channels {
    * Asks the node for a replica's logs. Ends after an `end` frame or when the agent closes; leaving the loop closes the
    * agent's side. Throws `rate_limited` when too many are open, and `unreachable` when the node does not dial.
    */
-  async *open(ask: LogAsk): AsyncGenerator<LogFrame, void, void> {
+  async *open({ signal, ...ask }: LogAsk): AsyncGenerator<LogFrame, void, void> {
+    if (signal?.aborted === true) return;
     const channel = this.#make(ask);
+    const onAbort = () => channel.finish(null);
+    signal?.addEventListener("abort", onAbort, { once: true });
     try {
       for (;;) {
         const frame = await channel.next();
@@ -132,12 +141,13 @@ export class Channels {
         if (frame.kind === "end") return;
       }
     } finally {
+      signal?.removeEventListener("abort", onAbort);
       channel.finish(null);
       this.#channels.delete(channel.ask.id);
     }
   }
 
-  #make({ nodeId, ...ask }: LogAsk): Channel {
+  #make({ nodeId, ...ask }: Omit<LogAsk, "signal">): Channel {
     if (this.#channels.size >= CHANNELS_MAX)
       throw new BerthError("rate_limited", `${CHANNELS_MAX} log streams are open; close some`, { retryAfterS: 5 });
     if (this.#ofNode(nodeId).length >= CHANNELS_A_NODE_MAX)
@@ -152,12 +162,18 @@ export class Channels {
     return channel;
   }
 
-  /** What a poll of this node is to be told, without those it has dialled. */
-  asksFor(nodeId: string, known: readonly string[]): ChannelAsk[] {
+  /**
+   * What a poll of this node is to be told now, without those it says it has dialled. Told again after a while, since an
+   * answer may be lost; not at once, or an agent that will not dial would poll without pause.
+   */
+  takeAsks(nodeId: string, known: readonly string[]): ChannelAsk[] {
     if (this.#channels.size === 0) return [];
-    return this.#ofNode(nodeId)
-      .filter((channel) => channel.state === "asked" && !known.includes(channel.ask.id))
-      .map((channel) => channel.ask);
+    const nowMs = this.#parts.clock.nowMs();
+    const due = this.#ofNode(nodeId).filter(
+      (channel) => channel.state === "asked" && !known.includes(channel.ask.id) && nowMs - channel.toldMs >= TELL_AGAIN_MS,
+    );
+    for (const channel of due) channel.toldMs = nowMs;
+    return due.slice(0, ASKS_AN_ANSWER_MAX).map((channel) => channel.ask);
   }
 
   /** Whether this node may dial this channel now. */

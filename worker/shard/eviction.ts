@@ -19,7 +19,7 @@ export const EVICTION_TIMING: EvictionTiming = { lostAfterMs: 8_000, siteLostAft
 
 /** Below four nodes a share says nothing: 1 of 2 is 50 %, 2 of 3 is 67 %. */
 const SHARE_NODES_MIN = 4;
-const SHARE_DARK = 0.55;
+const SHARE_DARK_PERCENT = 55;
 
 export interface Silence {
   readonly id: string;
@@ -101,7 +101,7 @@ export class EvictionLimiter {
   #limit(members: readonly Silence[], memory: SiteMemory, anyBright: boolean): number | null {
     const dark = members.filter((node) => node.dark).length;
     if (anyBright && members.length >= 2 && memory.darkSinceMs !== null) return memory.darkSinceMs + this.#timing.siteLostAfterMs;
-    if (members.length >= SHARE_NODES_MIN && dark >= SHARE_DARK * members.length) return 0;
+    if (members.length >= SHARE_NODES_MIN && dark * 100 >= SHARE_DARK_PERCENT * members.length) return 0;
     return null;
   }
 }

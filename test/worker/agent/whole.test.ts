@@ -10,7 +10,8 @@ import { deployments, endedReplicas, observations, replicas } from "../../../wor
 import { ControlPlane, type ControlPlaneOptions } from "./control-plane.ts";
 import { FACTS, type FakeAgent } from "./fake-agent.ts";
 
-const planning = (parts: Parameters<NonNullable<ControlPlaneOptions["planning"]>>[0]): Planning => makePlanning({ ...parts, rollBack: async () => {} });
+const planning = (parts: Parameters<NonNullable<ControlPlaneOptions["planning"]>>[0]): Planning =>
+  makePlanning({ ...parts, rollBack: async () => {} });
 const DIGEST = `sha256:${"a".repeat(64)}`;
 
 let plane: ControlPlane;
@@ -57,7 +58,14 @@ async function run(agent: FakeAgent, manifest: Manifest): Promise<Response> {
       replicas: manifest.assignments.map(({ replica }) => fact(replica)),
       images: manifest.assignments
         .filter(({ image }) => image.resolve)
-        .map(({ namespace, app, revision, image }) => ({ namespace, app, revision, reference: image.reference, digest: DIGEST, imageId: null })),
+        .map(({ namespace, app, revision, image }) => ({
+          namespace,
+          app,
+          revision,
+          reference: image.reference,
+          digest: DIGEST,
+          imageId: null,
+        })),
     }),
   );
 }
@@ -83,7 +91,10 @@ describe("deploy", () => {
     expect((await run(agent, manifest!)).status).toBe(200);
     const next = await agent.accept();
     expect(next?.assignments).toMatchObject([{ image: { digest: DIGEST, resolve: false } }]);
-    await plane.eventually("the deployment has succeeded", async () => (await plane.context.store.db.select().from(deployments))[0]?.state === "succeeded");
+    await plane.eventually(
+      "the deployment has succeeded",
+      async () => (await plane.context.store.db.select().from(deployments))[0]?.state === "succeeded",
+    );
   });
 
   test("I15: a report that comes twice is acknowledged twice and applied once", async () => {

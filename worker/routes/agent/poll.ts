@@ -32,7 +32,7 @@ async function answerNow(
   { link, asked }: { readonly link: Link; readonly asked: PollRequest },
 ): Promise<PollAnswer | null> {
   const { shard, channels } = context;
-  const asks = channels.asksFor(link.row.id, asked.channels);
+  const asks = channels.takeAsks(link.row.id, asked.channels);
   const isNewer = link.row.generation > asked.generation && !link.row.quarantined;
   const manifest = isNewer ? await manifests.get(link.row.id, link.row.generation, shard.cluster) : null;
   if (manifest === null && asks.length === 0) return null;

@@ -1,0 +1,235 @@
+import fc from "fast-check";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { EVICTION_TIMING, EvictionLimiter, type Silence } from "../../../worker/shard/eviction.ts";
+import { EMBEDDED_TIMING, lostAfterMs, presenceAt } from "../../../worker/shard/presence.ts";
+import { events, nodes } from "../../../worker/store/schema.ts";
+import { ControlPlane } from "./control-plane.ts";
+import type { FakeAgent } from "./fake-agent.ts";
+
+describe("presenceAt", () => {
+  const polled = { seenMs: 0, holdEndMs: 5_000, returns: 0 };
+  test.each([
+    ["a held poll", polled, 4_999, "ready", 6_500],
+    ["a round trip after its end", polled, 6_000, "ready", 6_500],
+    ["one missed poll", polled, 6_500, "unreachable", 8_000],
+    ["8 s after the last proof", polled, 8_000, "lost", null],
+    ["a hang-up at 1 s", { ...polled, holdEndMs: 1_000 }, 2_500, "unreachable", 8_000],
+    ["a report during the hold", { ...polled, seenMs: 4_000 }, 8_000, "unreachable", 12_000],
+    ["a hold of 25 s is not lost while it lasts", { ...polled, holdEndMs: 25_000 }, 24_000, "ready", 26_500],
+    ["a node that has returned once", { ...polled, returns: 1 }, 15_999, "unreachable", 16_000],
+  ])("%s", (_, presence, nowMs, status, nextMs) => {
+    expect(presenceAt(presence, nowMs, EMBEDDED_TIMING)).toEqual({ status, nextMs });
+  });
+
+  test("the wait doubles with each return, up to five minutes", () => {
+    expect([0, 1, 2, 5, 6, 1_000].map((returns) => lostAfterMs(returns, EMBEDDED_TIMING))).toEqual([
+      8_000, 16_000, 32_000, 256_000, 300_000, 300_000,
+    ]);
+  });
+
+  test("a cut is noticed 3 to 8 s after it, wherever in a poll it falls", () => {
+    fc.assert(
+      fc.property(fc.integer({ min: 0, max: 5_000 }), (cutMs) => {
+        const afterCutMs = lostAfterMs(0, EMBEDDED_TIMING) - cutMs;
+        expect(presenceAt(polled, cutMs + afterCutMs, EMBEDDED_TIMING).status).toBe("lost");
+        expect(presenceAt(polled, cutMs + afterCutMs - 1, EMBEDDED_TIMING).status).not.toBe("lost");
+        expect(afterCutMs).toBeGreaterThanOrEqual(3_000);
+        expect(afterCutMs).toBeLessThanOrEqual(8_000);
+      }),
+    );
+  });
+
+  test("looking exactly when it says sees every change", () => {
+    fc.assert(
+      fc.property(
+        fc.integer({ min: 0, max: 30_000 }),
+        fc.integer({ min: 0, max: 30_000 }),
+        fc.integer({ min: 0, max: 8 }),
+        (seenMs, holdEndMs, returns) => {
+          const presence = { seenMs, holdEndMs, returns };
+          let nowMs = seenMs;
+          const seen = [];
+          for (let look: number | null = nowMs; look !== null; ) {
+            nowMs = Math.max(nowMs, look);
+            const { status, nextMs } = presenceAt(presence, nowMs, EMBEDDED_TIMING);
+            seen.push(status);
+            if (nextMs !== null) {
+              expect(nextMs).toBeGreaterThan(nowMs);
+              expect(presenceAt(presence, nextMs - 1, EMBEDDED_TIMING).status).toBe(status);
+            }
+            look = nextMs;
+          }
+          expect(seen.at(-1)).toBe("lost");
+          expect(seen[0]).toBe("ready");
+        },
+      ),
+    );
+  });
+});
+
+describe("F34: the eviction limiter", () => {
+  const site = (name: string, dark: number, bright: number): Silence[] => [
+    ...Array.from({ length: dark }, (_, i) => ({ id: `${name}-dark-${i}`, site: name, dark: true, due: true })),
+    ...Array.from({ length: bright }, (_, i) => ({ id: `${name}-bright-${i}`, site: name, dark: false, due: false })),
+  ];
+  const START = 1_000_000;
+  const limiter = () => new EvictionLimiter(EVICTION_TIMING, START);
+
+  test.each([
+    ["1 of 3", site("a", 1, 2), 1],
+    ["2 of 3: too few for a share", site("a", 2, 1), 2],
+    ["1 of 4", site("a", 1, 3), 1],
+    ["54 of 100", site("a", 54, 46), 54],
+    ["55 of 100: one at a time", site("a", 55, 45), 1],
+    ["the only node there is", site("a", 1, 0), 1],
+    ["the only node of its site", [...site("a", 1, 0), ...site("b", 0, 1)], 1],
+    ["a wholly dark site of two", [...site("a", 2, 0), ...site("b", 0, 1)], 0],
+    ["everything", site("a", 3, 0), 0],
+    ["everything in two sites", [...site("a", 3, 0), ...site("b", 1, 0)], 0],
+  ])("%s", (_, nodes, expected) => {
+    expect(limiter().allow(nodes, START).lost.size).toBe(expected);
+  });
+
+  test("lets one go every 30 s while a large part of a site is dark", () => {
+    const nodes = site("a", 6, 4);
+    const mine = limiter();
+    const first = mine.allow(nodes, START);
+    expect([first.lost.size, first.againMs]).toEqual([1, START + 30_000]);
+    const left = nodes.map((node) => ({ ...node, due: node.due && !first.lost.has(node.id) }));
+    expect(mine.allow(left, START + 29_999).lost.size).toBe(0);
+    expect(mine.allow(left, START + 30_000).lost.size).toBe(1);
+  });
+
+  test("lets the nodes of a dark site go after 10 min, one every 30 s", () => {
+    const nodes = [...site("a", 2, 0), ...site("b", 0, 1)];
+    const mine = limiter();
+    expect(mine.allow(nodes, START)).toEqual({ lost: new Set(), againMs: START + 600_000 });
+    expect(mine.allow(nodes, START + 599_999).lost.size).toBe(0);
+    expect(mine.allow(nodes, START + 600_000).lost.size).toBe(1);
+    expect(mine.allow(nodes, START + 600_001).lost.size).toBe(0);
+    expect(mine.allow(nodes, START + 630_000).lost.size).toBe(1);
+  });
+
+  test("waits, after all were dark, until those that are back have been there for a while", () => {
+    const mine = limiter();
+    mine.allow(site("a", 3, 0), START);
+    const some = site("a", 1, 2);
+    expect(mine.allow(some, START + 60_000)).toEqual({ lost: new Set(), againMs: START + 68_000 });
+    expect(mine.allow(some, START + 68_000).lost.size).toBe(1);
+  });
+});
+
+describe("a node", () => {
+  let plane: ControlPlane;
+  let agent: FakeAgent;
+  beforeEach(async () => {
+    plane = await ControlPlane.start();
+    agent = await plane.node();
+  });
+  afterEach(() => plane.stop());
+
+  const status = async (node = agent.node) => (await plane.context.store.db.select().from(nodes)).find(({ id }) => id === node)?.status;
+  const written = async () => (await plane.context.store.db.select().from(events)).map(({ type }) => type);
+
+  test("that polls stays ready, and nothing is written for it", async () => {
+    const rev = await plane.context.store.rev();
+    for (let i = 0; i < 20; i++) {
+      const held = agent.poll();
+      await plane.held(1);
+      await plane.clock.advance(5_000);
+      expect(await held).toBeNull();
+    }
+    expect(await status()).toBe("ready");
+    expect(await plane.context.store.rev()).toBe(rev);
+  });
+
+  test("that is cut off during a held poll is unreachable, then lost 8 s after its last request", async () => {
+    await plane.clock.advance(1_000);
+    void agent.poll();
+    await plane.held(1);
+    await plane.clock.advance(5_900);
+    expect(await status()).toBe("ready");
+    await plane.clock.advance(600);
+    expect(await status()).toBe("unreachable");
+    await plane.clock.advance(1_499);
+    expect(await status()).toBe("unreachable");
+    await plane.clock.advance(1);
+    expect(await status()).toBe("lost");
+    expect(await written()).toEqual(["enrolled", "ready", "unreachable", "lost"]);
+  });
+
+  test("is ready again with its first request", async () => {
+    await plane.clock.advance(8_000);
+    expect(await status()).toBe("lost");
+    const held = agent.poll();
+    await plane.held(1);
+    await plane.clock.advance(0);
+    expect(await status()).toBe("ready");
+    await plane.clock.advance(5_000);
+    await held;
+  });
+
+  test("F32: that flaps every 20 s for an hour is lost twice, and not again until it was quiet", async () => {
+    for (let second = 0; second < 3_600; second += 40) {
+      await plane.clock.advance(20_000); // cut off
+      for (let i = 0; i < 4; i++) {
+        const held = agent.poll();
+        await plane.held(1);
+        await plane.clock.advance(5_000);
+        await held;
+      }
+    }
+    expect((await written()).filter((type) => type === "lost")).toHaveLength(2);
+    for (let i = 0; i < 122; i++) {
+      const held = agent.poll();
+      await plane.held(1);
+      await plane.clock.advance(5_000);
+      await held;
+    }
+    await plane.clock.advance(8_000);
+    expect((await written()).filter((type) => type === "lost")).toHaveLength(3);
+  });
+
+  test("F33: that was heard by a process that is gone counts as seen when the new one starts", async () => {
+    await plane.clock.advance(6_000);
+    plane = await plane.restart();
+    await plane.clock.advance(7_999);
+    expect(await status()).not.toBe("lost");
+    await plane.clock.advance(1);
+    expect(await status()).toBe("lost");
+  });
+
+  test("that was lost when the process started is not called back by it", async () => {
+    await plane.clock.advance(8_000);
+    plane = await plane.restart();
+    await plane.clock.advance(100);
+    expect(await status()).toBe("lost");
+  });
+
+  test("is not lost because this process stood still", async () => {
+    void agent.poll();
+    await plane.held(1);
+    await plane.clock.standStill(600_000);
+    expect(await status()).not.toBe("lost");
+    await plane.clock.advance(8_000);
+    expect(await status()).toBe("lost");
+  });
+
+  test("that has enrolled and never connected is neither lost nor ready", async () => {
+    const silent = await plane.agent();
+    await silent.enroll(await plane.joinToken());
+    await plane.clock.advance(600_000);
+    expect(await status(silent.node)).toBe("unreachable");
+    expect(
+      (await plane.context.store.db.select().from(events)).filter(({ objectId }) => objectId === silent.node).map(({ type }) => type),
+    ).toEqual(["enrolled"]);
+  });
+
+  test("was last seen when it last proved itself", async () => {
+    expect(plane.context.shard.lastSeenAgoMs(agent.node)).toBe(0);
+    await plane.clock.advance(1_234);
+    expect(plane.context.shard.lastSeenAgoMs(agent.node)).toBe(1_234);
+    plane = await plane.restart();
+    expect(plane.context.shard.lastSeenAgoMs(agent.node)).toBeNull();
+  });
+});
