@@ -25,7 +25,11 @@ export function createApp(context: Context, downloads: Downloads | null = null):
   const app = new Hono();
   app.onError(toResponse(context.log));
   app.notFound((c) => {
-    throw new BerthError("not_found", `there is nothing at ${c.req.method} ${c.req.path.slice(0, 200)}; /openapi.json lists what there is`, { reason: "route" });
+    throw new BerthError(
+      "not_found",
+      `there is nothing at ${c.req.method} ${c.req.path.slice(0, 200)}; /openapi.json lists what there is`,
+      { reason: "route" },
+    );
   });
   app.use("*", async (c, next) => {
     await next();
@@ -63,23 +67,43 @@ function mountDocs(app: Hono): void {
     return made;
   };
   app.get("/openapi.json", () => new Response(documents().json, { headers: { "content-type": "application/json" } }));
-  app.get("/docs", () => new Response(documents().html, { headers: { "content-type": "text/html; charset=utf-8", "content-security-policy": DOCS_POLICY, "referrer-policy": "no-referrer" } }));
-  app.get("/v1/schemas/x-berth.json", (c) => c.json(z.toJSONSchema(XBerth, { io: "input" }), 200, { "content-type": "application/schema+json" }));
+  app.get(
+    "/docs",
+    () =>
+      new Response(documents().html, {
+        headers: { "content-type": "text/html; charset=utf-8", "content-security-policy": DOCS_POLICY, "referrer-policy": "no-referrer" },
+      }),
+  );
+  app.get("/v1/schemas/x-berth.json", (c) =>
+    c.json(z.toJSONSchema(XBerth, { io: "input" }), 200, { "content-type": "application/schema+json" }),
+  );
 }
 
 function mountDownloads(app: Hono, downloads: Downloads | null): void {
-  app.get("/join.sh", () => new Response(JOIN_SCRIPT, { headers: { "content-type": "text/x-shellscript; charset=utf-8", "cache-control": "no-store" } }));
+  app.get(
+    "/join.sh",
+    () => new Response(JOIN_SCRIPT, { headers: { "content-type": "text/x-shellscript; charset=utf-8", "cache-control": "no-store" } }),
+  );
   app.get("/agent/v1/dist/:file", async (c) => {
     const file = c.req.param("file");
     const known = file === "sha256sums" ? file : DIST_FILES.find((name) => name === file);
-    if (known === undefined) throw new BerthError("not_found", `there is no download of this name; there are ${["sha256sums", ...DIST_FILES].join(", ")}`, { reason: "file" });
-    if (downloads === null) throw new BerthError("unavailable", "this control plane hands out no agent; install it from the release page", { reason: "downloads" });
+    if (known === undefined)
+      throw new BerthError("not_found", `there is no download of this name; there are ${["sha256sums", ...DIST_FILES].join(", ")}`, {
+        reason: "file",
+      });
+    if (downloads === null)
+      throw new BerthError("unavailable", "this control plane hands out no agent; install it from the release page", {
+        reason: "downloads",
+      });
     try {
       if (known === "sha256sums") return c.text(await downloads.sums());
       const { bytes, stream } = await downloads.open(known);
       return new Response(stream, { headers: { "content-type": "application/octet-stream", "content-length": String(bytes) } });
     } catch (cause) {
-      throw new BerthError("unavailable", cause instanceof Error ? cause.message : `${known} cannot be had here`, { reason: "downloads", cause });
+      throw new BerthError("unavailable", cause instanceof Error ? cause.message : `${known} cannot be had here`, {
+        reason: "downloads",
+        cause,
+      });
     }
   });
 }
@@ -95,7 +119,8 @@ function mountOperator(app: Hono, context: Context): void {
   const handle = (route: Route) => async (c: Request) => {
     const request = c.req.raw;
     const override = OVERRIDES.find((name) => request.headers.has(name));
-    if (override !== undefined) throw new BerthError("invalid", `${override} is not accepted; send the method itself`, { reason: "headers" });
+    if (override !== undefined)
+      throw new BerthError("invalid", `${override} is not accepted; send the method itself`, { reason: "headers" });
     const principal = await authenticator.authenticate(request.headers);
     limit.take(principal.tokenId);
     const params = c.req.param() as Record<string, string>;
@@ -113,7 +138,9 @@ function mountOperator(app: Hono, context: Context): void {
     for (const route of routes) app.on(route.method.toUpperCase(), pattern, handle(route));
     const allowed = [...new Set(routes.flatMap(({ method }) => (method === "get" ? ["GET", "HEAD"] : [method.toUpperCase()])))].join(", ");
     app.all(pattern, (c) => {
-      const error = new BerthError("method_not_allowed", `${path} takes ${allowed}, not ${c.req.method.slice(0, 16)}`, { reason: "method" });
+      const error = new BerthError("method_not_allowed", `${path} takes ${allowed}, not ${c.req.method.slice(0, 16)}`, {
+        reason: "method",
+      });
       return c.json(error.toBody(), 405, { allow: allowed });
     });
   }
@@ -141,4 +168,3 @@ async function bodyOf(route: Route, request: globalThis.Request): Promise<unknow
   checkText(body);
   return body;
 }
-

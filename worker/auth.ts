@@ -93,7 +93,8 @@ export class Authenticator {
   async authenticate(headers: Headers): Promise<Principal> {
     const view = await this.#view(hashToken(bearerOf(headers)));
     if (view === null) throw refuse("this token is not known here; it may have been deleted", "unknown");
-    if (view.expiresMs !== null && view.expiresMs <= view.nowMs) throw refuse("this token has expired; ask an admin for a new one", "expired");
+    if (view.expiresMs !== null && view.expiresMs <= view.nowMs)
+      throw refuse("this token has expired; ask an admin for a new one", "expired");
     return { tokenId: view.id, name: view.name, role: view.role, namespace: view.namespace };
   }
 
@@ -117,17 +118,21 @@ export class Authenticator {
 /** namespace: the path names it. cluster: needs a token of all namespaces. any: every token. */
 export type Scope = "namespace" | "cluster" | "any";
 
-export const noNamespace = (namespace: string) => new BerthError("not_found", `there is no namespace ${namespace}`, { reason: "namespace" });
+export const noNamespace = (namespace: string) =>
+  new BerthError("not_found", `there is no namespace ${namespace}`, { reason: "namespace" });
 
 /** Throws unless `principal` may use a route of this scope and role. `namespace` is the path's, whatever it holds. */
 export function authorize(principal: Principal, needs: { readonly role: Role; readonly scope: Scope }, namespace: string | null): void {
   // Before the role: which routes a token may use in a foreign namespace says nothing about that namespace.
   if (needs.scope === "namespace" && (namespace === null || !mayEnter(principal, namespace))) throw noNamespace(namespace ?? "");
   if (needs.scope === "cluster" && principal.namespace !== null)
-    throw new BerthError("forbidden", `this needs a token of all namespaces; ${principal.name} is bound to ${principal.namespace}`, { reason: "scope" });
+    throw new BerthError("forbidden", `this needs a token of all namespaces; ${principal.name} is bound to ${principal.namespace}`, {
+      reason: "scope",
+    });
   if (rank(principal.role) < rank(needs.role))
     throw new BerthError("forbidden", `this needs the role ${needs.role}; ${principal.name} is a ${principal.role}`, { reason: "role" });
 }
 
-export const mayEnter = (principal: Principal, namespace: string): boolean => principal.namespace === null || principal.namespace === namespace;
+export const mayEnter = (principal: Principal, namespace: string): boolean =>
+  principal.namespace === null || principal.namespace === namespace;
 const rank = (role: Role): number => ROLES.indexOf(role);

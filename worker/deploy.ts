@@ -32,17 +32,28 @@ interface AppAsk {
   readonly createdBy: string;
 }
 
-export const noApp = (namespace: string, app: string) => new BerthError("not_found", `there is no app ${app} in namespace ${namespace}`, { reason: "app" });
+export const noApp = (namespace: string, app: string) =>
+  new BerthError("not_found", `there is no app ${app} in namespace ${namespace}`, { reason: "app" });
 
-export async function draftDeploy(context: Context, ask: AppAsk & { readonly spec: AppSpec; readonly message?: string | undefined }): Promise<DeployDraft> {
+export async function draftDeploy(
+  context: Context,
+  ask: AppAsk & { readonly spec: AppSpec; readonly message?: string | undefined },
+): Promise<DeployDraft> {
   const view = await readForDeploy(context.store, ask);
   refuseUndeployable(view, ask);
   refuseSpec(ask.app, ask.spec);
-  const images = await resolveImages(context, { references: referencesOf(ask.spec), previous: imagesOf(view, view.app?.revision ?? null), registries: view.registries });
+  const images = await resolveImages(context, {
+    references: referencesOf(ask.spec),
+    previous: imagesOf(view, view.app?.revision ?? null),
+    registries: view.registries,
+  });
   return await draft(context, view, { ...ask, images, kind: "deploy", message: ask.message ?? "deploy" });
 }
 
-export async function draftScale(context: Context, ask: AppAsk & { readonly service: string; readonly replicas: number }): Promise<DeployDraft> {
+export async function draftScale(
+  context: Context,
+  ask: AppAsk & { readonly service: string; readonly replicas: number },
+): Promise<DeployDraft> {
   const view = await readForDeploy(context.store, ask);
   refuseUndeployable(view, ask);
   const { current } = view;
@@ -50,7 +61,9 @@ export async function draftScale(context: Context, ask: AppAsk & { readonly serv
   const service = Object.hasOwn(current.spec.services, ask.service) ? current.spec.services[ask.service] : undefined;
   if (service === undefined) throw new BerthError("not_found", `app ${ask.app} has no service ${ask.service}`, { reason: "service" });
   if (service.mode === "global")
-    throw new BerthError("refused", `${ask.service} is global: it runs once on every node that matches, so it has no count to set`, { reason: "global" });
+    throw new BerthError("refused", `${ask.service} is global: it runs once on every node that matches, so it has no count to set`, {
+      reason: "global",
+    });
   const spec: AppSpec = { ...current.spec, services: { ...current.spec.services, [ask.service]: { ...service, replicas: ask.replicas } } };
   refuseSpec(ask.app, spec);
   const message = `scale ${ask.service} ${service.replicas} → ${ask.replicas}`;
@@ -63,21 +76,37 @@ export async function draftRollback(context: Context, ask: AppAsk & { readonly t
   refuseUndeployable(view, ask);
   if (view.app === null || view.current === null) throw noApp(ask.namespace, ask.app);
   if (view.target === null) {
-    if (ask.toRevision === undefined) throw new BerthError("refused", `revision ${view.app.revision} is the first of ${ask.app}; there is none before it`, { reason: "first" });
-    throw new BerthError("not_found", `app ${ask.app} has no revision ${ask.toRevision}; berth revisions ${ask.app} lists them`, { reason: "revision" });
+    if (ask.toRevision === undefined)
+      throw new BerthError("refused", `revision ${view.app.revision} is the first of ${ask.app}; there is none before it`, {
+        reason: "first",
+      });
+    throw new BerthError("not_found", `app ${ask.app} has no revision ${ask.toRevision}; berth revisions ${ask.app} lists them`, {
+      reason: "revision",
+    });
   }
   const { spec, revision } = view.target;
-  return await draft(context, view, { ...ask, spec, images: imagesOf(view, revision), kind: "rollback", message: `rollback to ${revision}` });
+  return await draft(context, view, {
+    ...ask,
+    spec,
+    images: imagesOf(view, revision),
+    kind: "rollback",
+    message: `rollback to ${revision}`,
+  });
 }
 
 function refuseUndeployable({ namespace, app }: DeployView, ask: AppAsk): void {
   if (namespace === null) throw noNamespace(ask.namespace);
   if (app?.deleting === true)
-    throw new BerthError("refused", `${ask.app} is being removed; deploy it again when its last replica is gone (berth ps ${ask.app} shows them)`, { reason: "deleting" });
+    throw new BerthError(
+      "refused",
+      `${ask.app} is being removed; deploy it again when its last replica is gone (berth ps ${ask.app} shows them)`,
+      { reason: "deleting" },
+    );
 }
 
 function refuseSpec(app: string, spec: AppSpec): void {
-  if (spec.name !== app) throw new BerthError("invalid", `the spec is of app ${spec.name}, but the request is for ${app}`, { reason: "name" });
+  if (spec.name !== app)
+    throw new BerthError("invalid", `the spec is of app ${spec.name}, but the request is for ${app}`, { reason: "name" });
   const errors = deployErrors(spec);
   const [first] = errors;
   if (first === undefined) return;

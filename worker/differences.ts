@@ -21,8 +21,18 @@ export function differences(before: ServiceSpec, after: ServiceSpec): string[] {
   words.push(...listed("mount", from.mounts.map(mountText), to.mounts.map(mountText)));
   words.push(...listed("constraint", before.placement.constraints.map(phrase), after.placement.constraints.map(phrase)));
   words.push(...fields("", from, to, WORKLOAD_SAID));
-  words.push(...fields("", { reservation: before.reservation, dependsOn: before.dependsOn }, { reservation: after.reservation, dependsOn: after.dependsOn }, NOTHING_SAID));
-  words.push(...fields("placement.", before.placement, after.placement, PLACEMENT_SAID), ...fields("update.", before.update, after.update, NOTHING_SAID));
+  words.push(
+    ...fields(
+      "",
+      { reservation: before.reservation, dependsOn: before.dependsOn },
+      { reservation: after.reservation, dependsOn: after.dependsOn },
+      NOTHING_SAID,
+    ),
+  );
+  words.push(
+    ...fields("placement.", before.placement, after.placement, PLACEMENT_SAID),
+    ...fields("update.", before.update, after.update, NOTHING_SAID),
+  );
   return words;
 }
 
@@ -42,7 +52,8 @@ function fields(prefix: string, before: object, after: object, said: ReadonlySet
   });
 }
 
-const isShort = (value: unknown): boolean => typeof value === "number" || typeof value === "boolean" || (typeof value === "string" && value.length <= 64);
+const isShort = (value: unknown): boolean =>
+  typeof value === "number" || typeof value === "boolean" || (typeof value === "string" && value.length <= 64);
 const shown = (value: unknown): string => (isShort(value) ? ` to ${String(value)}` : "");
 
 function keyed(kind: string, before: Readonly<Record<string, string>>, after: Readonly<Record<string, string>>): string[] {
@@ -70,6 +81,11 @@ function portText({ target, published, protocol, hostIp }: PortSpec): string {
 }
 
 function mountText(mount: Mount): string {
-  const source = { volume: () => (mount.kind === "volume" ? mount.volume : ""), bind: () => (mount.kind === "bind" ? mount.source : ""), config: () => (mount.kind === "config" ? `config ${mount.config}` : ""), tmpfs: () => "tmpfs" }[mount.kind]();
+  const source = {
+    volume: () => (mount.kind === "volume" ? mount.volume : ""),
+    bind: () => (mount.kind === "bind" ? mount.source : ""),
+    config: () => (mount.kind === "config" ? `config ${mount.config}` : ""),
+    tmpfs: () => "tmpfs",
+  }[mount.kind]();
   return `${source}→${mount.target}${"readOnly" in mount && mount.readOnly ? " (read-only)" : ""}`;
 }

@@ -4,22 +4,22 @@ import type { OpenApiDocument, OpenApiOperation } from "./openapi.ts";
 export const DOCS_POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 const ESCAPES: Readonly<Record<string, string>> = { "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#39;" };
-const escape = (text: string): string => text.replace(/[&<>"']/g, (character) => ESCAPES[character] ?? "");
+const escaped = (text: string): string => text.replace(/[&<>"']/g, (character) => ESCAPES[character] ?? "");
 /** The few words of Markdown that summaries use. */
-const prose = (text: string): string => escape(text).replace(/`([^`]+)`/g, "<code>$1</code>");
+const prose = (text: string): string => escaped(text).replace(/`([^`]+)`/g, "<code>$1</code>");
 
 export function docsPage(document: OpenApiDocument): string {
   const operations = Object.entries(document.paths).flatMap(([path, methods]) =>
     Object.entries(methods).map(([method, operation]) => ({ method: method.toUpperCase(), path, operation })),
   );
   const tags = [...new Set(operations.map(({ operation }) => operation.tags?.[0] ?? "Other"))];
-  const nav = tags.map((tag) => `<a href="#${slug(tag)}">${escape(tag)}</a>`).join("");
+  const nav = tags.map((tag) => `<a href="#${slug(tag)}">${escaped(tag)}</a>`).join("");
   const sections = tags.map((tag) => {
     const ofTag = operations.filter(({ operation }) => (operation.tags?.[0] ?? "Other") === tag);
-    return `<section><h2 id="${slug(tag)}">${escape(tag)}</h2>${ofTag.map(operationHtml).join("")}</section>`;
+    return `<section><h2 id="${slug(tag)}">${escaped(tag)}</h2>${ofTag.map(operationHtml).join("")}</section>`;
   });
   const { title, version, description = "" } = document.info;
-  return `<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1"><title>${escape(title)} API</title><style>${STYLE}</style></head><body><header><h1>${escape(title)} API <small>${escape(version)}</small></h1><p>${prose(description)}</p><p>Every request carries <code>Authorization: Bearer berth_…</code>. The same as JSON: <a href="/openapi.json">openapi.json</a>.</p><nav>${nav}</nav></header><main>${sections.join("")}</main></body></html>`;
+  return `<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1"><title>${escaped(title)} API</title><style>${STYLE}</style></head><body><header><h1>${escaped(title)} API <small>${escaped(version)}</small></h1><p>${prose(description)}</p><p>Every request carries <code>Authorization: Bearer berth_…</code>. The same as JSON: <a href="/openapi.json">openapi.json</a>.</p><nav>${nav}</nav></header><main>${sections.join("")}</main></body></html>`;
 }
 
 const slug = (text: string): string => text.toLowerCase().replace(/[^a-z0-9]+/g, "-");
@@ -28,18 +28,18 @@ function operationHtml({ method, path, operation }: { method: string; path: stri
   const parameters = operation.parameters ?? [];
   const rows = parameters.map(
     ({ name, in: place, required, schema, description }) =>
-      `<tr><td><code>${escape(name)}</code></td><td>${escape(place)}${required === true ? ", required" : ""}</td><td>${escape(briefly(schema))}${description === undefined ? "" : ` – ${prose(description)}`}</td></tr>`,
+      `<tr><td><code>${escaped(name)}</code></td><td>${escaped(place)}${required === true ? ", required" : ""}</td><td>${escaped(briefly(schema))}${description === undefined ? "" : ` – ${prose(description)}`}</td></tr>`,
   );
   const body = Object.values(operation.requestBody?.content ?? {})[0]?.schema;
   const answers = Object.entries(operation.responses).filter(([status]) => status !== "default");
   const shown = answers.map(([status, { description, content }]) => {
     const [type, media] = Object.entries(content ?? {})[0] ?? [];
-    return `<details><summary>Answer ${escape(status)}: ${escape(description)}${type === undefined ? "" : ` <small>${escape(type)}</small>`}</summary>${media === undefined ? "" : schemaHtml(media.schema)}</details>`;
+    return `<details><summary>Answer ${escaped(status)}: ${escaped(description)}${type === undefined ? "" : ` <small>${escaped(type)}</small>`}</summary>${media === undefined ? "" : schemaHtml(media.schema)}</details>`;
   });
-  return `<article id="${escape(operation.operationId)}"><h3><b class="${method.toLowerCase()}">${method}</b> <code>${escape(path).replaceAll("/", "/<wbr>")}</code></h3><p>${prose(operation.summary ?? "")}</p>${operation.description === undefined ? "" : `<p class="more">${prose(operation.description)}</p>`}${rows.length === 0 ? "" : `<table>${rows.join("")}</table>`}${body === undefined ? "" : `<details><summary>Body</summary>${schemaHtml(body)}</details>`}${shown.join("")}</article>`;
+  return `<article id="${escaped(operation.operationId)}"><h3><b class="${method.toLowerCase()}">${method}</b> <code>${escaped(path).replaceAll("/", "/<wbr>")}</code></h3><p>${prose(operation.summary ?? "")}</p>${operation.description === undefined ? "" : `<p class="more">${prose(operation.description)}</p>`}${rows.length === 0 ? "" : `<table>${rows.join("")}</table>`}${body === undefined ? "" : `<details><summary>Body</summary>${schemaHtml(body)}</details>`}${shown.join("")}</article>`;
 }
 
-const schemaHtml = (schema: unknown): string => `<pre>${escape(outline(schema, 0))}</pre>`;
+const schemaHtml = (schema: unknown): string => `<pre>${escaped(outline(schema, 0))}</pre>`;
 
 type Schema = { readonly [key: string]: unknown };
 const isSchema = (value: unknown): value is Schema => typeof value === "object" && value !== null && !Array.isArray(value);
@@ -54,7 +54,9 @@ function outline(schema: unknown, depth: number): string {
   if (alternatives !== undefined) return alternatives.map((option) => outline(option, depth)).join(" | ");
   if (isSchema(schema.properties) && depth < DEPTH_MAX) {
     const required = new Set(Array.isArray(schema.required) ? schema.required : []);
-    const lines = Object.entries(schema.properties).map(([key, value]) => `${indent}${key}${required.has(key) ? "" : "?"}: ${outline(value, depth + 1)}`);
+    const lines = Object.entries(schema.properties).map(
+      ([key, value]) => `${indent}${key}${required.has(key) ? "" : "?"}: ${outline(value, depth + 1)}`,
+    );
     return lines.length === 0 ? "{}" : `{\n${lines.join("\n")}\n${"  ".repeat(depth)}}`;
   }
   if (isSchema(schema.items)) return `[ ${outline(schema.items, depth)} ]`;

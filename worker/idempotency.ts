@@ -18,5 +18,7 @@ function madeMs(key: string): number {
   if (timed !== null) return Number(timed[1]);
   const uuid = UUID_V7.exec(key);
   if (uuid !== null) return Number.parseInt(`${uuid[1]}${uuid[2]}`, 16);
-  throw new BerthError("invalid", "Idempotency-Key must be <unix milliseconds>-<random> or a UUID of version 7, at most 134 characters", { reason: "idempotency" });
+  throw new BerthError("invalid", "Idempotency-Key must be <unix milliseconds>-<random> or a UUID of version 7, at most 134 characters", {
+    reason: "idempotency",
+  });
 }

@@ -66,7 +66,13 @@ const ADMIN_TOKEN_FILE = "admin-token";
 /** Requests that run get this long to finish when the server stops. */
 const FINISH_MS = 10_000;
 /** A header block of ours is under 2 KB; a body of 1 MB at 50 KB/s takes 20 s. */
-const LIMITS = { maxHeaderSize: 16_384, headersTimeout: 10_000, requestTimeout: 30_000, keepAliveTimeout: 65_000, connectionsCheckingInterval: 5_000 } as const;
+const LIMITS = {
+  maxHeaderSize: 16_384,
+  headersTimeout: 10_000,
+  requestTimeout: 30_000,
+  keepAliveTimeout: 65_000,
+  connectionsCheckingInterval: 5_000,
+} as const;
 const HANDSHAKE_MS = 10_000;
 const COLLECT_EVERY_MS = 600_000;
 
@@ -89,7 +95,13 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     const address = addressOf(options, { port, certificate });
 
     const snapshots = new Snapshots(store);
-    const shard: Shard = new Shard({ store, clock, random, log, planning: makePlanning({ store, snapshots, rollBack: (ask) => rollBack(context, ask) }) });
+    const shard: Shard = new Shard({
+      store,
+      clock,
+      random,
+      log,
+      planning: makePlanning({ store, snapshots, rollBack: (ask) => rollBack(context, ask) }),
+    });
     const channels = new Channels({ clock, random, wake: (id) => shard.wake(id) });
     const registry = makeRegistry({ plain: new Set(options.plainRegistries ?? []), log });
     const context: Context = { store, shard, channels, snapshots, signer: await makeSigner(ring), registry, clock, random, log, address };
@@ -134,12 +146,18 @@ class Door {
   #isClosing = false;
 
   constructor(certificate: ServerCertificate | null) {
-    const listener = getRequestListener((request, env) => (this.#isClosing ? refusal("the control plane is stopping") : this.#fetch(request, env)), { overrideGlobalObjects: false });
+    const listener = getRequestListener(
+      (request, env) => (this.#isClosing ? refusal("the control plane is stopping") : this.#fetch(request, env)),
+      { overrideGlobalObjects: false },
+    );
     const handle = (...args: Parameters<typeof listener>) => void listener(...args);
     this.#server =
       certificate === null
         ? createHttpServer(LIMITS, handle)
-        : (createHttpsServer({ ...LIMITS, cert: certificate.cert, key: certificate.key, minVersion: "TLSv1.2", handshakeTimeout: HANDSHAKE_MS }, handle) as unknown as Server);
+        : (createHttpsServer(
+            { ...LIMITS, cert: certificate.cert, key: certificate.key, minVersion: "TLSv1.2", handshakeTimeout: HANDSHAKE_MS },
+            handle,
+          ) as unknown as Server);
     this.#server.on("connection", (socket: Socket) => {
       this.#sockets.add(socket);
       socket.once("close", () => this.#sockets.delete(socket));
@@ -190,28 +208,39 @@ class Door {
 
 function refusal(message: string): Response {
   const error = new BerthError("unavailable", message, { retryAfterS: 1 });
-  return new Response(JSON.stringify(error.toBody()), { status: error.status, headers: { "content-type": "application/json", "retry-after": "1", connection: "close" } });
+  return new Response(JSON.stringify(error.toBody()), {
+    status: error.status,
+    headers: { "content-type": "application/json", "retry-after": "1", connection: "close" },
+  });
 }
 
-async function certificateOf({ host, cert, key, behindProxy, url }: ServerOptions, own: { files: KeyFiles; dir: string }): Promise<ServerCertificate | null> {
+async function certificateOf(
+  { host, cert, key, behindProxy, url }: ServerOptions,
+  own: { files: KeyFiles; dir: string },
+): Promise<ServerCertificate | null> {
   if (behindProxy === true) return null;
   if (cert !== undefined && key !== undefined) return suppliedCertificate(cert, key);
   if (isLoopback(host)) return null;
   const named = url === undefined ? [] : [new URL(url).hostname.replace(/^\[|\]$/g, "")];
   const listened = isWildcard(host) ? [hostname(), ...externalAddresses()] : [host];
-  const hosts = [...new Set([...listened, ...named, "localhost", "127.0.0.1"])].filter((name) => isIP(name) !== 0 || /^[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?$/i.test(name));
+  const hosts = [...new Set([...listened, ...named, "localhost", "127.0.0.1"])].filter(
+    (name) => isIP(name) !== 0 || /^[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?$/i.test(name),
+  );
   return await ownCertificate({ ...own, hosts, nowMs: Date.now() });
 }
 
 /** A certificate that the operator supplied is checked by its chain and changes with each renewal: no pin. */
-function addressOf({ host, url, cert }: ServerOptions, { port, certificate }: { port: number; certificate: ServerCertificate | null }): AddressInfo {
+function addressOf(
+  { host, url, cert }: ServerOptions,
+  { port, certificate }: { port: number; certificate: ServerCertificate | null },
+): AddressInfo {
   const spki = certificate === null || cert !== undefined ? null : certificate.spki;
   if (url !== undefined) return { url: url.replace(/\/+$/, ""), spki };
   const name = isWildcard(host) ? (externalAddresses()[0] ?? "127.0.0.1") : host;
   return { url: `${certificate === null ? "http" : "https"}://${isIP(name) === 6 ? `[${name}]` : name}:${port}`, spki };
 }
 
-const isLoopback = (host: string): boolean => host === "localhost" || host === "::1" || /^127\./.test(host);
+const isLoopback = (host: string): boolean => host === "localhost" || host === "::1" || host.startsWith("127.");
 const isWildcard = (host: string): boolean => host === "0.0.0.0" || host === "::";
 
 /** IPv4 first: it is what people type. */
@@ -230,7 +259,13 @@ async function ensureAdminToken(store: Store, files: KeyFiles): Promise<string |
   if (held === null) await files.create(ADMIN_TOKEN_FILE, `${token}\n`);
   const id = newId(random, "t");
   const result = await store.commit({
-    changes: [{ op: "insert", table: "tokens", rows: [{ id, hash: hashToken(token), name: "admin", role: "admin", namespace: null, createdMs: NOW, expiresMs: null }] }],
+    changes: [
+      {
+        op: "insert",
+        table: "tokens",
+        rows: [{ id, hash: hashToken(token), name: "admin", role: "admin", namespace: null, createdMs: NOW, expiresMs: null }],
+      },
+    ],
     audit: { actor: "berth", verb: "create", namespace: null, object: `token/${id}`, detail: "the first admin token" },
   });
   if (result.kind !== "committed") throw new Error(`the first token could not be stored: ${result.kind}`);
@@ -270,6 +305,13 @@ const clock: Clock = {
 };
 
 function stderrLog(): Log {
-  const out = pino({ level: process.env.BERTH_LOG ?? "info", base: null, timestamp: pino.stdTimeFunctions.isoTime }, pino.destination({ dest: 2, sync: true }));
-  return { info: (fields, message) => out.info(fields, message), warn: (fields, message) => out.warn(fields, message), error: (fields, message) => out.error(fields, message) };
+  const out = pino(
+    { level: process.env.BERTH_LOG ?? "info", base: null, timestamp: pino.stdTimeFunctions.isoTime },
+    pino.destination({ dest: 2, sync: true }),
+  );
+  return {
+    info: (fields, message) => out.info(fields, message),
+    warn: (fields, message) => out.warn(fields, message),
+    error: (fields, message) => out.error(fields, message),
+  };
 }

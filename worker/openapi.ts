@@ -16,17 +16,33 @@ export interface OpenApiOperation {
   readonly tags?: readonly string[];
   readonly summary?: string;
   readonly description?: string;
-  readonly parameters?: readonly { readonly name: string; readonly in: string; readonly required?: boolean; readonly schema?: unknown; readonly description?: string }[];
+  readonly parameters?: readonly {
+    readonly name: string;
+    readonly in: string;
+    readonly required?: boolean;
+    readonly schema?: unknown;
+    readonly description?: string;
+  }[];
   readonly requestBody?: { readonly content: Readonly<Record<string, { readonly schema?: unknown }>> };
-  readonly responses: Readonly<Record<string, { readonly description: string; readonly content?: Readonly<Record<string, { readonly schema?: unknown }>> }>>;
+  readonly responses: Readonly<
+    Record<string, { readonly description: string; readonly content?: Readonly<Record<string, { readonly schema?: unknown }>> }>
+  >;
 }
 
 const DESCRIPTION = `Errors are \`{ error: { code, message, reason, details, retryable } }\` with one of these codes: ${Object.keys(ERROR_CODES).join(", ")}. The message says what to do about it.`;
-const IDEMPOTENCY_KEY = z.string().describe("<unix milliseconds>-<random>, or a UUID of version 7: the same key again within a day changes nothing and gets the same answer.");
+const IDEMPOTENCY_KEY = z
+  .string()
+  .describe(
+    "<unix milliseconds>-<random>, or a UUID of version 7: the same key again within a day changes nothing and gets the same answer.",
+  );
 
 export function openApiDocument(): OpenApiDocument {
   const app = new OpenAPIHono();
-  app.openAPIRegistry.registerComponent("securitySchemes", "token", { type: "http", scheme: "bearer", description: "A berth token: berth_…" });
+  app.openAPIRegistry.registerComponent("securitySchemes", "token", {
+    type: "http",
+    scheme: "bearer",
+    description: "A berth token: berth_…",
+  });
   for (const route of ROUTES) app.openAPIRegistry.registerPath(describe(route));
   const document = app.getOpenAPI31Document({
     openapi: "3.1.0",

@@ -31,7 +31,10 @@ export async function previewDeploy(context: Context, ask: PreviewAsk): Promise<
   const { namespace, view, revised, spec } = ask;
   const { rehearsed, nameOf } = await context.snapshots.use(({ snapshot, nowMs }) => {
     const names = new Map<string, string>(snapshot.nodes.map(({ id, name }) => [id, name]));
-    return { rehearsed: rehearse(snapshot, nowMs, proposalOf(snapshot, nowMs, ask)), nameOf: (id: string | null) => (id === null ? null : (names.get(id) ?? id)) };
+    return {
+      rehearsed: rehearse(snapshot, nowMs, proposalOf(snapshot, nowMs, ask)),
+      nameOf: (id: string | null) => (id === null ? null : (names.get(id) ?? id)),
+    };
   });
   const planned = revised.services.map((change) => planService(change, { ask, rehearsed, nameOf }));
   const removed = revised.gone.map((row) => planRemoval(row, rehearsed, nameOf));
@@ -68,11 +71,28 @@ function proposalOf(snapshot: ClusterSnapshot, nowMs: number, { namespace, view,
       rev: snapshot.rev,
     };
   });
-  const leaving = known.filter(({ name }) => !services.some((service) => service.name === name)).map((service) => ({ ...service, removed: true }));
+  const leaving = known
+    .filter(({ name }) => !services.some((service) => service.name === name))
+    .map((service) => ({ ...service, removed: true }));
   return {
-    app: { id, namespace, name: spec.name, revision: revised.isUnchanged ? (view.app?.revision ?? 0) : NEXT_REVISION, deleting: false, rev: snapshot.rev },
+    app: {
+      id,
+      namespace,
+      name: spec.name,
+      revision: revised.isUnchanged ? (view.app?.revision ?? 0) : NEXT_REVISION,
+      deleting: false,
+      rev: snapshot.rev,
+    },
     services: [...services, ...leaving],
-    deployment: { id: "d_aaaaaaaaaaaaaaaa" as DeploymentId, appId: id, revision: NEXT_REVISION, fromRevision: view.app?.revision ?? null, kind: "deploy", startedMs: nowMs, rev: snapshot.rev },
+    deployment: {
+      id: "d_aaaaaaaaaaaaaaaa" as DeploymentId,
+      appId: id,
+      revision: NEXT_REVISION,
+      fromRevision: view.app?.revision ?? null,
+      kind: "deploy",
+      startedMs: nowMs,
+      rev: snapshot.rev,
+    },
   };
 }
 
@@ -93,7 +113,14 @@ function planService(change: ServiceChange, { ask, rehearsed, nameOf }: Showing)
 
 function planRemoval(row: Row<"services">, rehearsed: Rehearsed, nameOf: Showing["nameOf"]): PlannedService {
   const { order } = updateOrder(row.planning);
-  return { service: row.name, action: "remove", differences: ["no longer in the app"], order, orderReason: "its replicas stop", ...slotsOf(row.name, { rehearsed, nameOf }) };
+  return {
+    service: row.name,
+    action: "remove",
+    differences: ["no longer in the app"],
+    order,
+    orderReason: "its replicas stop",
+    ...slotsOf(row.name, { rehearsed, nameOf }),
+  };
 }
 
 function wordsOf({ desired, before }: ServiceChange, { view, spec, images }: PreviewAsk): string[] {
@@ -103,7 +130,8 @@ function wordsOf({ desired, before }: ServiceChange, { view, spec, images }: Pre
   const words = differences(old, spec.services[desired.name]!);
   const reference = desired.planning.imageReference;
   const [from, to] = [imageText(imagesOf(view, view.app?.revision ?? null), reference), imageText(images, reference)];
-  if (old.workload.image === reference && from !== "" && from !== to) words.unshift(`image ${reference} moved ${short(from)} → ${to === "" ? "not resolved" : short(to)}`);
+  if (old.workload.image === reference && from !== "" && from !== to)
+    words.unshift(`image ${reference} moved ${short(from)} → ${to === "" ? "not resolved" : short(to)}`);
   // A config's text, or how berth writes a spec down, can differ where no field does.
   if (words.length === 0 && before?.spec !== desired.spec) words.push("contents of a config changed");
   return words;
@@ -112,17 +140,30 @@ function wordsOf({ desired, before }: ServiceChange, { view, spec, images }: Pre
 /** Twelve digits of a digest tell it apart for people. */
 const short = (digest: string): string => digest.replace(/^sha256:/, "").slice(0, 12);
 
-function slotsOf(service: string, { rehearsed, nameOf }: Pick<Showing, "rehearsed" | "nameOf">): Pick<PlannedService, "replicas" | "counts"> {
+function slotsOf(
+  service: string,
+  { rehearsed, nameOf }: Pick<Showing, "rehearsed" | "nameOf">,
+): Pick<PlannedService, "replicas" | "counts"> {
   const before = rehearsed.before.get(service) ?? new Map<string, SlotPlace>();
   const after = rehearsed.after.get(service) ?? new Map<string, SlotPlace>();
   const unplaced = new Map<string, { reason: string; message: string }>();
-  for (const { slots, reason, message } of rehearsed.explanations.get(service)?.unplaced ?? []) for (const slot of slots) if (!after.has(slot)) unplaced.set(slot, { reason, message });
+  for (const { slots, reason, message } of rehearsed.explanations.get(service)?.unplaced ?? [])
+    for (const slot of slots) if (!after.has(slot)) unplaced.set(slot, { reason, message });
   const counts = { create: 0, replace: 0, remove: 0, keep: 0, unplaced: 0 };
   const replicas: PlannedReplica[] = [];
   for (const slot of [...new Set([...before.keys(), ...after.keys(), ...unplaced.keys()])].sort(bySlot)) {
     const [from, to] = [before.get(slot), after.get(slot)];
     const lack = unplaced.get(slot);
-    const action = from === undefined ? "create" : to === undefined ? (lack === undefined ? "remove" : "replace") : from.replica === to.replica ? "keep" : "replace";
+    const action =
+      from === undefined
+        ? "create"
+        : to === undefined
+          ? lack === undefined
+            ? "remove"
+            : "replace"
+          : from.replica === to.replica
+            ? "keep"
+            : "replace";
     if (lack === undefined) counts[action] += 1;
     else counts.unplaced += 1;
     if (replicas.length < REPLICAS_SHOWN_MAX)
@@ -153,13 +194,21 @@ function volumesOf(view: DeployView, spec: AppSpec): DeployPlan["volumes"] {
 function notesOf({ spec, images, view }: PreviewAsk, rehearsed: Rehearsed): string[] {
   const notes: string[] = [];
   const together = [...colocatedServices(spec)].sort();
-  if (together.length >= 2) notes.push(`${listed(together)} talk to each other by name or share a volume, so they are placed together on one node`);
-  const unresolved = Object.values(spec.services).map(({ workload }) => workload.image).filter((image) => imageText(images, image) === "");
-  for (const image of new Set(unresolved)) notes.push(`${image} could not be resolved to a digest now; the first node that runs it settles which image it is`);
-  const orphans = volumesOf(view, spec).filter(({ action }) => action === "orphan").map(({ name }) => name);
-  if (orphans.length > 0) notes.push(`volume ${listed(orphans)} is no longer used; the data stays until the app is removed with --delete-data`);
+  if (together.length >= 2)
+    notes.push(`${listed(together)} talk to each other by name or share a volume, so they are placed together on one node`);
+  const unresolved = Object.values(spec.services)
+    .map(({ workload }) => workload.image)
+    .filter((image) => imageText(images, image) === "");
+  for (const image of new Set(unresolved))
+    notes.push(`${image} could not be resolved to a digest now; the first node that runs it settles which image it is`);
+  const orphans = volumesOf(view, spec)
+    .filter(({ action }) => action === "orphan")
+    .map(({ name }) => name);
+  if (orphans.length > 0)
+    notes.push(`volume ${listed(orphans)} is no longer used; the data stays until the app is removed with --delete-data`);
   if (!rehearsed.isComplete) notes.push("the rollout has more steps than are rehearsed here; later places may differ");
   return notes;
 }
 
-const listed = (names: readonly string[]): string => (names.length <= 1 ? (names[0] ?? "") : `${names.slice(0, -1).join(", ")} and ${names.at(-1)}`);
+const listed = (names: readonly string[]): string =>
+  names.length <= 1 ? (names[0] ?? "") : `${names.slice(0, -1).join(", ")} and ${names.at(-1)}`;

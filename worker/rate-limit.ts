@@ -25,11 +25,16 @@ export class RateLimit {
     if (this.#buckets.size >= BUCKETS_MAX && !this.#buckets.has(key)) this.#forgetFull(nowMs);
     this.#buckets.set(key, bucket);
     if (bucket.left < 1)
-      throw new BerthError("rate_limited", `this token sends more than ${REFILL_A_SECOND} requests a second; wait a second, and watch instead of asking again and again`, { retryAfterS: 1 });
+      throw new BerthError(
+        "rate_limited",
+        `this token sends more than ${REFILL_A_SECOND} requests a second; wait a second, and watch instead of asking again and again`,
+        { retryAfterS: 1 },
+      );
     bucket.left -= 1;
   }
 
   #forgetFull(nowMs: number): void {
-    for (const [key, { left, atMs }] of this.#buckets) if (left + ((nowMs - atMs) / 1000) * REFILL_A_SECOND >= BURST) this.#buckets.delete(key);
+    for (const [key, { left, atMs }] of this.#buckets)
+      if (left + ((nowMs - atMs) / 1000) * REFILL_A_SECOND >= BURST) this.#buckets.delete(key);
   }
 }

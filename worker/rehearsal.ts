@@ -100,7 +100,8 @@ class World {
   step(round: number): boolean {
     const plan = planCluster(this.#snapshot(), { nowMs: this.#nowMs, idSeed: round.toString(16).padStart(16, "0") });
     for (const explanation of plan.explanations)
-      if (explanation.appId === this.#appId && isNews(explanation, this.explanations.get(explanation.service))) this.explanations.set(explanation.service, explanation);
+      if (explanation.appId === this.#appId && isNews(explanation, this.explanations.get(explanation.service)))
+        this.explanations.set(explanation.service, explanation);
     let isMoved = false;
     for (const change of plan.changes) if (this.#apply(change)) isMoved = true;
     return isMoved;
@@ -221,7 +222,8 @@ class World {
 }
 
 /** The last word of a service is what it could not place; a round that only cleans up says nothing new. */
-const isNews = (now: Explanation, before: Explanation | undefined): boolean => before === undefined || now.unplaced.length > 0 || now.placedTotal > 0 || before.unplaced.length > 0;
+const isNews = (now: Explanation, before: Explanation | undefined): boolean =>
+  before === undefined || now.unplaced.length > 0 || now.placedTotal > 0 || before.unplaced.length > 0;
 
 /** Without its waits, and in at most STEPS_MAX steps. */
 function hurried(service: ServiceState): ServiceState {

@@ -32,9 +32,24 @@ export async function draftRemoval(
   const isNothing = app.deleting && (!deleteData || app.deleteVolumes);
   return {
     marks: view.marks,
-    guards: [{ table: "apps", key: { id: app.id }, rev: app.rev }, ...view.deployments.map(({ id, rev }) => ({ table: "deployments" as const, key: { id }, rev }))],
+    guards: [
+      { table: "apps", key: { id: app.id }, rev: app.rev },
+      ...view.deployments.map(({ id, rev }) => ({ table: "deployments" as const, key: { id }, rev })),
+    ],
     changes: isNothing ? [] : changesOf(view, { appId: app.id, deleteVolumes: deleteData || app.deleteVolumes }),
-    events: isNothing ? [] : [{ namespace, objectKind: "app", objectId: app.id, app: name, type: "removing", level: "info", message: `${ask.by} removed ${name}${deleteData ? " with its data" : ""}` }],
+    events: isNothing
+      ? []
+      : [
+          {
+            namespace,
+            objectKind: "app",
+            objectId: app.id,
+            app: name,
+            type: "removing",
+            level: "info",
+            message: `${ask.by} removed ${name}${deleteData ? " with its data" : ""}`,
+          },
+        ],
     audit: { namespace, object: `app/${name}`, detail: deleteData ? "with its data" : "its data stays" },
     answer: { removed: name, notes: notesOf(view, deleteData) },
   };

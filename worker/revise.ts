@@ -77,12 +77,47 @@ export function revise(view: DeployView, next: Revise, random: Random): Revised 
       {
         op: "insert",
         table: "deployments",
-        rows: [{ id: deploymentId, appId, revision: REV, fromRevision, kind, state: "running", message, createdBy, startedMs: NOW, finishedMs: null }],
+        rows: [
+          {
+            id: deploymentId,
+            appId,
+            revision: REV,
+            fromRevision,
+            kind,
+            state: "running",
+            message,
+            createdBy,
+            startedMs: NOW,
+            finishedMs: null,
+          },
+        ],
       },
     ],
     guards: guards(view),
-    events: [{ namespace, objectKind: "deployment", objectId: deploymentId, app, type: "started", level: "info", message: `${createdBy}: ${message}` }],
-    deployment: { id: deploymentId, namespace, app, revision: STAMP.rev, fromRevision, kind, state: "running", message, createdBy, started: STAMP.time, finished: null } as Deployment,
+    events: [
+      {
+        namespace,
+        objectKind: "deployment",
+        objectId: deploymentId,
+        app,
+        type: "started",
+        level: "info",
+        message: `${createdBy}: ${message}`,
+      },
+    ],
+    deployment: {
+      id: deploymentId,
+      namespace,
+      app,
+      revision: STAMP.rev,
+      fromRevision,
+      kind,
+      state: "running",
+      message,
+      createdBy,
+      started: STAMP.time,
+      finished: null,
+    } as Deployment,
   };
 }
 
@@ -96,7 +131,8 @@ export function imagesOf(view: Pick<DeployView, "images">, revision: number | nu
 }
 
 /** One string for what an image is; empty while nobody knows. */
-export const imageText = (images: Images, reference: string): string => images.get(reference)?.digest ?? images.get(reference)?.imageId ?? "";
+export const imageText = (images: Images, reference: string): string =>
+  images.get(reference)?.digest ?? images.get(reference)?.imageId ?? "";
 
 function compare(desired: DesiredService, view: DeployView, images: { readonly before: Images; readonly after: Images }): ServiceChange {
   const row = view.services.find(({ name }) => name === desired.name) ?? null;
@@ -119,7 +155,11 @@ function compare(desired: DesiredService, view: DeployView, images: { readonly b
 function appChange(view: DeployView, app: { appId: string; namespace: string; name: string }): RowChange {
   if (view.app !== null) return { op: "update", table: "apps", rows: [{ id: app.appId, revision: REV }] };
   const { appId: id, namespace, name } = app;
-  return { op: "insert", table: "apps", rows: [{ id, namespace, name, revision: REV, deleting: false, deleteVolumes: false, createdMs: NOW }] };
+  return {
+    op: "insert",
+    table: "apps",
+    rows: [{ id, namespace, name, revision: REV, deleting: false, deleteVolumes: false, createdMs: NOW }],
+  };
 }
 
 function imageRows(appId: string, desired: readonly DesiredService[], images: Images) {
@@ -132,8 +172,19 @@ function imageRows(appId: string, desired: readonly DesiredService[], images: Im
 /** A service that runs the same spec and image keeps its `revision`: its replicas are current as they are. */
 function serviceChanges(appId: string, services: readonly ServiceChange[], gone: readonly Row<"services">[]): RowChange[] {
   const changes: RowChange[] = [];
-  const row = ({ name, mode, replicas, spec, reservation, planning }: DesiredService) => ({ appId, name, mode, replicas, spec, reservation, planning, removed: false });
-  const replaced: Omit<NewRow<"services">, "rev">[] = services.filter(({ isReplaced }) => isReplaced).map(({ desired }) => ({ ...row(desired), revision: REV }));
+  const row = ({ name, mode, replicas, spec, reservation, planning }: DesiredService) => ({
+    appId,
+    name,
+    mode,
+    replicas,
+    spec,
+    reservation,
+    planning,
+    removed: false,
+  });
+  const replaced: Omit<NewRow<"services">, "rev">[] = services
+    .filter(({ isReplaced }) => isReplaced)
+    .map(({ desired }) => ({ ...row(desired), revision: REV }));
   const adjusted = services.filter(({ isChanged, isReplaced }) => isChanged && !isReplaced).map(({ desired }) => row(desired));
   if (replaced.length > 0) changes.push({ op: "insert", table: "services", rows: replaced, onConflict: "replace" });
   if (adjusted.length > 0) changes.push({ op: "update", table: "services", rows: adjusted });
@@ -148,7 +199,13 @@ function bodyChanges(bodies: readonly { hash: string; kind: "spec" | "config"; b
 
 export function supersede(view: Pick<DeployView, "deployments">): RowChange[] {
   if (view.deployments.length === 0) return [];
-  return [{ op: "update", table: "deployments", rows: view.deployments.map(({ id }) => ({ id, state: "superseded" as const, finishedMs: NOW, message: "a newer one replaced it" })) }];
+  return [
+    {
+      op: "update",
+      table: "deployments",
+      rows: view.deployments.map(({ id }) => ({ id, state: "superseded" as const, finishedMs: NOW, message: "a newer one replaced it" })),
+    },
+  ];
 }
 
 /** Another deploy of the app, the end of the one that runs, and the namespace's removal are conflicts; the planner's work is not. */

@@ -14,7 +14,13 @@ export async function rollBack(context: Context, { deployment, revision }: Rollb
     const draft = await draftRollback(context, { namespace: state.namespace, app: state.app, toRevision: revision, createdBy: "berth" });
     if (draft.changes.length === 0) return;
     const { changes, guards, events, message } = draft;
-    const audit = { actor: "berth", verb: "rollback", namespace: state.namespace, object: `app/${state.app}`, detail: `${message}, because deployment ${deployment} failed` };
+    const audit = {
+      actor: "berth",
+      verb: "rollback",
+      namespace: state.namespace,
+      object: `app/${state.app}`,
+      detail: `${message}, because deployment ${deployment} failed`,
+    };
     const result = await context.store.commit({ changes, guards, events, audit });
     if (result.kind === "committed") {
       context.shard.changed(result.rev);

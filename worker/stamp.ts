@@ -7,7 +7,9 @@ export const STAMP = { rev: "\u0001rev" as unknown as number, time: "\u0001time"
 
 export function stamped<Answer>(answer: Answer, at: { readonly rev: number; readonly nowMs: number }): Answer {
   const time = isoTime(at.nowMs);
-  return JSON.parse(JSON.stringify(answer), (_, value: unknown) => (value === STAMP.rev ? at.rev : value === STAMP.time ? time : value)) as Answer;
+  return JSON.parse(JSON.stringify(answer), (_, value: unknown) =>
+    value === STAMP.rev ? at.rev : value === STAMP.time ? time : value,
+  ) as Answer;
 }
 
 // biome-ignore lint/style/noRestrictedGlobals: writes a stored time as text; no clock is read

@@ -5,28 +5,44 @@
  */
 import { BerthError } from "./errors.ts";
 
-const refuse = (message: string, path: readonly string[], reason: string) =>
-  new BerthError("invalid", message, { reason, details: [{ path: path.join(".").slice(0, 256), message }] });
-
 /** Throws `invalid`. */
-export function checkText(value: unknown, path: readonly string[] = []): void {
-  if (typeof value === "string") return checkString(value, path);
-  if (value === null || typeof value !== "object") return;
-  if (Array.isArray(value)) {
-    value.forEach((item, index) => checkText(item, [...path, String(index)]));
-    return;
-  }
-  for (const [key, member] of Object.entries(value)) {
-    checkString(key, path);
-    if (key === "__proto__") throw refuse("the key __proto__ is not accepted", path, "key");
-    if (!isAscii(key) && key !== key.normalize("NFC")) throw refuse("a key is not in Unicode's composed form (NFC)", path, "unicode");
-    checkText(member, [...path, key.slice(0, 64)]);
-  }
+export function checkText(value: unknown): void {
+  const problem = problemIn(value);
+  if (problem === null) return;
+  const { message, reason, path } = problem;
+  throw new BerthError("invalid", message, { reason, details: [{ path: path.reverse().join(".").slice(0, 256), message }] });
 }
 
-function checkString(text: string, path: readonly string[]): void {
-  if (text.includes("\0")) throw refuse("NUL characters are not accepted", path, "unicode");
-  if (!text.isWellFormed()) throw refuse("a lone surrogate (half a character) is not accepted", path, "unicode");
+/** `path` from the inside out: it is put together only where there is a problem. */
+interface Problem {
+  readonly message: string;
+  readonly reason: string;
+  readonly path: string[];
+}
+
+function problemIn(value: unknown): Problem | null {
+  if (typeof value === "string") return problemOfText(value);
+  if (value === null || typeof value !== "object") return null;
+  for (const key of Object.keys(value)) {
+    const problem = problemOfKey(key) ?? problemIn((value as Record<string, unknown>)[key]);
+    if (problem === null) continue;
+    problem.path.push(key.slice(0, 64));
+    return problem;
+  }
+  return null;
+}
+
+function problemOfText(text: string): Problem | null {
+  if (text.includes("\0")) return { message: "NUL characters are not accepted", reason: "unicode", path: [] };
+  if (!text.isWellFormed()) return { message: "a lone surrogate (half a character) is not accepted", reason: "unicode", path: [] };
+  return null;
+}
+
+function problemOfKey(key: string): Problem | null {
+  if (key === "__proto__") return { message: "the key __proto__ is not accepted", reason: "key", path: [] };
+  if (!isAscii(key) && key !== key.normalize("NFC"))
+    return { message: "a key is not in Unicode's composed form (NFC)", reason: "unicode", path: [] };
+  return problemOfText(key);
 }
 
 const isAscii = (text: string): boolean => /^[ -~]*$/.test(text);

@@ -26,17 +26,22 @@ export class Watchers {
   }
 
   /** True when something is newer than `since`; false when the caller's `marks` still stand after the hold. Throws `gone`. */
-  async wait(since: string, asked: { readonly marks: Marks; readonly principal: Principal; readonly signal: AbortSignal }): Promise<boolean> {
+  async wait(
+    since: string,
+    asked: { readonly marks: Marks; readonly principal: Principal; readonly signal: AbortSignal },
+  ): Promise<boolean> {
     const [, rev, observed] = WATCH_PATTERN.exec(since) ?? [];
     const mark = { rev: Number(rev), observed: observed === undefined ? asked.marks.observed : Number(observed) };
     const floor = await readFeedFloor(this.#context.store);
-    if (mark.rev < floor) throw new BerthError("gone", `changes since rev ${mark.rev} are no longer kept (from ${floor} on they are); load the list again`);
+    if (mark.rev < floor)
+      throw new BerthError("gone", `changes since rev ${mark.rev} are no longer kept (from ${floor} on they are); load the list again`);
     if (mark.rev > asked.marks.rev || mark.observed > asked.marks.observed)
       throw new BerthError("gone", `rev ${mark.rev} is not of this cluster's history; load the list again`);
     if (isNewer(asked.marks, mark)) return false;
     const { tokenId } = asked.principal;
     const held = this.#held.get(tokenId) ?? 0;
-    if (held >= WATCHES_A_TOKEN_MAX) throw new BerthError("rate_limited", `${WATCHES_A_TOKEN_MAX} watches of this token are held; close some`, { retryAfterS: 5 });
+    if (held >= WATCHES_A_TOKEN_MAX)
+      throw new BerthError("rate_limited", `${WATCHES_A_TOKEN_MAX} watches of this token are held; close some`, { retryAfterS: 5 });
     this.#held.set(tokenId, held + 1);
     try {
       return await this.#hold(mark, asked.signal);

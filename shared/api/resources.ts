@@ -47,7 +47,16 @@ export const ErrorBody = z.object({
 });
 export type ErrorBody = z.infer<typeof ErrorBody>;
 
-export const ClusterInfo = z.object({ clusterId: z.string(), era: z.string(), rev: Rev, version: z.string(), rootThumbprint: z.string(), now: Time, nodes: z.number().int(), apps: z.number().int() });
+export const ClusterInfo = z.object({
+  clusterId: z.string(),
+  era: z.string(),
+  rev: Rev,
+  version: z.string(),
+  rootThumbprint: z.string(),
+  now: Time,
+  nodes: z.number().int(),
+  apps: z.number().int(),
+});
 export type ClusterInfo = z.infer<typeof ClusterInfo>;
 
 /** Who the token is: the CLI's `context` shows it. */
@@ -102,20 +111,45 @@ export type NodePatch = z.infer<typeof NodePatch>;
 export const JoinTokenCreate = z.strictObject({
   site: Name,
   labels: Labels.default({}),
-  namePattern: z.string().max(63).regex(/^[a-z0-9*][a-z0-9*_.-]*$/).optional(),
+  namePattern: z
+    .string()
+    .max(63)
+    .regex(/^[a-z0-9*][a-z0-9*_.-]*$/)
+    .optional(),
   needsApproval: z.boolean().default(false),
   uses: z.number().int().min(1).max(10_000).default(1),
   expiresInMs: z.number().int().min(60_000).max(31_536_000_000).default(86_400_000),
   /** Address that machines shall use, when it differs from the one this request came to. */
   url: z.url().max(512).optional(),
 });
-export const JoinTokenInfo = z.object({ id: JoinTokenId, site: Name, labels: Labels, needsApproval: z.boolean(), usesMax: z.number().int(), uses: z.number().int(), expires: Time, created: Time });
+export const JoinTokenInfo = z.object({
+  id: JoinTokenId,
+  site: Name,
+  labels: Labels,
+  needsApproval: z.boolean(),
+  usesMax: z.number().int(),
+  uses: z.number().int(),
+  expires: Time,
+  created: Time,
+});
 /** `token` and `command` are shown once. */
 export const JoinTokenCreated = JoinTokenInfo.extend({ token: z.string(), command: z.string() });
 export type JoinTokenCreated = z.infer<typeof JoinTokenCreated>;
 
-export const TokenCreate = z.strictObject({ name: Words(128).min(1), role: z.enum(ROLES), namespace: Name.nullable().default(null), expiresInMs: z.number().int().min(60_000).max(315_360_000_000).nullable().default(null) });
-export const TokenInfo = z.object({ id: TokenId, name: z.string(), role: z.enum(ROLES), namespace: Name.nullable(), created: Time, expires: Time.nullable() });
+export const TokenCreate = z.strictObject({
+  name: Words(128).min(1),
+  role: z.enum(ROLES),
+  namespace: Name.nullable().default(null),
+  expiresInMs: z.number().int().min(60_000).max(315_360_000_000).nullable().default(null),
+});
+export const TokenInfo = z.object({
+  id: TokenId,
+  name: z.string(),
+  role: z.enum(ROLES),
+  namespace: Name.nullable(),
+  created: Time,
+  expires: Time.nullable(),
+});
 export const TokenCreated = TokenInfo.extend({ token: z.string() });
 
 export const RegistryPut = z.strictObject({ username: Words(256).min(1), password: z.string().min(1).max(4096) });
@@ -143,7 +177,13 @@ export const PlannedService = z.object({
   order: z.enum(["start-first", "stop-first"]),
   orderReason: z.string(),
   replicas: z.array(PlannedReplica).max(1000),
-  counts: z.object({ create: z.number().int(), replace: z.number().int(), remove: z.number().int(), keep: z.number().int(), unplaced: z.number().int() }),
+  counts: z.object({
+    create: z.number().int(),
+    replace: z.number().int(),
+    remove: z.number().int(),
+    keep: z.number().int(),
+    unplaced: z.number().int(),
+  }),
 });
 export const DeployPlan = z.object({
   namespace: Name,
@@ -214,7 +254,13 @@ export const Replica = z.object({
   app: Name,
   service: Name,
   slot: z.string(),
-  node: z.object({ id: NodeId, name: z.string(), site: z.string(), status: z.enum(["ready", "unreachable", "lost", "removed"]), addresses: z.array(z.string()) }),
+  node: z.object({
+    id: NodeId,
+    name: z.string(),
+    site: z.string(),
+    status: z.enum(["ready", "unreachable", "lost", "removed"]),
+    addresses: z.array(z.string()),
+  }),
   revision: Rev,
   desired: z.enum(["run", "stop"]),
   state: z.enum(REPLICA_STATES),
@@ -252,8 +298,25 @@ export type Why = z.infer<typeof Why>;
 
 /** One line of `GET …/logs`, as newline-delimited JSON. */
 export const LogLine = z.discriminatedUnion("kind", [
-  z.object({ kind: z.literal("line"), replica: z.string(), service: z.string(), slot: z.string(), node: z.string(), stream: z.enum(["stdout", "stderr"]), at: z.string().nullable(), text: z.string(), cut: z.boolean() }),
+  z.object({
+    kind: z.literal("line"),
+    replica: z.string(),
+    service: z.string(),
+    slot: z.string(),
+    node: z.string(),
+    stream: z.enum(["stdout", "stderr"]),
+    at: z.string().nullable(),
+    text: z.string(),
+    cut: z.boolean(),
+  }),
   /** A node that could not answer, or a replica with no container. Never fails the call. */
-  z.object({ kind: z.literal("missing"), replica: z.string(), service: z.string(), slot: z.string(), node: z.string(), message: z.string() }),
+  z.object({
+    kind: z.literal("missing"),
+    replica: z.string(),
+    service: z.string(),
+    slot: z.string(),
+    node: z.string(),
+    message: z.string(),
+  }),
 ]);
 export type LogLine = z.infer<typeof LogLine>;

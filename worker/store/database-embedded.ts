@@ -115,6 +115,8 @@ export class EmbeddedDatabase implements Database {
     const last = this.#last;
     this.#isClosed = true;
     await last;
+    // Closing alone leaves the log beside the file; a copy of the file would then lack what was written last.
+    if (this.path !== ":memory:") await this.#client.execute("pragma wal_checkpoint(truncate)").catch(() => {});
     this.#client.close();
     await this.#unlock();
   }

@@ -40,7 +40,13 @@ export async function readDeploymentState(
   id: string,
 ): Promise<{ namespace: string; app: string; appRevision: number; deleting: boolean; revision: number } | null> {
   const [row] = await store.db
-    .select({ namespace: apps.namespace, app: apps.name, appRevision: apps.revision, deleting: apps.deleting, revision: deployments.revision })
+    .select({
+      namespace: apps.namespace,
+      app: apps.name,
+      appRevision: apps.revision,
+      deleting: apps.deleting,
+      revision: deployments.revision,
+    })
     .from(deployments)
     .innerJoin(apps, eq(apps.id, deployments.appId))
     .where(eq(deployments.id, id));

@@ -1,5 +1,16 @@
 import { z } from "zod";
-import { App, AppDetail, AppPut, DeployAnswer, Removed, Revision, RevisionDetail, RollbackPost, ServicePatch, Why } from "../../../shared/api/resources.ts";
+import {
+  App,
+  AppDetail,
+  AppPut,
+  DeployAnswer,
+  Removed,
+  Revision,
+  RevisionDetail,
+  RollbackPost,
+  ServicePatch,
+  Why,
+} from "../../../shared/api/resources.ts";
 import { Name } from "../../../shared/model/name.ts";
 import { Explanation } from "../../../shared/plan/explanation.ts";
 import { noNamespace } from "../../auth.ts";
@@ -41,7 +52,10 @@ function toApp({ app, services, deployment, volumes }: AppView) {
   };
 }
 
-const asDraft = ({ marks, changes, guards, events, message, answer }: DeployDraft, { namespace, app }: { namespace: string; app: string }): Draft<DeployAnswer> => ({
+const asDraft = (
+  { marks, changes, guards, events, message, answer }: DeployDraft,
+  { namespace, app }: { namespace: string; app: string },
+): Draft<DeployAnswer> => ({
   marks,
   changes,
   guards,
@@ -129,7 +143,13 @@ export const appRoutes: readonly Route[] = [
       await requireNamespace(context, namespace);
       const { marks, app, revisions } = await readRevisions(context.store, { namespace, app: name });
       if (app === null) throw noApp(namespace, name);
-      const items = revisions.map(({ revision, createdBy, createdMs, message }) => ({ revision, createdBy, created: isoTime(createdMs), message, current: revision === app.revision }));
+      const items = revisions.map(({ revision, createdBy, createdMs, message }) => ({
+        revision,
+        createdBy,
+        created: isoTime(createdMs),
+        message,
+        current: revision === app.revision,
+      }));
       return { marks, items };
     },
   }),
@@ -192,7 +212,8 @@ export const appRoutes: readonly Route[] = [
       await requireNamespace(context, namespace);
       const { marks, services } = await readWhy(context.store, { namespace, app, service });
       if (services === null) throw noApp(namespace, app);
-      if (service !== undefined && services.length === 0) throw new BerthError("not_found", `app ${app} has no service ${service}`, { reason: "service" });
+      if (service !== undefined && services.length === 0)
+        throw new BerthError("not_found", `app ${app} has no service ${service}`, { reason: "service" });
       const items = services.map(({ service: name, explanation }) => ({
         app,
         service: name,

@@ -36,6 +36,11 @@ export const clusterRoutes: readonly Route[] = [
     role: "viewer",
     scope: "any",
     answer: WhoAmI,
-    read: async ({ principal }) => ({ token: principal.tokenId, name: principal.name, role: principal.role, namespace: principal.namespace }),
+    read: async ({ principal }) => ({
+      token: principal.tokenId,
+      name: principal.name,
+      role: principal.role,
+      namespace: principal.namespace,
+    }),
   }),
 ];

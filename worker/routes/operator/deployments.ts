@@ -11,8 +11,22 @@ import { list, read, type Route } from "./route.ts";
 
 const tag = "Deployments";
 
-export function toDeployment({ id, revision, fromRevision, kind, state, message, createdBy, startedMs, finishedMs }: Row<"deployments">, of: { namespace: string; app: string }) {
-  return { id, ...of, revision, fromRevision, kind, state, message, createdBy, started: isoTime(startedMs), finished: isoTimeOrNull(finishedMs) };
+export function toDeployment(
+  { id, revision, fromRevision, kind, state, message, createdBy, startedMs, finishedMs }: Row<"deployments">,
+  of: { namespace: string; app: string },
+) {
+  return {
+    id,
+    ...of,
+    revision,
+    fromRevision,
+    kind,
+    state,
+    message,
+    createdBy,
+    started: isoTime(startedMs),
+    finished: isoTimeOrNull(finishedMs),
+  };
 }
 
 /** Lists of a namespace that does not exist are a 404, not an empty list. */
@@ -47,7 +61,8 @@ export const deploymentRoutes: readonly Route[] = [
     read: async ({ context, params: { namespace, deployment: id } }) => {
       await requireNamespace(context, namespace);
       const [found] = (await readDeployments(context.store, { namespace, id })).deployments;
-      if (found === undefined) throw new BerthError("not_found", `there is no deployment ${id} in namespace ${namespace}`, { reason: "deployment" });
+      if (found === undefined)
+        throw new BerthError("not_found", `there is no deployment ${id} in namespace ${namespace}`, { reason: "deployment" });
       return toDeployment(found.deployment, { namespace, app: found.app });
     },
   }),

@@ -51,7 +51,8 @@ export const joinTokenRoutes: readonly Route[] = [
     draft: async ({ context, body }) => {
       const { store, random, address } = context;
       const { marks, site } = await readForJoinToken(store, body.site);
-      if (site === null) throw new BerthError("refused", `there is no site ${body.site}; make it first: berth site create ${body.site}`, { reason: "site" });
+      if (site === null)
+        throw new BerthError("refused", `there is no site ${body.site}; make it first: berth site create ${body.site}`, { reason: "site" });
       const { rootKey } = await store.cluster();
       // The server keeps the public half alone: what is in its database enrolls nobody.
       const { jwk } = await newEd25519();
@@ -77,7 +78,18 @@ export const joinTokenRoutes: readonly Route[] = [
             op: "insert",
             table: "joinTokens",
             rows: [
-              { id, publicKey: publicHalf(jwk), site: site.name, labels, namePattern: body.namePattern ?? null, needsApproval, usesMax, uses: 0, createdMs: NOW, expiresMs },
+              {
+                id,
+                publicKey: publicHalf(jwk),
+                site: site.name,
+                labels,
+                namePattern: body.namePattern ?? null,
+                needsApproval,
+                usesMax,
+                uses: 0,
+                createdMs: NOW,
+                expiresMs,
+              },
             ],
           },
         ],

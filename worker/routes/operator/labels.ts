@@ -6,7 +6,10 @@ type LabelMap = Readonly<Record<string, string>>;
 const LABELS_MAX = 64;
 
 /** `words` says what changed; empty: nothing. Throws `refused` when there would be too many. */
-export function patchLabels(before: LabelMap, patch: Readonly<Record<string, string | null>>): { labels: Record<string, string>; words: string[] } {
+export function patchLabels(
+  before: LabelMap,
+  patch: Readonly<Record<string, string | null>>,
+): { labels: Record<string, string>; words: string[] } {
   const labels = new Map(Object.entries(before));
   const words: string[] = [];
   for (const [key, value] of Object.entries(patch)) {
@@ -17,6 +20,7 @@ export function patchLabels(before: LabelMap, patch: Readonly<Record<string, str
       words.push(`label ${key}=${value}`);
     }
   }
-  if (labels.size > LABELS_MAX) throw new BerthError("refused", `that would be ${labels.size} labels; at most ${LABELS_MAX} are kept`, { reason: "labels" });
+  if (labels.size > LABELS_MAX)
+    throw new BerthError("refused", `that would be ${labels.size} labels; at most ${LABELS_MAX} are kept`, { reason: "labels" });
   return { labels: Object.fromEntries(labels), words };
 }

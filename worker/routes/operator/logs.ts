@@ -47,7 +47,14 @@ export const logRoutes: readonly Route[] = [
         sinceMs: asked.since === undefined ? null : msOfTime(asked.since),
         timestamps: asked.timestamps === "true",
       };
-      return joined(chosen.map((row, index) => (index < REPLICAS_MAX ? linesOf(context, row, ask) : one(missing(row, `logs of at most ${REPLICAS_MAX} replicas are read at once; name a service or a slot`)))), signal);
+      return joined(
+        chosen.map((row, index) =>
+          index < REPLICAS_MAX
+            ? linesOf(context, row, ask)
+            : one(missing(row, `logs of at most ${REPLICAS_MAX} replicas are read at once; name a service or a slot`)),
+        ),
+        signal,
+      );
     },
   }),
 ];
@@ -60,7 +67,12 @@ interface Ask {
 }
 type Lines = AsyncGenerator<LogLine, void, void>;
 
-const placeOf = ({ replica, node }: LiveReplica) => ({ replica: replica.id, service: replica.service, slot: replica.slot, node: node?.name ?? replica.nodeId });
+const placeOf = ({ replica, node }: LiveReplica) => ({
+  replica: replica.id,
+  service: replica.service,
+  slot: replica.slot,
+  node: node?.name ?? replica.nodeId,
+});
 const missing = (row: LiveReplica, message: string): LogLine => ({ kind: "missing", ...placeOf(row), message });
 
 async function* one(line: LogLine): Lines {
@@ -73,7 +85,8 @@ async function* linesOf({ channels, log }: Context, row: LiveReplica, ask: Ask):
   if (row.node.status === "lost") return yield missing(row, `${row.node.name} is lost: it has not been heard for a while`);
   try {
     for await (const frame of channels.open({ ...ask, nodeId: row.node.id, replica: row.replica.id as `r_${string}` })) {
-      if (frame.kind === "line") yield { kind: "line", ...placeOf(row), stream: frame.stream, at: frame.at, text: frame.text, cut: frame.cut };
+      if (frame.kind === "line")
+        yield { kind: "line", ...placeOf(row), stream: frame.stream, at: frame.at, text: frame.text, cut: frame.cut };
       else if (frame.reason === "error") yield missing(row, frame.message);
     }
   } catch (error) {
@@ -87,7 +100,11 @@ async function* linesOf({ channels, log }: Context, row: LiveReplica, ask: Ask):
 function joined(sources: readonly Lines[], signal: AbortSignal): ReadableStream<Uint8Array> {
   const encoder = new TextEncoder();
   const waiting = new Map<Lines, Promise<{ source: Lines; result: IteratorResult<LogLine, void> }>>();
-  const ask = (source: Lines) => waiting.set(source, source.next().then((result) => ({ source, result })));
+  const ask = (source: Lines) =>
+    waiting.set(
+      source,
+      source.next().then((result) => ({ source, result })),
+    );
   const stop = () => {
     for (const source of waiting.keys()) source.return().catch(() => {});
     waiting.clear();

@@ -60,7 +60,9 @@ export const namespaceRoutes: readonly Route[] = [
       if (namespace === null) throw noNamespace(params.namespace);
       if (apps.length > 0) {
         const named = apps.slice(0, 10).join(", ");
-        throw new BerthError("refused", `namespace ${namespace.name} still has ${apps.length} apps (${named}); remove them first`, { reason: "notEmpty" });
+        throw new BerthError("refused", `namespace ${namespace.name} still has ${apps.length} apps (${named}); remove them first`, {
+          reason: "notEmpty",
+        });
       }
       return {
         marks,
@@ -70,9 +72,19 @@ export const namespaceRoutes: readonly Route[] = [
           ...(tokens.length === 0 ? [] : [{ op: "delete" as const, table: "tokens" as const, keys: tokens.map((id) => ({ id })) }]),
           ...(registries.length === 0
             ? []
-            : [{ op: "delete" as const, table: "registries" as const, keys: registries.map((registry) => ({ namespace: namespace.name, registry })) }]),
+            : [
+                {
+                  op: "delete" as const,
+                  table: "registries" as const,
+                  keys: registries.map((registry) => ({ namespace: namespace.name, registry })),
+                },
+              ]),
         ],
-        audit: { namespace: namespace.name, object: `namespace/${namespace.name}`, detail: `${tokens.length} tokens, ${registries.length} registries` },
+        audit: {
+          namespace: namespace.name,
+          object: `namespace/${namespace.name}`,
+          detail: `${tokens.length} tokens, ${registries.length} registries`,
+        },
         answer: {
           removed: namespace.name,
           notes: [

@@ -28,7 +28,10 @@ function toNode({ node, report, replicas, reserved }: NodeView, at: { readonly n
     quarantined,
     lastSeen: isoTimeOrNull(at.seenAgoMs === null ? null : at.nowMs - at.seenAgoMs),
     facts,
-    engine: report === null ? { reachable: false, message: "it has not reported yet" } : { reachable: report.engineReachable, message: report.engineMessage },
+    engine:
+      report === null
+        ? { reachable: false, message: "it has not reported yet" }
+        : { reachable: report.engineReachable, message: report.engineMessage },
     reserved,
     replicas,
     generation,
@@ -37,7 +40,8 @@ function toNode({ node, report, replicas, reserved }: NodeView, at: { readonly n
   };
 }
 
-const withPresence = (context: Context, view: NodeView, nowMs: number) => toNode(view, { nowMs, seenAgoMs: context.shard.lastSeenAgoMs(view.node.id) });
+const withPresence = (context: Context, view: NodeView, nowMs: number) =>
+  toNode(view, { nowMs, seenAgoMs: context.shard.lastSeenAgoMs(view.node.id) });
 
 export const nodeRoutes: readonly Route[] = [
   list({
@@ -116,7 +120,11 @@ export const nodeRoutes: readonly Route[] = [
         guards: [{ table: "nodes", key: { id: node.id }, rev: node.rev }],
         changes: removal(node, detail),
         events: [nodeEvent(node, "removed", `${node.name} was removed`)],
-        audit: { namespace: null, object: `node/${node.id}`, detail: `${node.name}, ${detail.view.replicas} replicas, ${detail.volumes.length} volumes` },
+        audit: {
+          namespace: null,
+          object: `node/${node.id}`,
+          detail: `${node.name}, ${detail.view.replicas} replicas, ${detail.volumes.length} volumes`,
+        },
         answer: { removed: node.id, notes: removalNotes(detail.view, detail) },
       };
     },
@@ -150,7 +158,8 @@ function patched(node: Row<"nodes">, body: NodePatch) {
       taints.set(taint.key, taint);
       words.push(`taint ${taint.key}${taint.value === "" ? "" : `=${taint.value}`}`);
     }
-    if (taints.size > TAINTS_MAX) throw new BerthError("refused", `that would be ${taints.size} taints; at most ${TAINTS_MAX} are kept`, { reason: "taints" });
+    if (taints.size > TAINTS_MAX)
+      throw new BerthError("refused", `that would be ${taints.size} taints; at most ${TAINTS_MAX} are kept`, { reason: "taints" });
     set.taints = [...taints.values()];
   }
   if (body.availability !== undefined && body.availability !== node.availability) {
@@ -174,13 +183,21 @@ const TAINTS_MAX = 32;
 function refuseLoss(node: Row<"nodes">, { volumes }: NodeDetail): void {
   const force = "add ?force=true (berth node rm --force)";
   if (node.status === "ready")
-    throw new BerthError("refused", `${node.name} is ready and working; cordon it and stop its agent first, or ${force}`, { reason: "ready" });
+    throw new BerthError("refused", `${node.name} is ready and working; cordon it and stop its agent first, or ${force}`, {
+      reason: "ready",
+    });
   if (volumes.length > 0)
-    throw new BerthError("refused", `${node.name} holds ${volumes.length} volumes that exist nowhere else (${volumeNames(volumes)}); to give them up, ${force}`, { reason: "volumes" });
+    throw new BerthError(
+      "refused",
+      `${node.name} holds ${volumes.length} volumes that exist nowhere else (${volumeNames(volumes)}); to give them up, ${force}`,
+      { reason: "volumes" },
+    );
 }
 
 const volumeNames = (volumes: NodeDetail["volumes"]): string => {
-  const names = volumes.slice(0, 10).map(({ namespace, app, service, slot, volume }) => `${volume} of ${namespace ?? "?"}/${app ?? "?"} ${service} ${slot}`);
+  const names = volumes
+    .slice(0, 10)
+    .map(({ namespace, app, service, slot, volume }) => `${volume} of ${namespace ?? "?"}/${app ?? "?"} ${service} ${slot}`);
   return volumes.length > names.length ? `${names.join(", ")} and ${volumes.length - names.length} more` : names.join(", ");
 };
 
@@ -189,11 +206,21 @@ function removal(node: Row<"nodes">, { volumes, drops }: NodeDetail): RowChange[
   const changes: RowChange[] = [
     { op: "delete", table: "nodes", keys: [{ id: node.id }] },
     { op: "delete", table: "nodeReports", keys: [{ nodeId: node.id }] },
-    { op: "insert", table: "removedNodes", rows: [{ thumbprint: node.thumbprint, id: node.id, name: node.name, removedMs: NOW }], onConflict: "replace" },
+    {
+      op: "insert",
+      table: "removedNodes",
+      rows: [{ thumbprint: node.thumbprint, id: node.id, name: node.name, removedMs: NOW }],
+      onConflict: "replace",
+    },
   ];
   if (volumes.length > 0)
-    changes.push({ op: "delete", table: "volumes", keys: volumes.map(({ appId, service, slot, volume }) => ({ appId, service, slot, volume })) });
-  if (drops.length > 0) changes.push({ op: "delete", table: "volumeDrops", keys: drops.map(({ nodeId, engineName }) => ({ nodeId, engineName })) });
+    changes.push({
+      op: "delete",
+      table: "volumes",
+      keys: volumes.map(({ appId, service, slot, volume }) => ({ appId, service, slot, volume })),
+    });
+  if (drops.length > 0)
+    changes.push({ op: "delete", table: "volumeDrops", keys: drops.map(({ nodeId, engineName }) => ({ nodeId, engineName })) });
   return changes;
 }
 
@@ -201,6 +228,7 @@ function removalNotes(view: NodeView, { volumes }: NodeDetail): string[] {
   const notes: string[] = [];
   if (view.replicas > 0) notes.push(`${view.replicas} replicas were on it; their slots are placed on other nodes`);
   if (volumes.length > 0) notes.push(`volumes on it are given up, their slots start with empty ones: ${volumeNames(volumes)}`);
-  if (view.node.status !== "ready") notes.push("berth could not tell its agent; if the machine comes back, its containers run until the agent hears that it was removed");
+  if (view.node.status !== "ready")
+    notes.push("berth could not tell its agent; if the machine comes back, its containers run until the agent hears that it was removed");
   return notes;
 }

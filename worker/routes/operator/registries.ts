@@ -10,10 +10,14 @@ import { list, mutation, type Route } from "./route.ts";
 
 const tag = "Registries";
 /** A host, with a port where it is not 443: as it stands before the first slash of an image. */
-const RegistryHost = z.string().max(253).regex(/^[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?(?::[0-9]{1,5})?$/, "a registry like registry.example.com:5000");
+const RegistryHost = z
+  .string()
+  .max(253)
+  .regex(/^[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?(?::[0-9]{1,5})?$/, "a registry like registry.example.com:5000");
 const params = { namespace: Name, registry: RegistryHost };
 const toInfo = ({ registry, username, createdMs }: Row<"registries">) => ({ registry, username, created: isoTime(createdMs) });
-const noRegistry = (registry: string) => new BerthError("not_found", `there are no credentials for ${registry} in this namespace`, { reason: "registry" });
+const noRegistry = (registry: string) =>
+  new BerthError("not_found", `there are no credentials for ${registry} in this namespace`, { reason: "registry" });
 
 export const registryRoutes: readonly Route[] = [
   list({
@@ -48,7 +52,14 @@ export const registryRoutes: readonly Route[] = [
       return {
         marks: found.marks,
         guards: [{ table: "namespaces", key: { name: namespace }, rev: found.namespace.rev }],
-        changes: [{ op: "insert", table: "registries", rows: [{ namespace, registry, username, sealed, kid, createdMs: NOW }], onConflict: "replace" }],
+        changes: [
+          {
+            op: "insert",
+            table: "registries",
+            rows: [{ namespace, registry, username, sealed, kid, createdMs: NOW }],
+            onConflict: "replace",
+          },
+        ],
         audit: { namespace, object: `registry/${registry}`, detail: `user ${username}` },
         answer: { registry, username, created: STAMP.time },
       };

@@ -74,8 +74,14 @@ interface ReadSpec<P extends Shape, Q extends Shape, A> extends Head {
 export function read<A, P extends Shape = Record<never, never>, Q extends Shape = Record<never, never>>(spec: ReadSpec<P, Q, A>): Route {
   const { params, query, parse } = parser(spec.params, spec.query, null);
   return {
-    ...spec, params, query, body: null,
-    method: "get", kind: "read", status: 200, contentType: "application/json",
+    ...spec,
+    params,
+    query,
+    body: null,
+    method: "get",
+    kind: "read",
+    status: 200,
+    contentType: "application/json",
     handle: async (raw) => json(await spec.read(parse(raw)), 200),
   };
 }
@@ -95,11 +101,20 @@ interface ListSpec<P extends Shape, Q extends Shape, Item> extends Head {
 const WATCH = { watch: z.string().regex(WATCH_PATTERN, "the `watch` of an earlier answer").optional() };
 
 /** `GET` of a list, which can be watched. */
-export function list<Item, P extends Shape = Record<never, never>, Q extends Shape = Record<never, never>>(spec: ListSpec<P, Q, Item>): Route {
+export function list<Item, P extends Shape = Record<never, never>, Q extends Shape = Record<never, never>>(
+  spec: ListSpec<P, Q, Item>,
+): Route {
   const { params, query, parse } = parser(spec.params, { ...WATCH, ...spec.query } as typeof WATCH & Q, null);
   return {
-    ...spec, params, query, body: null, answer: listOf(spec.item),
-    method: "get", kind: "list", status: 200, contentType: "application/json",
+    ...spec,
+    params,
+    query,
+    body: null,
+    answer: listOf(spec.item),
+    method: "get",
+    kind: "list",
+    status: 200,
+    contentType: "application/json",
     handle: async (raw) => {
       const call = parse(raw) as Call<Out<P>, Out<Q> & { watch?: string }, null>;
       // Before waiting: a refusal must not take 25 s.
@@ -123,10 +138,19 @@ interface StreamSpec<P extends Shape, Q extends Shape> extends Head {
 export function stream<P extends Shape = Record<never, never>, Q extends Shape = Record<never, never>>(spec: StreamSpec<P, Q>): Route {
   const { params, query, parse } = parser(spec.params, spec.query, null);
   return {
-    ...spec, params, query, body: null, answer: spec.item,
-    method: "get", kind: "stream", status: 200, contentType: "application/x-ndjson",
+    ...spec,
+    params,
+    query,
+    body: null,
+    answer: spec.item,
+    method: "get",
+    kind: "stream",
+    status: 200,
+    contentType: "application/x-ndjson",
     handle: async (raw) =>
-      new Response(await spec.open(parse(raw)), { headers: { "content-type": "application/x-ndjson", "cache-control": "no-store", "x-accel-buffering": "no" } }),
+      new Response(await spec.open(parse(raw)), {
+        headers: { "content-type": "application/x-ndjson", "cache-control": "no-store", "x-accel-buffering": "no" },
+      }),
   };
 }
 
@@ -161,17 +185,26 @@ interface MutationSpec<P extends Shape, Q extends Shape, B extends z.ZodType | n
 const DRY_RUN = { dryRun: z.enum(["true", "false"]).default("false") };
 
 /** Everything that changes something. */
-export function mutation<A, B extends z.ZodType | null, P extends Shape = Record<never, never>, Q extends Shape = Record<never, never>>(spec: MutationSpec<P, Q, B, A>): Route {
+export function mutation<A, B extends z.ZodType | null, P extends Shape = Record<never, never>, Q extends Shape = Record<never, never>>(
+  spec: MutationSpec<P, Q, B, A>,
+): Route {
   const { params, query, parse } = parser(spec.params, { ...DRY_RUN, ...spec.query } as typeof DRY_RUN & Q, spec.body);
   const status = spec.status ?? 200;
   return {
-    ...spec, params, query, status,
-    kind: "mutation", contentType: "application/json",
+    ...spec,
+    params,
+    query,
+    status,
+    kind: "mutation",
+    contentType: "application/json",
     handle: async (raw) => {
       const call = parse(raw) as Call<Out<P>, Out<Q> & { dryRun: "true" | "false" }, B extends z.ZodType ? z.output<B> : null>;
       if (call.query.dryRun === "true") {
         const draft = await spec.draft(call);
-        return json(stamped(draft.dryAnswer ?? draft.answer, draft.marks), 200, { "berth-dry-run": "true", "berth-rev": String(draft.marks.rev) });
+        return json(stamped(draft.dryAnswer ?? draft.answer, draft.marks), 200, {
+          "berth-dry-run": "true",
+          "berth-rev": String(draft.marks.rev),
+        });
       }
       const { answer, rev, replayed } = await carryOut(raw, { ...spec, draft: () => spec.draft(call) });
       return json(answer, status, { "berth-rev": String(rev), ...(replayed ? { "idempotent-replayed": "true" } : {}) });
@@ -199,7 +232,9 @@ async function carryOut<A>(raw: RawCall, work: Work<A>): Promise<{ answer: unkno
   const { context, principal, request } = raw;
   const key = request.headers.get("idempotency-key");
   const opId = key === null ? null : operationId(key, principal.tokenId);
-  const fingerprint = hashText(JSON.stringify([request.method, new URL(request.url).pathname, Object.entries(raw.query).sort(), raw.body ?? null]));
+  const fingerprint = hashText(
+    JSON.stringify([request.method, new URL(request.url).pathname, Object.entries(raw.query).sort(), raw.body ?? null]),
+  );
   if (opId !== null) {
     const known = await readOperation(context.store, opId);
     if (known !== null) return replay(raw, known, fingerprint);
@@ -221,11 +256,15 @@ async function carryOut<A>(raw: RawCall, work: Work<A>): Promise<{ answer: unkno
       return replay(raw, known, fingerprint);
     }
     if (result.what === "op") throw new BerthError("refused", result.message, { reason: "idempotency" });
-    if (attempt === TRIES_MAX) throw new BerthError("conflict", `${result.message}; others are changing the same thing, try again`, { retryAfterS: 1 });
+    if (attempt === TRIES_MAX)
+      throw new BerthError("conflict", `${result.message}; others are changing the same thing, try again`, { retryAfterS: 1 });
   }
 }
 
-function asMutation<A>(draft: Draft<A>, made: { opId: string | null; kept: Kept | undefined; principal: Principal; verb: string }): Mutation {
+function asMutation<A>(
+  draft: Draft<A>,
+  made: { opId: string | null; kept: Kept | undefined; principal: Principal; verb: string },
+): Mutation {
   return {
     changes: draft.changes,
     guards: draft.guards ?? [],
@@ -243,7 +282,9 @@ async function keep(context: Context, kept: Kept, isSecret: boolean): Promise<Ke
 async function replay(raw: RawCall, known: { rev: number; nowMs: number; result: unknown }, fingerprint: string) {
   const kept = known.result as Kept;
   if (kept.request !== fingerprint)
-    throw new BerthError("refused", "this Idempotency-Key was used for another request; make a new key for each", { reason: "idempotency" });
+    throw new BerthError("refused", "this Idempotency-Key was used for another request; make a new key for each", {
+      reason: "idempotency",
+    });
   const answer =
     kept.sealed === undefined
       ? kept.answer
@@ -269,5 +310,8 @@ function parser<P extends Shape, Q extends Shape, B extends z.ZodType | null>(pa
 }
 
 function json(value: unknown, status: number, headers: Readonly<Record<string, string>> = {}): Response {
-  return new Response(JSON.stringify(value), { status, headers: { "content-type": "application/json", "cache-control": "no-store", ...headers } });
+  return new Response(JSON.stringify(value), {
+    status,
+    headers: { "content-type": "application/json", "cache-control": "no-store", ...headers },
+  });
 }

@@ -84,13 +84,16 @@ export const siteRoutes: readonly Route[] = [
     draft: async ({ context, params }) => {
       const { marks, site, joinTokens } = await readSite(context.store, params.site);
       if (site === null) throw noSite(params.site);
-      if (site.nodes > 0) throw new BerthError("refused", `site ${site.name} still has ${site.nodes} nodes; remove them first`, { reason: "notEmpty" });
+      if (site.nodes > 0)
+        throw new BerthError("refused", `site ${site.name} still has ${site.nodes} nodes; remove them first`, { reason: "notEmpty" });
       return {
         marks,
         guards: [{ table: "sites", key: { name: site.name }, rev: site.rev }],
         changes: [
           { op: "delete", table: "sites", keys: [{ name: site.name }] },
-          ...(joinTokens.length === 0 ? [] : [{ op: "delete" as const, table: "joinTokens" as const, keys: joinTokens.map((id) => ({ id })) }]),
+          ...(joinTokens.length === 0
+            ? []
+            : [{ op: "delete" as const, table: "joinTokens" as const, keys: joinTokens.map((id) => ({ id })) }]),
         ],
         audit: { namespace: null, object: `site/${site.name}`, detail: `${joinTokens.length} join tokens` },
         answer: { removed: site.name, notes: joinTokens.length === 0 ? [] : [`${joinTokens.length} join tokens for it were deleted`] },

@@ -45,9 +45,12 @@ export const tokenRoutes: readonly Route[] = [
     verb: "create",
     isSecret: true,
     draft: async ({ context, body: { name, role, namespace, expiresInMs } }) => {
-      const { marks, ...found } = namespace === null ? { marks: await context.store.marks(), namespace: null } : await readNamespace(context.store, namespace);
+      const { marks, ...found } =
+        namespace === null ? { marks: await context.store.marks(), namespace: null } : await readNamespace(context.store, namespace);
       if (namespace !== null && found.namespace === null)
-        throw new BerthError("refused", `there is no namespace ${namespace}; make it first: berth namespace create ${namespace}`, { reason: "namespace" });
+        throw new BerthError("refused", `there is no namespace ${namespace}; make it first: berth namespace create ${namespace}`, {
+          reason: "namespace",
+        });
       const token = newToken(context.random);
       const id = newId(context.random, "t");
       const expiresMs = expiresInMs === null ? null : marks.nowMs + expiresInMs;
@@ -55,7 +58,9 @@ export const tokenRoutes: readonly Route[] = [
       return {
         marks,
         guards: found.namespace === null ? [] : [{ table: "namespaces", key: { name: found.namespace.name }, rev: found.namespace.rev }],
-        changes: [{ op: "insert", table: "tokens", rows: [{ id, hash: hashToken(token), name, role, namespace, createdMs: NOW, expiresMs }] }],
+        changes: [
+          { op: "insert", table: "tokens", rows: [{ id, hash: hashToken(token), name, role, namespace, createdMs: NOW, expiresMs }] },
+        ],
         audit: { namespace, object: `token/${id}`, detail: `${role} ${name}` },
         answer: { ...info, token },
         dryAnswer: { ...info, token: "" },
@@ -76,7 +81,8 @@ export const tokenRoutes: readonly Route[] = [
     draft: async ({ context, params, principal }) => {
       const { marks, token } = await readTokenById(context.store, params.token);
       if (token === null) throw new BerthError("not_found", `there is no token ${params.token}`, { reason: "token" });
-      if (token.id === principal.tokenId) throw new BerthError("refused", "this is the token you are using; delete it with another one", { reason: "self" });
+      if (token.id === principal.tokenId)
+        throw new BerthError("refused", "this is the token you are using; delete it with another one", { reason: "self" });
       return {
         marks,
         guards: [{ table: "tokens", key: { id: token.id }, rev: token.rev }],
