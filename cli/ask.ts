@@ -1,0 +1,51 @@
+/** Questions to the person at the terminal. */
+import { createInterface } from "node:readline/promises";
+import { CliError, EXIT } from "./exit.ts";
+import type { Shell } from "./shell.ts";
+
+/** Goes on only after a yes. Without a terminal nobody can answer, so `-y` has to have said it. */
+export async function confirm(shell: Shell, question: string, isConfirmed: boolean): Promise<void> {
+  if (isConfirmed) return;
+  if (!shell.terminal.canAsk)
+    throw new CliError(`${question} Nobody can answer without a terminal: add -y to say yes`, { exitCode: EXIT.usage });
+  const reader = createInterface({ input: process.stdin, output: process.stdout });
+  try {
+    const answer = await reader.question(`${question} [y/N] `, { signal: shell.signal });
+    if (!/^y(?:es)?$/i.test(answer.trim())) throw new CliError("nothing was changed", { exitCode: EXIT.failed });
+  } finally {
+    reader.close();
+  }
+}
+
+/** Everything on standard input, without the line end that `echo` adds. */
+export async function readAllInput(): Promise<string> {
+  const chunks: Buffer[] = [];
+  for await (const chunk of process.stdin as AsyncIterable<Buffer>) chunks.push(chunk);
+  return Buffer.concat(chunks)
+    .toString("utf8")
+    .replace(/\r?\n$/, "");
+}
+
+/** A secret, typed without echo or piped in. */
+export async function readSecret(shell: Shell, prompt: string, fromInput: boolean): Promise<string> {
+  if (fromInput) return readAllInput();
+  if (!shell.terminal.canAsk) throw new CliError("there is no terminal to type the secret at: pipe it in", { exitCode: EXIT.usage });
+  shell.terminal.out(prompt);
+  const { stdin } = process;
+  stdin.setRawMode(true);
+  let secret = "";
+  try {
+    for await (const chunk of stdin as AsyncIterable<Buffer>) {
+      for (const character of chunk.toString("utf8")) {
+        if (character === "\r" || character === "\n") return secret;
+        if (character === "\u0003") throw new CliError("nothing was changed", { exitCode: EXIT.interrupted });
+        secret = character === "\u007f" || character === "\b" ? secret.slice(0, -1) : secret + character;
+      }
+    }
+    return secret;
+  } finally {
+    stdin.setRawMode(false);
+    stdin.pause();
+    shell.terminal.out("\n");
+  }
+}

@@ -1,0 +1,83 @@
+/** `berth deploy --build`: builds the images of `build:` services with the docker client, and pushes them. */
+import { spawn } from "node:child_process";
+import path from "node:path";
+import type { Build } from "../../shared/compose/build.ts";
+import { CliError } from "../exit.ts";
+import { seconds } from "../render/amount.ts";
+import { Live, spinner } from "../render/live.ts";
+import { visibleLog } from "../render/visible.ts";
+import type { Shell } from "../shell.ts";
+import { line } from "../terminal.ts";
+
+/** The arguments of `docker build`. Values come from the Compose file, so each stands alone and none can be taken for an option. */
+export function buildArguments(build: Build): string[] {
+  const isRemote = /^[a-z][a-z0-9+.-]*:\/\/|^git@/.test(build.context);
+  const dockerfile =
+    build.dockerfile === undefined ? [] : ["--file", isRemote ? build.dockerfile : path.resolve(build.context, build.dockerfile)];
+  const args = Object.entries(build.args).flatMap(([key, value]) => ["--build-arg", `${key}=${value}`]);
+  const target = build.target === undefined ? [] : ["--target", build.target];
+  return ["build", "--tag", build.image, ...dockerfile, ...args, ...target, "--", build.context];
+}
+
+export async function buildAndPush(shell: Shell, builds: readonly Build[]): Promise<void> {
+  const done = new Set<string>();
+  for (const build of builds) {
+    if (done.has(build.image)) continue;
+    done.add(build.image);
+    await docker(shell, `building ${build.image} for ${build.service}`, buildArguments(build));
+    await docker(shell, `pushing ${build.image}`, ["push", build.image]);
+  }
+}
+
+/** Lines kept of a failed build. */
+const TAIL_LINES = 20;
+
+async function docker(shell: Shell, what: string, args: readonly string[]): Promise<void> {
+  const { terminal } = shell;
+  const isQuiet = shell.output !== "table";
+  const live = terminal.isTty && !isQuiet ? new Live(terminal) : null;
+  const begin = performance.now();
+  const tail: string[] = [];
+  if (live === null && !isQuiet) line(terminal, what);
+  const draw = (): void =>
+    live?.draw([
+      `${terminal.style.accent(spinner(performance.now()))} ${what}  ${terminal.style.quiet(seconds(performance.now() - begin))}`,
+      terminal.style.quiet(`  ${tail.at(-1) ?? ""}`),
+    ]);
+  const timer = setInterval(draw, 100);
+  try {
+    const code = await new Promise<number | null>((resolve, reject) => {
+      const child = spawn("docker", args, { stdio: ["ignore", "pipe", "pipe"], cwd: shell.cwd, signal: shell.signal });
+      for (const stream of [child.stdout, child.stderr]) {
+        stream.setEncoding("utf8").on("data", (text: string) => {
+          tail.push(
+            ...text
+              .split(/\r|\n/)
+              .map(visibleLog)
+              .filter((part) => part.trim() !== ""),
+          );
+          tail.splice(0, Math.max(0, tail.length - TAIL_LINES));
+        });
+      }
+      child.on("error", (error) =>
+        reject(
+          "code" in error && error.code === "ENOENT"
+            ? new CliError("`deploy --build` uses the docker client, and there is none on the PATH", {
+                details: ["Install docker, or build and push the images elsewhere and deploy without --build."],
+              })
+            : error,
+        ),
+      );
+      child.on("close", resolve);
+    });
+    if (code !== 0)
+      throw new CliError(`${what} failed: docker exited with ${code}`, {
+        details: tail.map((text) => `  | ${text}`),
+        next: `docker ${args.map((arg) => (/^[\w./:=@-]+$/.test(arg) ? arg : `'${arg.replaceAll("'", `'\\''`)}'`)).join(" ")}`,
+      });
+  } finally {
+    clearInterval(timer);
+    live?.clear();
+  }
+  if (!isQuiet) line(terminal, `${terminal.style.good("✓")} ${what}  ${terminal.style.quiet(seconds(performance.now() - begin))}`);
+}

@@ -1,0 +1,177 @@
+/**
+ * Which control plane a command talks to. In this order:
+ *
+ * 1. `--context NAME` or BERTH_CONTEXT;
+ * 2. BERTH_URL, with BERTH_TOKEN (or BERTH_TOKEN_FILE), BERTH_ROOT and BERTH_SPKI;
+ * 3. a cluster that `npm start` or `berth server` made in this directory or above it (`.berth/`);
+ * 4. the context chosen with `berth context use`.
+ *
+ * The nearest wins over the chosen one, as with any tool that keeps its state in a directory: in a clone in which
+ * `npm start` runs, `npx berth ps` means that cluster.
+ */
+import { existsSync, readFileSync, statSync } from "node:fs";
+import { chmod, mkdir, rename, writeFile } from "node:fs/promises";
+import { homedir } from "node:os";
+import { dirname, join } from "node:path";
+import { CliError, EXIT } from "../exit.ts";
+import type { Pins } from "./pin.ts";
+
+/** As kept in `contexts.json`. */
+export interface StoredContext {
+  readonly name: string;
+  readonly url: string;
+  readonly token: string;
+  readonly rootThumbprint: string | null;
+  readonly spki: string | null;
+}
+export interface ContextFile {
+  readonly current: string | null;
+  readonly contexts: readonly StoredContext[];
+}
+export interface Target {
+  /** What to call it: the context's name, or where it comes from. */
+  readonly name: string;
+  readonly source: "option" | "environment" | "directory" | "chosen";
+  readonly url: string;
+  readonly token: string | null;
+  readonly pins: Pins;
+  readonly startHint: string;
+}
+
+export type Environment = Readonly<Record<string, string | undefined>>;
+
+export const LOCAL_DIRECTORY = ".berth";
+export const TOKEN_FILE = "admin-token";
+/** Written by the CLI beside the token when it starts a control plane: where it can be reached and by which keys. */
+export const ADDRESS_FILE = "address.json";
+export interface LocalAddress {
+  readonly url: string;
+  readonly root: string | null;
+  readonly spki: string | null;
+}
+
+export function contextsPath(env: Environment): string {
+  const home = env["XDG_CONFIG_HOME"] ?? join(env["HOME"] ?? homedir(), ".config");
+  return join(home, "berth", "contexts.json");
+}
+
+export function readContexts(env: Environment): ContextFile {
+  const path = contextsPath(env);
+  if (!existsSync(path)) return { current: null, contexts: [] };
+  if ((statSync(path).mode & 0o077) !== 0) {
+    throw new CliError(`${path} holds tokens and others may read it`, { next: `chmod 600 ${path}` });
+  }
+  try {
+    const parsed = JSON.parse(readFileSync(path, "utf8")) as Partial<ContextFile>;
+    return { current: parsed.current ?? null, contexts: parsed.contexts ?? [] };
+  } catch (error) {
+    throw new CliError(`${path} is not JSON: ${error instanceof Error ? error.message : ""}`, {
+      next: `rm ${path}   (then add the contexts again)`,
+    });
+  }
+}
+
+/** Written beside and renamed over, so that a full disk never leaves half a file; readable by the owner only from the first byte. */
+export async function writeContexts(env: Environment, file: ContextFile): Promise<void> {
+  const path = contextsPath(env);
+  await mkdir(dirname(path), { recursive: true, mode: 0o700 });
+  const part = `${path}.${process.pid}`;
+  await writeFile(part, `${JSON.stringify(file, null, 2)}\n`, { mode: 0o600 });
+  await chmod(part, 0o600);
+  await rename(part, path);
+}
+
+/** The data directory of a control plane made here: `.berth` with a token in it, in `cwd` or above. */
+export function findLocalDirectory(cwd: string): string | null {
+  for (let directory = cwd; ; directory = dirname(directory)) {
+    const candidate = join(directory, LOCAL_DIRECTORY);
+    if (existsSync(join(candidate, TOKEN_FILE))) return candidate;
+    if (dirname(directory) === directory) return null;
+  }
+}
+
+const DEFAULT_LOCAL_URL = "http://127.0.0.1:7420";
+
+export function readLocalTarget(directory: string): Target {
+  const addressPath = join(directory, ADDRESS_FILE);
+  const address = existsSync(addressPath)
+    ? (JSON.parse(readFileSync(addressPath, "utf8")) as LocalAddress)
+    : { url: DEFAULT_LOCAL_URL, root: null, spki: null };
+  let token: string;
+  try {
+    token = readFileSync(join(directory, TOKEN_FILE), "utf8").trim();
+  } catch (error) {
+    throw new CliError(`you may not read ${join(directory, TOKEN_FILE)}, which the account that started this cluster owns`, {
+      exitCode: EXIT.unreachable,
+      cause: error,
+      next: "berth context add NAME --url URL   (with a token of your own)",
+    });
+  }
+  return {
+    name: `local (${directory})`,
+    source: "directory",
+    url: address.url,
+    token,
+    pins: { root: address.root, spki: address.spki },
+    startHint: "npm start",
+  };
+}
+
+function environmentTarget(env: Environment): Target | null {
+  const url = env["BERTH_URL"];
+  if (url === undefined || url === "") return null;
+  const file = env["BERTH_TOKEN_FILE"];
+  const token = env["BERTH_TOKEN"] ?? (file === undefined ? null : readFileSync(file, "utf8").trim());
+  return {
+    name: "BERTH_URL",
+    source: "environment",
+    url: checkedUrl(url),
+    token,
+    pins: { root: env["BERTH_ROOT"] ?? null, spki: env["BERTH_SPKI"] ?? null },
+    startHint: `check that the control plane runs and that BERTH_URL=${url} is its address`,
+  };
+}
+
+const storedTarget = (context: StoredContext, source: "option" | "chosen"): Target => ({
+  name: context.name,
+  source,
+  url: context.url,
+  token: context.token,
+  pins: { root: context.rootThumbprint, spki: context.spki },
+  startHint: "berth context ls",
+});
+
+export function checkedUrl(text: string): string {
+  let url: URL;
+  try {
+    url = new URL(text);
+  } catch {
+    throw new CliError(`"${text}" is not an address like https://berth.example.com:7420`, { exitCode: EXIT.usage });
+  }
+  if (url.protocol !== "https:" && url.protocol !== "http:")
+    throw new CliError(`an address begins with https:// or http://, not ${url.protocol}//`, { exitCode: EXIT.usage });
+  if (url.username !== "" || url.password !== "")
+    throw new CliError("put no name or password into the address: berth uses a token", { exitCode: EXIT.usage });
+  return url.href.replace(/\/$/, "");
+}
+
+export function resolveTarget(options: { context?: string | undefined; env: Environment; cwd: string }): Target {
+  const name = options.context ?? options.env["BERTH_CONTEXT"];
+  if (name !== undefined && name !== "") {
+    const found = readContexts(options.env).contexts.find((context) => context.name === name);
+    if (found === undefined) throw new CliError(`there is no context "${name}"`, { exitCode: EXIT.usage, next: "berth context ls" });
+    return storedTarget(found, "option");
+  }
+  const fromEnvironment = environmentTarget(options.env);
+  if (fromEnvironment !== null) return fromEnvironment;
+  const directory = findLocalDirectory(options.cwd);
+  if (directory !== null) return readLocalTarget(directory);
+  const file = readContexts(options.env);
+  const chosen = file.contexts.find((context) => context.name === file.current);
+  if (chosen !== undefined) return storedTarget(chosen, "chosen");
+  throw new CliError("no cluster is known here", {
+    exitCode: EXIT.unreachable,
+    details: ["Start one with `npm start` in a clone of berth, or name one with `berth context add`, BERTH_URL or --context."],
+    next: "berth context add NAME --url https://HOST:7420",
+  });
+}

@@ -1,0 +1,111 @@
+/** `berth scale` and `berth rollback`: changes to an app that is there, shown and followed as a deployment is. */
+import type { DeployAnswer } from "../../shared/api/resources.ts";
+import { confirm } from "../ask.ts";
+import { segment } from "../client/client.ts";
+import type { Revision } from "../client/resources.ts";
+import { CliError, EXIT } from "../exit.ts";
+import { age } from "../render/amount.ts";
+import { emit, printTable } from "../render/output.ts";
+import { planLines } from "../render/plan.ts";
+import type { Shell } from "../shell.ts";
+import { line } from "../terminal.ts";
+import { conclude, follow, replicasBefore } from "./follow.ts";
+import { appPath } from "./paths.ts";
+
+export interface ChangeOptions {
+  readonly yes: boolean;
+  readonly detach: boolean;
+  readonly wait?: number;
+}
+
+/** Plans with `dryRun`, shows, asks, carries out and follows. `send` is the same call both times. */
+export async function carryOut(
+  shell: Shell,
+  app: string,
+  options: ChangeOptions & { send: (query: { dryRun?: true }) => Promise<DeployAnswer> },
+): Promise<void> {
+  const { plan } = await options.send({ dryRun: true });
+  const isTable = shell.output === "table";
+  if (isTable) for (const text of planLines(plan, shell.terminal.style)) line(shell.terminal, text);
+  if (plan.unchanged) {
+    await emit(shell, { plan, deployment: null }, () => undefined);
+    return;
+  }
+  await confirm(shell, `\nDo this in ${shell.target().name}?`, options.yes);
+  const before = await replicasBefore(shell, app);
+  const answer = await options.send({});
+  const { deployment } = answer;
+  if (options.detach || deployment === null) {
+    await emit(shell, answer, () =>
+      line(
+        shell.terminal,
+        deployment === null ? "nothing to do" : `deployment ${deployment.id} has begun; follow it with: berth ps ${app}`,
+      ),
+    );
+    return;
+  }
+  const followed = await follow(shell, { app, deployment, before, timeoutMs: options.wait ?? null });
+  await emit(shell, { plan: answer.plan, deployment: followed.deployment, replicas: followed.replicas }, () => undefined);
+  if (isTable) await conclude(shell, app, followed);
+  else if (followed.deployment.state !== "succeeded")
+    throw new CliError(`the deployment of ${app} ${followed.deployment.state}`, { next: `berth why ${app}` });
+}
+
+export interface WantedCount {
+  readonly app: string;
+  readonly service: string;
+  readonly replicas: number;
+}
+
+/** `shop/web=5`; `shop web=5` is understood too. */
+export function parseCounts(texts: readonly string[]): WantedCount[] {
+  const [first = ""] = texts;
+  const common = texts.length > 1 && !first.includes("=") && !first.includes("/") ? first : null;
+  return (common === null ? texts : texts.slice(1)).map((text) => {
+    const match = /^(?:([^/=]+)\/)?([^/=]+)=([0-9]{1,6})$/.exec(text);
+    const app = match?.[1] ?? common;
+    if (app === null || match?.[2] === undefined) {
+      throw new CliError(`"${text}" says no number of replicas: write APP/SERVICE=NUMBER`, {
+        exitCode: EXIT.usage,
+        next: `berth scale ${common ?? "shop"}/web=3`,
+      });
+    }
+    return { app, service: match[2], replicas: Number(match[3]) };
+  });
+}
+
+/** One after the other: each is a revision of its own. */
+export async function appScale(shell: Shell, texts: readonly string[], options: ChangeOptions): Promise<void> {
+  for (const { app, service, replicas } of parseCounts(texts)) {
+    const path = appPath(shell.namespace, app, `/services/${segment(service)}`);
+    // A number is its own plan: asking "are you sure" for `scale shop/web=5` would only teach to type -y.
+    await carryOut(shell, app, { ...options, yes: true, send: (query) => shell.client().patch<DeployAnswer>(path, { replicas }, query) });
+  }
+}
+
+export async function appRollback(shell: Shell, app: string, options: ChangeOptions & { to?: number }): Promise<void> {
+  const body = options.to === undefined ? {} : { toRevision: options.to };
+  await carryOut(shell, app, {
+    ...options,
+    send: (query) => shell.client().post<DeployAnswer>(appPath(shell.namespace, app, "/rollback"), body, query),
+  });
+}
+
+export async function appRevisions(shell: Shell, app: string): Promise<void> {
+  const client = shell.client();
+  const list = await client.list<Revision>(appPath(shell.namespace, app, "/revisions"));
+  await emit(shell, list, () =>
+    printTable(
+      shell,
+      [
+        { header: "revision", cell: (revision) => revision.revision, align: "right" },
+        { header: "", cell: (revision) => (revision.current ? "current" : "") },
+        { header: "age", cell: (revision) => age(revision.created, client.nowMs()), align: "right" },
+        { header: "by", cell: (revision) => revision.createdBy },
+        { header: "message", cell: (revision) => revision.message || "-" },
+      ],
+      list.items,
+      "no revisions",
+    ),
+  );
+}

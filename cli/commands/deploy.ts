@@ -1,0 +1,120 @@
+/** `berth deploy`: Compose files → plan → yes → progress → addresses. */
+import path from "node:path";
+import { statSync } from "node:fs";
+import type { AppSpec } from "../../shared/model/app.ts";
+import type { DeployAnswer } from "../../shared/api/resources.ts";
+import type { Build } from "../../shared/compose/build.ts";
+import { type ComposeFilesResult, readComposeFiles } from "../compose-files.ts";
+import { CliError, EXIT } from "../exit.ts";
+import { emit } from "../render/output.ts";
+import { planLines } from "../render/plan.ts";
+import { visible } from "../render/visible.ts";
+import type { Shell } from "../shell.ts";
+import { line } from "../terminal.ts";
+import { carryOut, type ChangeOptions } from "./change.ts";
+import { appPath } from "./paths.ts";
+
+export interface DeployOptions extends ChangeOptions {
+  readonly file: readonly string[];
+  readonly projectName?: string;
+  readonly projectDirectory?: string;
+  readonly envFile: readonly string[];
+  readonly profile: readonly string[];
+  readonly build: boolean;
+  readonly plan: boolean;
+  readonly message?: string;
+  /** Say what berth does with every key, not only with those it approximates. */
+  readonly report: boolean;
+}
+
+/** Reading a project asks no cluster. */
+type ProjectShell = Pick<Shell, "terminal" | "env" | "cwd">;
+
+interface Project {
+  readonly app: AppSpec;
+  readonly builds: readonly Build[];
+}
+
+export async function deploy(shell: Shell, given: readonly string[], options: DeployOptions): Promise<void> {
+  try {
+    const { app, builds } = readProject(shell, given, options);
+    if (builds.length > 0 && !options.plan) {
+      const { buildAndPush } = await import("../build/build.ts");
+      await buildAndPush(shell, builds);
+    }
+    const body = { spec: app, ...(options.message === undefined ? {} : { message: options.message }) };
+    const send = (query: { dryRun?: true }): Promise<DeployAnswer> =>
+      shell.client().put<DeployAnswer>(appPath(shell.namespace, app.name), body, query);
+    if (options.plan) await showPlan(shell, await send({ dryRun: true }));
+    else await carryOut(shell, app.name, { ...options, send });
+  } catch (error) {
+    if (!options.plan || !(error instanceof CliError)) throw error;
+    throw new CliError(error.message, {
+      exitCode: EXIT.planError,
+      details: error.details,
+      cause: error,
+      ...(error.next === null ? {} : { next: error.next }),
+    });
+  }
+}
+
+/** 0: nothing to do, 1: changes; an error is 255. */
+async function showPlan(shell: Shell, { plan }: DeployAnswer): Promise<void> {
+  await emit(shell, plan, () => {
+    for (const text of planLines(plan, shell.terminal.style)) line(shell.terminal, text);
+  });
+  process.exitCode = plan.unchanged ? EXIT.ok : EXIT.failed;
+}
+
+/** Arguments are Compose files, or directories that hold one, as after `-f`. */
+export function readProject(
+  shell: ProjectShell,
+  given: readonly string[],
+  options: Pick<DeployOptions, "file" | "projectName" | "projectDirectory" | "envFile" | "profile" | "build" | "report">,
+): Project {
+  const named = [...options.file, ...given];
+  const only = named.length === 1 ? path.resolve(shell.cwd, named[0] ?? ".") : null;
+  const isDirectory = only !== null && named[0] !== "-" && statSync(only, { throwIfNoEntry: false })?.isDirectory() === true;
+  const result = readComposeFiles({
+    files: isDirectory ? [] : named,
+    directory: isDirectory ? only : shell.cwd,
+    environment: shell.env,
+    envFiles: options.envFile,
+    profiles: options.profile,
+    allowBuild: options.build,
+    ...(options.projectName === undefined ? {} : { projectName: options.projectName }),
+    ...(options.projectDirectory === undefined ? {} : { projectDirectory: options.projectDirectory }),
+  });
+  if (!result.ok) throw composeFailure(result);
+  report(shell, result, options.report);
+  return { app: result.app, builds: result.builds };
+}
+
+function composeFailure(result: Extract<ComposeFilesResult, { ok: false }>): CliError {
+  const details = result.errors.flatMap((error) => [
+    `${visible(error.file)}:${error.line}:${error.column}  ${visible(error.message)}`,
+    `    ${visible(error.mend)}  [${error.code}]`,
+  ]);
+  const count = result.errors.length;
+  return new CliError(
+    `the Compose ${result.files.length === 1 ? "file has" : "files have"} ${count} ${count === 1 ? "problem" : "problems"}`,
+    { details },
+  );
+}
+
+/** On standard error, so that `-o json` stays JSON. What is applied as written needs no word. */
+function report(shell: ProjectShell, result: ComposeFilesResult, isWhole: boolean): void {
+  const { terminal } = shell;
+  for (const warning of result.warnings)
+    terminal.err(`${terminal.style.warn("!")} ${visible(warning.file)}:${warning.line}  ${visible(warning.message)}\n`);
+  for (const entry of result.report) {
+    if (entry.status === "applied" && !isWhole) continue;
+    const mark =
+      entry.status === "applied"
+        ? terminal.style.good("=")
+        : entry.status === "approximated"
+          ? terminal.style.warn("≈")
+          : terminal.style.bad("✗");
+    terminal.err(`${mark} ${visible(entry.file)}:${entry.line}  ${visible(entry.path)}  ${terminal.style.quiet(visible(entry.note))}\n`);
+  }
+}

@@ -1,0 +1,131 @@
+/** Watches a deployment until it ends, with what each of its replicas does. */
+import { setTimeout as sleep } from "node:timers/promises";
+import type { Deployment, Replica } from "../../shared/api/resources.ts";
+import { CliError, EXIT } from "../exit.ts";
+import { addressesOf, isThisMachine, slotName } from "../render/address.ts";
+import { seconds } from "../render/amount.ts";
+import { Live, spinner } from "../render/live.ts";
+import { Rollout } from "../render/rollout.ts";
+import { visible, visibleLog } from "../render/visible.ts";
+import type { Shell } from "../shell.ts";
+import { line } from "../terminal.ts";
+import { byPlace } from "./apps.ts";
+import { deploymentPath, replicasPath } from "./paths.ts";
+import { isLoopback } from "./tokens.ts";
+
+/**
+ * What agents observe moves no rev, so a watch would sleep through a pull. Four looks a second are two indexed reads
+ * each, and a person sees no difference to more.
+ */
+const LOOK_MS = 250;
+/** The spinner and the seconds move between looks. */
+const FRAME_MS = 100;
+
+export interface Followed {
+  readonly deployment: Deployment;
+  readonly replicas: readonly Replica[];
+  readonly rollout: Rollout;
+  readonly tookMs: number;
+}
+
+/** Replica ids that are there before a deployment: what it adds is told apart by them. */
+export async function replicasBefore(shell: Shell, app: string): Promise<readonly string[]> {
+  const { items } = await shell.client().list<Replica>(replicasPath(shell.namespace), { app });
+  return items.map(({ id }) => id);
+}
+
+export async function follow(
+  shell: Shell,
+  ask: { app: string; deployment: Deployment; before: readonly string[]; timeoutMs: number | null },
+): Promise<Followed> {
+  const client = shell.client();
+  const { terminal } = shell;
+  const rollout = new Rollout(ask.before);
+  const isQuiet = shell.output !== "table";
+  const live = terminal.isTty && !isQuiet ? new Live(terminal) : null;
+  const begin = performance.now();
+  let deployment = ask.deployment;
+  let replicas: readonly Replica[] = [];
+  const draw = (): void => {
+    if (live === null) {
+      for (const news of rollout.takeNews()) if (!isQuiet) line(terminal, news);
+      return;
+    }
+    const nowMs = performance.now();
+    const head = `${terminal.style.accent(spinner(nowMs))} deploying ${visible(ask.app)}, revision ${deployment.revision}  ${terminal.style.quiet(seconds(nowMs - begin))}${deployment.message === "" ? "" : `  ${visible(deployment.message)}`}`;
+    live.draw([head, ...rollout.lines(nowMs, terminal.style)]);
+  };
+  try {
+    while (true) {
+      [deployment, replicas] = await Promise.all([
+        client.get<Deployment>(deploymentPath(shell.namespace, ask.deployment.id), {}, shell.signal),
+        client.list<Replica>(replicasPath(shell.namespace), { app: ask.app }, shell.signal).then(({ items }) => items),
+      ]);
+      rollout.observe(replicas, performance.now());
+      draw();
+      if (deployment.state !== "running") break;
+      if (ask.timeoutMs !== null && performance.now() - begin > ask.timeoutMs) {
+        throw new CliError(`the deployment of ${visible(ask.app)} goes on after ${seconds(ask.timeoutMs)}; this command stops waiting`, {
+          exitCode: EXIT.timedOut,
+          next: `berth why ${ask.app}`,
+        });
+      }
+      for (let waitedMs = 0; waitedMs < LOOK_MS; waitedMs += FRAME_MS) {
+        await sleep(FRAME_MS, undefined, { signal: shell.signal });
+        if (live !== null) draw();
+      }
+    }
+    live?.finish(rollout.lines(performance.now(), terminal.style));
+    return { deployment, replicas, rollout, tookMs: performance.now() - begin };
+  } catch (error) {
+    live?.finish(rollout.lines(performance.now(), terminal.style));
+    if (shell.signal.aborted)
+      throw new CliError(`the deployment of ${visible(ask.app)} goes on without this terminal`, {
+        exitCode: EXIT.interrupted,
+        next: `berth ps ${ask.app}`,
+      });
+    throw error;
+  }
+}
+
+/** Log lines shown of a replica in trouble. */
+const LOG_LINES = 10;
+
+/** Says how it ended; a failure comes with the last log lines and what to run next. */
+export async function conclude(shell: Shell, app: string, followed: Followed): Promise<void> {
+  const { terminal } = shell;
+  const { deployment, rollout, tookMs } = followed;
+  const { style } = terminal;
+  if (deployment.state === "succeeded") {
+    line(terminal, `${style.good("✓")} ${visible(app)} runs revision ${deployment.revision}, healthy after ${seconds(tookMs)}`);
+    printAddresses(shell, followed.replicas);
+    return;
+  }
+  if (deployment.state === "superseded") throw new CliError(`a newer deployment of ${visible(app)} took over`, { next: `berth ps ${app}` });
+  const [worst] = rollout.troubled();
+  const details: string[] = [];
+  if (worst !== undefined) {
+    const name = `${worst.service}/${slotName(worst)}`;
+    details.push(
+      `${visible(name)} on ${visible(worst.node.name)}: ${visible(worst.state)}${worst.exitCode === null ? "" : `, exit code ${worst.exitCode}`}${worst.oomKilled ? ", killed for want of memory" : ""}${worst.message === "" ? "" : `: ${visible(worst.message)}`}`,
+    );
+    for (const text of worst.logTail.slice(-LOG_LINES)) details.push(`  | ${visibleLog(text)}`);
+  }
+  const next = worst === undefined ? `berth why ${app}` : `berth logs ${app} ${worst.service}`;
+  throw new CliError(
+    `the deployment of ${visible(app)} failed after ${seconds(tookMs)}: ${visible(deployment.message) || "it did not get healthy in time"}`,
+    { details, next },
+  );
+}
+
+export function printAddresses(shell: Shell, replicas: readonly Replica[]): void {
+  const isLocal = isLoopback(shell.client().url);
+  const addresses = [...replicas]
+    .filter((replica) => replica.desired === "run" && replica.ended === null)
+    .sort(byPlace)
+    .flatMap((replica) => addressesOf(replica, isThisMachine(replica.node.name, isLocal)));
+  const shown = addresses.slice(0, 20);
+  const width = Math.max(0, ...shown.map(({ name }) => name.length));
+  for (const { name, url } of shown) line(shell.terminal, `  ${visible(name).padEnd(width)}  ${shell.terminal.style.accent(visible(url))}`);
+  if (addresses.length > shown.length) line(shell.terminal, `  … and ${addresses.length - shown.length} more: berth ps`);
+}

@@ -1,0 +1,70 @@
+/** `berth logs`: lines of all replicas of an app, from all its nodes. */
+import type { LogLine } from "../../shared/api/resources.ts";
+import { ApiError } from "../client/client.ts";
+import { CliError } from "../exit.ts";
+import type { StyleName } from "../render/style.ts";
+import { visible, visibleLog } from "../render/visible.ts";
+import type { Shell } from "../shell.ts";
+import { line } from "../terminal.ts";
+import { appPath } from "./paths.ts";
+import type { Place } from "./place.ts";
+import { durationOption } from "./tokens.ts";
+
+export interface LogsOptions {
+  readonly follow: boolean;
+  readonly tail: number;
+  readonly since?: string;
+  readonly timestamps: boolean;
+  readonly slot?: string;
+}
+
+/** Sources take turns through these, by name, so that one keeps its colour. */
+const SOURCE_STYLES: readonly StyleName[] = ["accent", "good", "warn", "change", "quiet"];
+
+export function sourceStyle(source: string): StyleName {
+  let sum = 0;
+  for (const character of source) sum = (sum * 31 + character.charCodeAt(0)) % 65_521;
+  return SOURCE_STYLES[sum % SOURCE_STYLES.length] ?? "accent";
+}
+
+export async function logs(shell: Shell, place: Place, options: LogsOptions): Promise<void> {
+  const client = shell.client();
+  const { terminal } = shell;
+  const query = {
+    service: place.service,
+    slot: options.slot ?? place.slot,
+    follow: options.follow ? true : undefined,
+    tail: options.tail,
+    since: options.since === undefined ? undefined : new Date(client.nowMs() - durationOption(options.since)).toISOString(),
+    timestamps: options.timestamps ? true : undefined,
+  };
+  const missing = new Map<string, string>();
+  let width = 0;
+  let count = 0;
+  try {
+    for await (const entry of client.lines<LogLine>(appPath(shell.namespace, place.app ?? "", "/logs"), query, shell.signal)) {
+      if (shell.output === "json") {
+        line(terminal, JSON.stringify(entry));
+        continue;
+      }
+      const source = `${visible(entry.service)}/${visible(entry.slot)} ${visible(entry.node)}`;
+      if (entry.kind === "missing") {
+        missing.set(source, visible(entry.message));
+        continue;
+      }
+      count++;
+      width = Math.max(width, source.length);
+      const time = options.timestamps && entry.at !== null ? `${terminal.style.quiet(visible(entry.at))} ` : "";
+      line(
+        terminal,
+        `${terminal.style[sourceStyle(source)](`${source.padEnd(width)} |`)} ${time}${visibleLog(entry.text)}${entry.cut ? terminal.style.quiet(" …cut") : ""}`,
+      );
+    }
+  } catch (error) {
+    if (shell.signal.aborted) return;
+    if (error instanceof ApiError && error.code === "not_found") throw new CliError(error.message, { next: "berth ls" });
+    throw error;
+  }
+  for (const [source, message] of missing) terminal.err(`${terminal.style.warn(`${source} did not answer:`)} ${message}\n`);
+  if (count === 0 && missing.size === 0 && shell.output === "table") terminal.err("no log lines\n");
+}

@@ -1,0 +1,75 @@
+/** `berth server`: the control plane, in the foreground. */
+import { mkdir, writeFile } from "node:fs/promises";
+import path from "node:path";
+import type { ClusterInfo } from "../../shared/api/resources.ts";
+import { clientOf } from "../client/local.ts";
+import { ADDRESS_FILE, checkedUrl, type LocalAddress, TOKEN_FILE } from "../client/contexts.ts";
+import { CliError, EXIT } from "../exit.ts";
+import type { Shell } from "../shell.ts";
+import { line } from "../terminal.ts";
+import { listenerOn } from "../up/lock.ts";
+
+export interface ServerOptions {
+  readonly listen: string;
+  readonly dataDir: string;
+  readonly cert?: string;
+  readonly key?: string;
+  readonly behindProxy?: true;
+  readonly url?: string;
+  readonly plainRegistry: readonly string[];
+}
+
+/** `127.0.0.1:7420`, `[::]:7420`, `:7420` (all addresses), `7420` (loopback). */
+export function parseListen(text: string): { host: string; port: number } {
+  const match = /^(?:(\[[0-9a-fA-F:.]+\]|[^:[\]]*):)?([0-9]{1,5})$/.exec(text);
+  const port = Number(match?.[2]);
+  if (match === null || port > 65_535)
+    throw new CliError(`"${text}" is no place to listen: write ADDRESS:PORT, like 0.0.0.0:7420`, { exitCode: EXIT.usage });
+  const host = match[1] === undefined ? "127.0.0.1" : match[1] === "" ? "0.0.0.0" : match[1].replace(/^\[|\]$/g, "");
+  return { host, port };
+}
+
+/** Where a control plane can be found from this machine, kept beside its token. */
+export async function writeAddress(dataDir: string, address: LocalAddress): Promise<void> {
+  await mkdir(dataDir, { recursive: true, mode: 0o700 });
+  await writeFile(path.join(dataDir, ADDRESS_FILE), `${JSON.stringify(address, null, 2)}\n`, { mode: 0o600 });
+}
+
+export const portTaken = (port: number, mend: string): CliError => {
+  const who = listenerOn(port);
+  return new CliError(`port ${port} is taken${who === null ? "" : ` by ${who}`}: stop that, or choose another port`, { next: mend });
+};
+
+export async function server(shell: Shell, options: ServerOptions): Promise<void> {
+  const { host, port } = parseListen(options.listen);
+  if ((options.cert === undefined) !== (options.key === undefined))
+    throw new CliError("--cert and --key go together", { exitCode: EXIT.usage });
+  const dataDir = path.resolve(shell.cwd, options.dataDir);
+  const { signal } = shell;
+  const { startServer } = await import("../../worker/node.ts");
+  const running = await startServer({
+    dataDir,
+    host,
+    port,
+    ...(options.cert === undefined || options.key === undefined
+      ? {}
+      : { cert: path.resolve(shell.cwd, options.cert), key: path.resolve(shell.cwd, options.key) }),
+    behindProxy: options.behindProxy === true,
+    plainRegistries: options.plainRegistry,
+    ...(options.url === undefined ? {} : { url: checkedUrl(options.url) }),
+  }).catch((error: unknown) => {
+    if (error instanceof Error && "code" in error && error.code === "EADDRINUSE")
+      throw portTaken(port, `berth server --listen ${host}:${port + 1}`);
+    throw error;
+  });
+  const { url, address } = running;
+  await writeAddress(dataDir, { url, root: null, spki: address.spki });
+  const { rootThumbprint: root } = await clientOf(dataDir).get<ClusterInfo>("/v1/cluster");
+  await writeAddress(dataDir, { url, root: address.spki === null ? null : root, spki: address.spki });
+  line(shell.terminal, `The control plane listens on ${url}`);
+  line(shell.terminal, `  API docs     ${url}/docs`);
+  line(shell.terminal, `  admin token  ${path.join(dataDir, TOKEN_FILE)}`);
+  if (address.spki !== null) line(shell.terminal, `  elsewhere    berth context add NAME --url ${url} --root ${root}`);
+  await new Promise<void>((resolve) => (signal.aborted ? resolve() : signal.addEventListener("abort", () => resolve(), { once: true })));
+  await running.close();
+}

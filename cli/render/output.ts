@@ -1,0 +1,45 @@
+/** `-o`: the API's resources as they are, or what people read. */
+import type { Removed } from "../../shared/api/resources.ts";
+import type { Shell } from "../shell.ts";
+import { line } from "../terminal.ts";
+import { type Column, tableLines } from "./table.ts";
+import { visible } from "./visible.ts";
+
+/** Prints `value` as JSON or YAML, or calls `human`. */
+export async function emit(shell: Pick<Shell, "output" | "terminal">, value: unknown, human: () => void): Promise<void> {
+  if (shell.output === "table") {
+    human();
+    return;
+  }
+  if (shell.output === "json") {
+    line(shell.terminal, JSON.stringify(value, null, 2));
+    return;
+  }
+  const { stringify } = await import("yaml");
+  shell.terminal.out(stringify(value));
+}
+
+/** A table, or one sentence where there is nothing. */
+export function printTable<Row>(shell: Shell, columns: readonly Column<Row>[], rows: readonly Row[], empty: string): void {
+  if (rows.length === 0) {
+    line(shell.terminal, empty);
+    return;
+  }
+  const { terminal } = shell;
+  for (const text of tableLines(columns, rows, { style: terminal.style, columns: terminal.isTty ? terminal.columns : null }))
+    line(terminal, text);
+}
+
+/** Names and values under each other, aligned. */
+export function printFields(shell: Shell, fields: readonly (readonly [string, string | number])[]): void {
+  const width = Math.max(...fields.map(([name]) => name.length));
+  for (const [name, value] of fields)
+    line(shell.terminal, `${shell.terminal.style.quiet(`${name}:`.padEnd(width + 2))}${visible(String(value))}`);
+}
+
+/** The answer of a delete: what it did, then what it left behind. */
+export const emitRemoved = (shell: Shell, removed: Removed, sentence: string): Promise<void> =>
+  emit(shell, removed, () => {
+    line(shell.terminal, sentence);
+    for (const note of removed.notes) line(shell.terminal, `  ${visible(note)}`);
+  });

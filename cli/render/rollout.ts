@@ -1,0 +1,157 @@
+/**
+ * The progress of a deployment, from what is seen of its replicas. A pure model: it is told what the API answered and
+ * when, and gives the lines of the live block, or the lines that a log should get.
+ */
+import type { Replica } from "../../shared/api/resources.ts";
+import { replicaName } from "./address.ts";
+import { bar, seconds } from "./amount.ts";
+import type { Style, StyleName } from "./style.ts";
+import { spinner } from "./live.ts";
+import { visible } from "./visible.ts";
+
+/** What a replica is doing, in the words that are shown. */
+export const PHASES = [
+  "waiting for the node",
+  "preparing",
+  "pulling",
+  "starting",
+  "checking health",
+  "ready",
+  "failed",
+  "stopping",
+  "stopped",
+] as const;
+export type Phase = (typeof PHASES)[number];
+
+export function phaseOf(replica: Replica): Phase {
+  if (replica.state === "failed" || replica.state === "rejected") return "failed";
+  if (replica.state === "stopped" || replica.state === "completed" || replica.ended !== null) return "stopped";
+  if (replica.state === "stopping" || replica.desired === "stop") return "stopping";
+  if (replica.state === "assigned") return "waiting for the node";
+  if (replica.state === "preparing") return replica.pull === null ? "preparing" : "pulling";
+  if (replica.state === "starting") return "starting";
+  return replica.readySince === null ? "checking health" : "ready";
+}
+
+interface Step {
+  readonly phase: Phase;
+  readonly beganMs: number;
+}
+interface Track {
+  replica: Replica;
+  readonly steps: Step[];
+  firstMs: number;
+  restarts: number;
+}
+
+const PHASE_STYLES: Partial<Record<Phase, StyleName>> = { ready: "good", failed: "bad", stopping: "quiet", stopped: "quiet" };
+const BAR_WIDTH = 20;
+
+export class Rollout {
+  readonly #tracks = new Map<string, Track>();
+  readonly #before: ReadonlySet<string>;
+  #news: string[] = [];
+
+  /** `before`: replicas that were there already; of these only the ones that end are shown. */
+  constructor(before: Iterable<string> = []) {
+    this.#before = new Set(before);
+  }
+
+  /** What the API answered at `atMs`, a clock of the caller's. A replica that is no longer listed has ended. */
+  observe(replicas: readonly Replica[], atMs: number): void {
+    const seen = new Set<string>();
+    for (const replica of replicas) {
+      seen.add(replica.id);
+      if (this.#before.has(replica.id) && replica.desired === "run" && !this.#tracks.has(replica.id)) continue;
+      this.#see(replica, atMs);
+    }
+    for (const [id, track] of this.#tracks) {
+      const last = track.steps.at(-1)?.phase;
+      if (!seen.has(id) && last !== "failed" && last !== "stopped") this.#step(track, last === "stopping" ? "stopped" : "stopped", atMs);
+    }
+  }
+
+  #see(replica: Replica, atMs: number): void {
+    const phase = phaseOf(replica);
+    const known = this.#tracks.get(replica.id);
+    if (known === undefined) {
+      const track: Track = { replica, steps: [], firstMs: atMs, restarts: replica.restarts };
+      this.#tracks.set(replica.id, track);
+      this.#step(track, phase, atMs);
+      return;
+    }
+    known.replica = replica;
+    if (replica.restarts > known.restarts) {
+      known.restarts = replica.restarts;
+      this.#news.push(
+        `${visible(replicaName(replica))} on ${visible(replica.node.name)}: restarted (${replica.restarts})${replica.message === "" ? "" : `: ${visible(replica.message)}`}`,
+      );
+    }
+    if (known.steps.at(-1)?.phase !== phase) this.#step(known, phase, atMs);
+  }
+
+  #step(track: Track, phase: Phase, atMs: number): void {
+    const took = track.steps.length === 0 ? "" : ` after ${seconds(atMs - track.firstMs)}`;
+    track.steps.push({ phase, beganMs: atMs });
+    const { replica } = track;
+    const why = phase === "failed" && replica.message !== "" ? `: ${visible(replica.message)}` : "";
+    this.#news.push(
+      `${visible(replicaName(replica))} on ${visible(replica.node.name)}: ${phase}${phase === "ready" || phase === "failed" ? took : ""}${why}`,
+    );
+  }
+
+  /** What happened since the last call, a line each: for output that is not a terminal. */
+  takeNews(): string[] {
+    const news = this.#news;
+    this.#news = [];
+    return news;
+  }
+
+  /** The live block: a line a replica, those that are not ready first to be read last. */
+  lines(nowMs: number, style: Style): string[] {
+    const tracks = [...this.#tracks.values()].filter((track) => track.steps.at(-1)?.phase !== "stopped");
+    const name = (track: Track): string => visible(replicaName(track.replica));
+    const nameWidth = Math.max(0, ...tracks.map((track) => name(track).length));
+    const nodeWidth = Math.max(0, ...tracks.map((track) => track.replica.node.name.length));
+    return tracks
+      .sort((a, b) => name(a).localeCompare(name(b), "en", { numeric: true }) || a.firstMs - b.firstMs)
+      .map((track) => {
+        const phase = track.steps.at(-1)?.phase ?? "waiting for the node";
+        const mark = phase === "ready" ? style.good("✓") : phase === "failed" ? style.bad("✗") : style.accent(spinner(nowMs));
+        return `${mark} ${name(track).padEnd(nameWidth)}  ${visible(track.replica.node.name).padEnd(nodeWidth)}  ${this.#stepsText(track, nowMs, style)}`;
+      });
+  }
+
+  #stepsText(track: Track, nowMs: number, style: Style): string {
+    const parts = track.steps.map((step, at) => {
+      const next = track.steps[at + 1];
+      const isLast = next === undefined;
+      const name = PHASE_STYLES[step.phase];
+      const text = name === undefined ? step.phase : style[name](step.phase);
+      if (step.phase === "ready") return `${text} ${style.quiet(seconds(step.beganMs - track.firstMs))}`;
+      if (step.phase === "failed") return `${text} ${visible(track.replica.message)}`;
+      const took = seconds((next?.beganMs ?? nowMs) - step.beganMs);
+      const { pull } = track.replica;
+      const progress = isLast && step.phase === "pulling" && pull !== null ? ` ${bar(pull.currentBytes, pull.totalBytes, BAR_WIDTH)}` : "";
+      // A step that took no time worth showing would only push the others off the line.
+      return isLast || (next?.beganMs ?? 0) - step.beganMs >= 50 ? `${text}${progress} ${style.quiet(took)}` : "";
+    });
+    return parts.filter((part) => part !== "").join("  ");
+  }
+
+  get readyCount(): number {
+    return [...this.#tracks.values()].filter((track) => track.steps.at(-1)?.phase === "ready").length;
+  }
+
+  /** Replicas that failed or never got healthy, the ones whose log lines explain most first. */
+  troubled(): Replica[] {
+    return [...this.#tracks.values()]
+      .filter(
+        (track) =>
+          track.steps.some(({ phase }) => phase === "failed") ||
+          (track.steps.at(-1)?.phase !== "ready" && track.replica.desired === "run" && track.replica.ended === null),
+      )
+      .map((track) => track.replica)
+      .sort((a, b) => b.logTail.length - a.logTail.length || b.restarts - a.restarts);
+  }
+}

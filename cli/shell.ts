@@ -1,0 +1,60 @@
+/** What a command is given: where to print, whom to ask, and the options that every command has. */
+import { Client } from "./client/client.ts";
+import { type Environment, resolveTarget, type Target } from "./client/contexts.ts";
+import { httpTransport } from "./client/transport.ts";
+import type { Terminal } from "./terminal.ts";
+
+export const OUTPUT_FORMATS = ["table", "json", "yaml"] as const;
+export type OutputFormat = (typeof OUTPUT_FORMATS)[number];
+
+export interface GlobalOptions {
+  readonly output: OutputFormat;
+  readonly namespace?: string | undefined;
+  readonly context?: string | undefined;
+}
+
+export interface Shell {
+  readonly terminal: Terminal;
+  readonly env: Environment;
+  readonly cwd: string;
+  readonly output: OutputFormat;
+  readonly namespace: string;
+  /** Aborted by Ctrl-C. */
+  readonly signal: AbortSignal;
+  /** Made at the first use: commands that need no cluster never look for one. */
+  readonly target: () => Target;
+  readonly client: () => Client;
+}
+
+export const NAMESPACE_DEFAULT = "default";
+
+export function makeShell(
+  options: GlobalOptions,
+  world: { terminal: Terminal; env: NodeJS.ProcessEnv; cwd: string; signal: AbortSignal },
+): Shell {
+  let target: Target | undefined;
+  let client: Client | undefined;
+  const targetOnce = (): Target => {
+    target ??= resolveTarget({ context: options.context, env: world.env, cwd: world.cwd });
+    return target;
+  };
+  return {
+    terminal: world.terminal,
+    env: world.env,
+    cwd: world.cwd,
+    // Read through: only a command that looks at it takes the signals over.
+    get signal() {
+      return world.signal;
+    },
+    output: options.output,
+    namespace: options.namespace ?? (world.env["BERTH_NAMESPACE"] || NAMESPACE_DEFAULT),
+    target: targetOnce,
+    client: () => {
+      if (client === undefined) {
+        const { url, token, pins, startHint } = targetOnce();
+        client = new Client({ url, token, startHint, transport: httpTransport(url, pins, world.env) });
+      }
+      return client;
+    },
+  };
+}
