@@ -49,9 +49,10 @@ check_machine() {
     *) fail "nodes run on x64 or arm64, and this machine is $(uname -m)" ;;
   esac
   [ "$(id -u)" = 0 ] || fail "the agent drives the container engine and needs root; run the line as root or with: … | sudo sh -s -- TOKEN"
-  if ! ls /lib64/ld-linux-x86-64.so.2 /lib/ld-linux-aarch64.so.1 /lib64/ld-linux-aarch64.so.1 >/dev/null 2>&1; then
-    fail "the agent needs a Linux with glibc (Debian, Ubuntu, Fedora, …); this one has none"
-  fi
+  for loader in /lib64/ld-linux-x86-64.so.2 /lib/ld-linux-aarch64.so.1 /lib64/ld-linux-aarch64.so.1; do
+    if [ -e "$loader" ]; then return; fi
+  done
+  fail "the agent needs a Linux with glibc (Debian, Ubuntu, Fedora, …); this one has none"
 }
 
 engine_answers() { [ -S "$socket" ] && [ "$(curl -fsS -m 5 --unix-socket "$socket" http://localhost/_ping 2>/dev/null)" = OK ]; }

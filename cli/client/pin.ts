@@ -56,7 +56,8 @@ class PinnedAgent extends HttpsAgent {
   readonly #pins: Pins;
 
   constructor(options: AgentOptions, pins: Pins) {
-    super({ ...options, rejectUnauthorized: false });
+    // A resumed session shows no certificate to compare: each connection makes a full handshake.
+    super({ ...options, rejectUnauthorized: false, maxCachedSessions: 0 });
     this.#pins = pins;
   }
 

@@ -26,6 +26,7 @@ export class Cluster {
   readonly #agents = new Map<string, Spawned>();
   #server: Spawned | undefined;
   #token = "";
+  #root = "";
 
   constructor(lab: Lab) {
     this.lab = lab;
@@ -45,6 +46,9 @@ export class Cluster {
       async () => {
         if (!server.running) throw new Error("it ended");
         this.#token = (await readFile(join(this.#dataDir, "admin-token"), "utf8")).trim();
+        const { root } = JSON.parse(await readFile(join(this.#dataDir, "address.json"), "utf8")) as { root: string | null };
+        if (root === null) return false;
+        this.#root = root;
         return (await this.request("GET", "/readyz")).status === 200;
       },
       { timeoutMs: 30_000, detail: () => server.logTail() },
@@ -115,7 +119,7 @@ export class Cluster {
     return execute([process.execPath, berth, ...args], {
       cwd,
       timeoutMs,
-      env: { BERTH_URL: this.url, BERTH_TOKEN: this.#token, BERTH_CA: join(this.#dataDir, "tls", "root.crt"), XDG_CONFIG_HOME: this.#configDir, NO_COLOR: "1" },
+      env: { BERTH_URL: this.url, BERTH_TOKEN: this.#token, BERTH_ROOT: this.#root, XDG_CONFIG_HOME: this.#configDir, NO_COLOR: "1" },
     });
   }
 

@@ -136,7 +136,7 @@ describe("a cluster of three hosts", () => {
   });
 
   test("pulls from a registry behind a password, whose password is nowhere in plain text", async () => {
-    const refused = await cluster.deploy("private", compose(secret, 1).replaceAll("web:\n", "shop:\n"), ["--timeout", "20s"]);
+    const refused = await cluster.deploy("private", compose(secret, 1).replaceAll("web:\n", "shop:\n"), ["--wait", "20s"]);
     expect(refused.code).not.toBe(0);
     await cluster.mustBerth(["registry", "login", secret.split("/")[0] ?? "", "--username", "puller", "--password", "hunter22"]);
     await cluster.mustDeploy("private", compose(secret, 3).replaceAll("web:\n", "shop:\n"));
