@@ -8,6 +8,7 @@
  *   capacity   nodes that take replicas are not over-committed
  *   port       no host port twice on a node that takes replicas
  *   slot       a second replica of a slot only by an update, never a third; never a second writer of a volume
+ *   crowd      no more replicas of a service on a node than its maxPerNode
  *   volume     a slot with volumes only on the node that holds them
  *   colocate   what is placed of a colocated group is on one node
  *   floor      no more slots of a service lose their last ready replica than its parallelism allows
@@ -57,6 +58,8 @@ class Linter {
   readonly #bindings = new Map<string, NodeId>();
   readonly #slots = new Map<string, SlotState>();
   readonly #loads = new Map<NodeId, Load>();
+  /** Replicas of a service on a node, for services that this plan changes. */
+  readonly #perNode = new Map<string, number>();
   readonly #removed = new Set<string>();
 
   constructor(snapshot: ClusterSnapshot, plan: ClusterPlan) {
@@ -144,7 +147,9 @@ class Linter {
           { cpuMillis: replicas.cpuMillis[r]!, memoryMiB: replicas.memoryMiB[r]!, devices: replicas.devices[r]! },
           replicas.hostPorts[r]!,
         );
-      if (s < 0 || !changed.has(s) || node.status === "lost") continue;
+      if (s < 0 || !changed.has(s)) continue;
+      this.#settle(services[s]!, node);
+      if (node.status === "lost") continue;
       const slot = this.#slot(services[s]!, replicas.slot[r]!);
       const ready = replicas.run[r] === 1 && !Number.isNaN(replicas.readySinceMs[r]!) ? 1 : 0;
       slot.occupying += 1;
@@ -182,11 +187,23 @@ class Linter {
       this.#say("target", `${replica} is not what ${service.name} wants`);
     const inRange = service.mode === "global" ? slot === nodeId : /^(0|[1-9]\d*)$/.test(slot) && Number(slot) < service.replicas;
     if (!inRange) this.#say("target", `${service.name} has no slot ${slot}`);
+    const count = this.#settle(service, node);
+    const { maxPerNode } = service.planning;
+    if (service.mode === "replicated" && maxPerNode !== null && count > maxPerNode)
+      this.#say("crowd", `${node.name} would run ${count} of ${service.name}, at most ${maxPerNode} may`);
     this.#checkNode(service, node);
     this.#checkVolumes(service, assign, node);
     this.#checkPorts(service, node);
     this.#slot(service, slot).assigned.push(assign);
     this.#occupy(nodeId, service.reservation, service.planning.hostPorts);
+  }
+
+  /** Counts one more of the service on the node. */
+  #settle(service: ServiceState, node: NodeState): number {
+    const key = `${keyOf(service.appId, service.name)}/${node.id}`;
+    const count = (this.#perNode.get(key) ?? 0) + 1;
+    this.#perNode.set(key, count);
+    return count;
   }
 
   #checkNode(service: ServiceState, node: NodeState): void {

@@ -108,7 +108,7 @@ export const anyWorld: fc.Arbitrary<World> = fc
   })
   .map(({ nodes, apps, bound }) => {
     const made = world().site("shop", { zone: "b" });
-    nodes.forEach((options, i) => void made.node(`n${i}`, options));
+    for (const [i, options] of nodes.entries()) made.node(`n${i}`, options);
     apps.forEach(({ services, deploying, dependent }, a) => {
       const app = `app${a}`;
       made.app(app, { revision: 2, deleting: deploying === "deleting" });
@@ -122,7 +122,7 @@ export const anyWorld: fc.Arbitrary<World> = fc
           dependsOn,
           ...(options.mode === "global" ? { colocate: false, replicas: 0 } : {}),
         });
-        rows.forEach((row, r) => addRow(made, name, { row, number: r, nodes: nodes.length }));
+        for (const [r, row] of rows.entries()) addRow(made, name, { row, number: r, nodes: nodes.length });
       });
       if (deploying === "deploy" || deploying === "scale")
         made.deployment({ kind: deploying, fromRevision: 1, startedMs: START_MS - 20_000 });
