@@ -111,7 +111,8 @@ export class Converger {
     this.#cancelTimer();
     // What is under way is let finish, within reason: cut off, it would be found and gone on with at the next start.
     const under = Promise.allSettled([...this.#busy.values(), ...this.#background]);
-    await Promise.race([under, pause(this.#input.clock, STOP_PATIENCE_MS, new AbortController().signal)]);
+    const done = new AbortController();
+    await Promise.race([under.then(() => done.abort()), pause(this.#input.clock, STOP_PATIENCE_MS, done.signal)]);
   }
 
   /** Something may have changed: look again, once, after what is running now. */

@@ -2,7 +2,7 @@
  * A value on disk that knows whether it is whole: the first line is the SHA-256 of the rest. A torn or corrupt file
  * (F9) reads as its previous version, or as null; it never throws and never reads as something else.
  */
-import { z } from "zod";
+import type { z } from "zod";
 import { digestHex } from "./crypto.ts";
 import type { Disk, Log } from "./ports.ts";
 

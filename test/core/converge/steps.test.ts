@@ -1,0 +1,180 @@
+import { describe, expect, test } from "vitest";
+import { IMAGE_KEEP_MS, nextSteps } from "../../../shared/converge/steps.ts";
+import type { ReplicaView, World } from "../../../shared/converge/world.ts";
+import { C1, container, desired, ended, image, NOW, R1, R2, record, ref, started, view, world } from "./world.ts";
+
+const stepsOf = (given: World): string[] => nextSteps(given).steps.map(({ kind, key }) => `${kind} ${key.replace(R1, "R1").replace(R2, "R2")}`);
+const one = (given: ReplicaView, changes: Partial<World> = {}): string[] => stepsOf(world({ [R1]: given }, changes));
+const never = { condition: "no" } as const;
+
+describe("a new replica, one step at a time", () => {
+  const volume = desired({ mounts: [{ kind: "volume", volume: "data", target: "/data" }] }, { app: { volumes: { data: {} } } });
+
+  test.each<[string, Partial<ReplicaView>, Partial<World>, string[]]>([
+    ["its image first", {}, { images: new Map() }, ["pull image:web@d"]],
+    ["then the app's network", {}, { networks: new Set(), ownNetworks: new Set() }, ["createNetwork network:berth-default-shop"]],
+    ["then its volumes", { desired: volume }, {}, ["createVolume volume:berth_default_shop_data"]],
+    ["then its config files", { configsWritten: false }, {}, ["writeConfigs replica:R1"]],
+    ["then its container", {}, {}, ["create replica:R1"]],
+    ["a made container is started", { container: container({ status: "created" }), record: record({ containerId: C1 }) }, {}, ["start replica:R1"]],
+    ["a running one needs nothing", { container: container(), record: started() }, {}, []],
+    ["nor does one that its operator paused", { container: container({ status: "paused" }), record: started() }, {}, []],
+    ["on the host's network it waits for no other", { desired: desired({ networkMode: "host" }) }, { networks: new Set() }, ["create replica:R1"]],
+    ["an existing volume is used as it is", { desired: volume }, { volumes: new Set(["berth_default_shop_data"]) }, ["create replica:R1"]],
+  ])("%s", (_, changes, given, expected) => {
+    expect(one(view(changes), given)).toEqual(expected);
+  });
+
+  test("two replicas share one pull and one network", () => {
+    const two = { [R1]: view(), [R2]: view({ desired: desired({}, { ref: { replica: R2 } }) }) };
+    expect(stepsOf(world(two, { images: new Map() }))).toEqual(["pull image:web@d"]);
+    expect(stepsOf(world(two, { networks: new Set() }))).toEqual(["createNetwork network:berth-default-shop"]);
+    expect(stepsOf(world(two))).toEqual(["create replica:R1", "create replica:R2"]);
+  });
+
+  test("a replica whose image another node resolves waits, and says so", () => {
+    const waiting = view({ desired: desired({}, { ref: { image: image({ digest: null, resolve: false }) } }) });
+    const next = nextSteps(world({ [R1]: waiting }, { images: new Map() }));
+    expect(next.steps).toEqual([]);
+    expect(next.waiting.get(R1)).toEqual({ reason: "imageUnresolved", message: "waiting until another node has resolved web:1" });
+  });
+
+  test("the node that shall resolve it pulls the tag", () => {
+    const resolving = view({ desired: desired({}, { ref: { image: image({ digest: null, resolve: true }) } }) });
+    expect(one(resolving, { images: new Map() })).toEqual(["pull image:web@d"]);
+  });
+
+  test("an external volume that is not there is waited for, never made", () => {
+    const external = desired({ mounts: [{ kind: "volume", volume: "data", target: "/data" }] }, { app: { volumes: { data: { externalName: "theirs" } } } });
+    const next = nextSteps(world({ [R1]: view({ desired: external }) }));
+    expect(next.steps).toEqual([]);
+    expect(next.waiting.get(R1)?.message).toBe("volume theirs is external and does not exist on this node");
+  });
+});
+
+describe("one step a key at a time", () => {
+  test("nothing for a replica whose step is under way", () => {
+    expect(one(view(), { busy: new Set([`replica:${R1}`]) })).toEqual([]);
+  });
+
+  test("nothing for an image that is being pulled", () => {
+    expect(one(view(), { images: new Map(), busy: new Set(["image:web@d"]) })).toEqual([]);
+  });
+
+  test("a step that failed waits for its time, says why, and wakes for it", () => {
+    const retries = new Map([["image:web@d", { count: 2, atMs: NOW + 500, reason: "pullFailed", message: "no route" }]]);
+    const next = nextSteps(world({ [R1]: view() }, { images: new Map(), retries }));
+    expect(next.steps).toEqual([]);
+    expect(next.waiting.get(R1)).toEqual({ reason: "pullFailed", message: "no route" });
+    expect(next.wakeAtMs).toBe(NOW + 500);
+  });
+
+  test("and is tried again then, still saying why it was late", () => {
+    const retries = new Map([["image:web@d", { count: 2, atMs: NOW, reason: "pullFailed", message: "no route" }]]);
+    const next = nextSteps(world({ [R1]: view() }, { images: new Map(), retries }));
+    expect(next.steps.map(({ kind }) => kind)).toEqual(["pull"]);
+    expect(next.waiting.get(R1)?.reason).toBe("pullFailed");
+  });
+});
+
+describe("a replica whose container ended", () => {
+  test.each<[string, Partial<ReplicaView>, string[]]>([
+    ["is given a time to start again", { container: ended({ exitCode: 1 }), record: started() }, ["scheduleRestart replica:R1"]],
+    ["waits for that time", { container: ended(), record: started({ restartAtMs: NOW + 1 }) }, []],
+    ["starts when it has come", { container: ended(), record: started({ restartAtMs: NOW }) }, ["start replica:R1"]],
+    ["starts at once in a new boot, whatever was left to wait", { container: ended(), record: started({ restartAtMs: NOW + 99_999, bootId: "old" }) }, ["start replica:R1"]],
+    ["is made again when somebody removed the container", { container: null, record: started() }, ["create replica:R1"]],
+    ["fails when somebody removed the container of one that runs once", { desired: desired({ restart: never }), container: null, record: started() }, ["conclude replica:R1"]],
+    ["has completed when it runs once and ended well", { desired: desired({ restart: never }), container: ended({ exitCode: 0 }), record: started() }, ["conclude replica:R1"]],
+    ["is cleared away when the engine could not remove it", { container: container({ status: "dead" }), record: started() }, ["remove replica:R1"]],
+    ["is waited for while the engine removes it", { container: container({ status: "removing" }), record: started() }, []],
+    ["waits after a start that could not run it", { container: container({ status: "created" }), record: record({ containerId: C1, restartAtMs: NOW + 5 }) }, []],
+    ["keeps its container for its log once it is over", { container: ended(), record: started({ state: "failed" }) }, []],
+  ])("%s", (_, changes, expected) => {
+    expect(one(view(changes))).toEqual(expected);
+  });
+
+  test("the restart of a new boot begins a new window and keeps the count", () => {
+    const memory = { restarts: 9, streak: 5, windowRestarts: 4, windowSinceMs: 123 };
+    const given = view({ container: ended({ exitCode: 137 }), record: started({ bootId: "old", memory }) });
+    expect(nextSteps(world({ [R1]: given })).steps).toEqual([
+      { kind: "scheduleRestart", key: `replica:${R1}`, replica: R1, atMs: NOW, memory: { restarts: 9, streak: 0, windowRestarts: 0, windowSinceMs: 0 } },
+    ]);
+  });
+
+  test("while it waits it says why it ended and when it starts", () => {
+    const given = view({ container: ended({ exitCode: 1 }), record: started({ restartAtMs: NOW + 4_000, message: "ended with exit code 1" }) });
+    const next = nextSteps(world({ [R1]: given }));
+    expect(next.waiting.get(R1)).toEqual({ reason: "restarting", message: "ended with exit code 1; starts again in 4 s" });
+    expect(next.wakeAtMs).toBe(NOW + 4_000);
+  });
+
+  test("a terminal replica is never revived", () => {
+    for (const state of ["completed", "stopped", "failed", "rejected"] as const) {
+      for (const found of [null, ended(), container({ status: "created" }), container()]) {
+        expect(one(view({ container: found, record: started({ state }) }))).toEqual([]);
+      }
+    }
+  });
+});
+
+describe("a replica that left the manifest", () => {
+  test.each<[string, Partial<ReplicaView>, string[]]>([
+    ["is stopped", { container: container(), record: started() }, ["stop replica:R1"]],
+    ["then removed", { container: ended(), record: started() }, ["remove replica:R1"]],
+    ["also when it was never started", { container: container({ status: "created" }), record: record({ containerId: C1 }) }, ["remove replica:R1"]],
+    ["then it has stopped", { container: null, record: started() }, ["conclude replica:R1"]],
+    ["and is remembered until the control plane knows", { container: null, record: started({ state: "stopped" }), isAcknowledged: false }, []],
+    ["and no longer", { container: null, record: started({ state: "stopped" }), isAcknowledged: true }, ["forget replica:R1"]],
+    ["its container goes even when it had failed before", { container: ended(), record: started({ state: "failed" }) }, ["remove replica:R1"]],
+  ])("%s", (_, changes, expected) => {
+    expect(one(view({ desired: null, ...changes }))).toEqual([...expected, ...(changes.container === null ? ["removeNetwork network:berth-default-shop"] : [])]);
+  });
+});
+
+describe("a replica that the node's owner forbids", () => {
+  const refused = { kind: "refused" as const, ref: ref(), refusal: { reason: "policy", message: "no" } };
+  test.each<[string, Partial<ReplicaView>, string[]]>([
+    ["is rejected before anything is touched", {}, ["conclude replica:R1"]],
+    ["ends first when it runs already", { container: container(), record: started() }, ["stop replica:R1"]],
+    ["and is rejected then", { container: ended(), record: started() }, ["conclude replica:R1"]],
+  ])("%s", (_, changes, expected) => {
+    expect(one(view({ desired: refused, ...changes }), { images: new Map() })).toEqual(expected);
+  });
+});
+
+describe("what nothing needs any more", () => {
+  test("a network of ours goes, one of others stays", () => {
+    expect(stepsOf(world({}, { networks: new Set(["berth-a-b", "theirs"]), ownNetworks: new Set(["berth-a-b"]) }))).toEqual(["removeNetwork network:berth-a-b"]);
+  });
+
+  test("a network stays while a container that leaves is still there", () => {
+    expect(one(view({ desired: null, container: ended(), record: started() }))).toEqual(["remove replica:R1"]);
+  });
+
+  test("a volume goes when it is told to and no replica has it", () => {
+    const using = desired({ mounts: [{ kind: "volume", volume: "data", target: "/data" }] }, { app: { volumes: { data: {} } } });
+    const given = { volumes: new Set(["berth_default_shop_data", "kept"]), dropVolumes: ["berth_default_shop_data", "gone"] };
+    expect(stepsOf(world({ [R1]: view({ desired: using, container: container(), record: started() }) }, given))).toEqual([]);
+    expect(stepsOf(world({}, { ...given, ownNetworks: new Set() }))).toEqual(["dropVolume volume:berth_default_shop_data"]);
+  });
+
+  test("a pulled image goes an hour after its last use, and the agent wakes for it", () => {
+    const pulled = (unusedSinceMs: number | null) => [{ reference: "web@d", imageId: "sha256:9", unusedSinceMs }];
+    const idle = { ownNetworks: new Set<string>() };
+    expect(stepsOf(world({}, { ...idle, pulled: pulled(NOW - IMAGE_KEEP_MS) }))).toEqual(["removeImage image:web@d"]);
+    const waiting = nextSteps(world({}, { ...idle, pulled: pulled(NOW - 10) }));
+    expect([waiting.steps, waiting.wakeAtMs]).toEqual([[], NOW - 10 + IMAGE_KEEP_MS]);
+    expect(stepsOf(world({}, { ...idle, pulled: pulled(null) }))).toEqual([]);
+  });
+
+  test("an image in use stays, however long it was not needed", () => {
+    const given = view({ container: container(), record: started({ imageId: "sha256:9" }) });
+    expect(one(given, { pulled: [{ reference: "web@d", imageId: "sha256:9", unusedSinceMs: 0 }] })).toEqual([]);
+  });
+});
+
+test("a converged world has no steps and nothing to wake for", () => {
+  const next = nextSteps(world({ [R1]: view({ container: container(), record: started() }) }));
+  expect(next).toEqual({ steps: [], waiting: new Map(), wakeAtMs: null });
+});
