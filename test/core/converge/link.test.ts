@@ -1,6 +1,15 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { LINK_ACTIONS, LINK_EVENTS, LINK_STATES, type LinkEvent, type LinkState, nextLinkState, PAUSE_MAX_MS, pauseMs } from "../../../shared/converge/link.ts";
+import {
+  LINK_ACTIONS,
+  LINK_EVENTS,
+  LINK_STATES,
+  type LinkEvent,
+  type LinkState,
+  nextLinkState,
+  PAUSE_MAX_MS,
+  pauseMs,
+} from "../../../shared/converge/link.ts";
 
 /** `given("polling").after("failed", "waited")`. */
 const walk = (from: LinkState, ...events: LinkEvent[]): LinkState => events.reduce(nextLinkState, from);
@@ -33,7 +42,8 @@ describe("the link", () => {
     fc.assert(
       fc.property(fc.constantFrom(...LINK_STATES.filter((state) => state !== "removed")), away, (from, events) => {
         let state = walk(from, ...events);
-        for (let turns = 0; turns < 3 && state !== "polling"; turns++) state = nextLinkState(state, LINK_ACTIONS[state] === "pause" ? "waited" : "granted");
+        for (let turns = 0; turns < 3 && state !== "polling"; turns++)
+          state = nextLinkState(state, LINK_ACTIONS[state] === "pause" ? "waited" : "granted");
         expect(state).toBe("polling");
       }),
     );
@@ -49,7 +59,9 @@ describe("the link", () => {
   });
 
   test("waits double from half a second to thirty, the upper half of each by chance", () => {
-    expect([1, 2, 3, 4, 5, 6, 7, 8].map((failures) => pauseMs("pausing", failures, 0))).toEqual([250, 500, 1000, 2000, 4000, 8000, 15000, 15000]);
+    expect([1, 2, 3, 4, 5, 6, 7, 8].map((failures) => pauseMs("pausing", failures, 0))).toEqual([
+      250, 500, 1000, 2000, 4000, 8000, 15000, 15000,
+    ]);
     expect(pauseMs("pausing", 1, 0.999)).toBe(500);
     expect(pauseMs("pausing", 1_000_000, 0.999)).toBeLessThanOrEqual(PAUSE_MAX_MS);
     expect(pauseMs("pending", 1, 0)).toBe(2_500);

@@ -13,7 +13,8 @@ const decide = (policy: PolicyInput, exit: Partial<Exit> = {}, memory: Partial<R
     memory: { ...NO_RESTARTS, ...memory },
     nowMs: NOW,
   });
-const short = (decision: ReturnType<typeof decide>): string => (decision.kind === "restart" ? `+${decision.atMs - NOW}` : `${decision.state}: ${decision.reason}`);
+const short = (decision: ReturnType<typeof decide>): string =>
+  decision.kind === "restart" ? `+${decision.atMs - NOW}` : `${decision.state}: ${decision.reason}`;
 
 describe("whether a container is started again", () => {
   test.each([
@@ -47,8 +48,18 @@ describe("whether a container is started again", () => {
   test.each([
     ["below the limit", { attemptsMax: 3 }, { windowRestarts: 2 }, "+1000"],
     ["at the limit", { attemptsMax: 3 }, { windowRestarts: 3 }, "failed: restartsExhausted"],
-    ["at the limit of a window that is over", { attemptsMax: 3, windowMs: 10_000 }, { windowRestarts: 3, windowSinceMs: NOW - 10_001 }, "+1000"],
-    ["at the limit of a window that is not", { attemptsMax: 3, windowMs: 10_000 }, { windowRestarts: 3, windowSinceMs: NOW - 10_000 }, "failed: restartsExhausted"],
+    [
+      "at the limit of a window that is over",
+      { attemptsMax: 3, windowMs: 10_000 },
+      { windowRestarts: 3, windowSinceMs: NOW - 10_001 },
+      "+1000",
+    ],
+    [
+      "at the limit of a window that is not",
+      { attemptsMax: 3, windowMs: 10_000 },
+      { windowRestarts: 3, windowSinceMs: NOW - 10_000 },
+      "failed: restartsExhausted",
+    ],
   ] as const)("attempts: %s", (_, policy, memory, expected) => {
     expect(short(decide(policy, {}, memory))).toBe(expected);
   });

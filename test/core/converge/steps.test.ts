@@ -3,7 +3,8 @@ import { IMAGE_KEEP_MS, nextSteps } from "../../../shared/converge/steps.ts";
 import type { ReplicaView, World } from "../../../shared/converge/world.ts";
 import { C1, container, desired, ended, image, NOW, R1, R2, record, ref, started, view, world } from "./world.ts";
 
-const stepsOf = (given: World): string[] => nextSteps(given).steps.map(({ kind, key }) => `${kind} ${key.replace(R1, "R1").replace(R2, "R2")}`);
+const stepsOf = (given: World): string[] =>
+  nextSteps(given).steps.map(({ kind, key }) => `${kind} ${key.replace(R1, "R1").replace(R2, "R2")}`);
 const one = (given: ReplicaView, changes: Partial<World> = {}): string[] => stepsOf(world({ [R1]: given }, changes));
 const never = { condition: "no" } as const;
 
@@ -16,10 +17,20 @@ describe("a new replica, one step at a time", () => {
     ["then its volumes", { desired: volume }, {}, ["createVolume volume:berth_default_shop_data"]],
     ["then its config files", { configsWritten: false }, {}, ["writeConfigs replica:R1"]],
     ["then its container", {}, {}, ["create replica:R1"]],
-    ["a made container is started", { container: container({ status: "created" }), record: record({ containerId: C1 }) }, {}, ["start replica:R1"]],
+    [
+      "a made container is started",
+      { container: container({ status: "created" }), record: record({ containerId: C1 }) },
+      {},
+      ["start replica:R1"],
+    ],
     ["a running one needs nothing", { container: container(), record: started() }, {}, []],
     ["nor does one that its operator paused", { container: container({ status: "paused" }), record: started() }, {}, []],
-    ["on the host's network it waits for no other", { desired: desired({ networkMode: "host" }) }, { networks: new Set() }, ["create replica:R1"]],
+    [
+      "on the host's network it waits for no other",
+      { desired: desired({ networkMode: "host" }) },
+      { networks: new Set() },
+      ["create replica:R1"],
+    ],
     ["an existing volume is used as it is", { desired: volume }, { volumes: new Set(["berth_default_shop_data"]) }, ["create replica:R1"]],
   ])("%s", (_, changes, given, expected) => {
     expect(one(view(changes), given)).toEqual(expected);
@@ -45,7 +56,10 @@ describe("a new replica, one step at a time", () => {
   });
 
   test("an external volume that is not there is waited for, never made", () => {
-    const external = desired({ mounts: [{ kind: "volume", volume: "data", target: "/data" }] }, { app: { volumes: { data: { externalName: "theirs" } } } });
+    const external = desired(
+      { mounts: [{ kind: "volume", volume: "data", target: "/data" }] },
+      { app: { volumes: { data: { externalName: "theirs" } } } },
+    );
     const next = nextSteps(world({ [R1]: view({ desired: external }) }));
     expect(next.steps).toEqual([]);
     expect(next.waiting.get(R1)?.message).toBe("volume theirs is external and does not exist on this node");
@@ -82,13 +96,33 @@ describe("a replica whose container ended", () => {
     ["is given a time to start again", { container: ended({ exitCode: 1 }), record: started() }, ["scheduleRestart replica:R1"]],
     ["waits for that time", { container: ended(), record: started({ restartAtMs: NOW + 1 }) }, []],
     ["starts when it has come", { container: ended(), record: started({ restartAtMs: NOW }) }, ["start replica:R1"]],
-    ["starts at once in a new boot, whatever was left to wait", { container: ended(), record: started({ restartAtMs: NOW + 99_999, bootId: "old" }) }, ["start replica:R1"]],
+    [
+      "starts at once in a new boot, whatever was left to wait",
+      { container: ended(), record: started({ restartAtMs: NOW + 99_999, bootId: "old" }) },
+      ["start replica:R1"],
+    ],
     ["is made again when somebody removed the container", { container: null, record: started() }, ["create replica:R1"]],
-    ["fails when somebody removed the container of one that runs once", { desired: desired({ restart: never }), container: null, record: started() }, ["conclude replica:R1"]],
-    ["has completed when it runs once and ended well", { desired: desired({ restart: never }), container: ended({ exitCode: 0 }), record: started() }, ["conclude replica:R1"]],
-    ["is cleared away when the engine could not remove it", { container: container({ status: "dead" }), record: started() }, ["remove replica:R1"]],
+    [
+      "fails when somebody removed the container of one that runs once",
+      { desired: desired({ restart: never }), container: null, record: started() },
+      ["conclude replica:R1"],
+    ],
+    [
+      "has completed when it runs once and ended well",
+      { desired: desired({ restart: never }), container: ended({ exitCode: 0 }), record: started() },
+      ["conclude replica:R1"],
+    ],
+    [
+      "is cleared away when the engine could not remove it",
+      { container: container({ status: "dead" }), record: started() },
+      ["remove replica:R1"],
+    ],
     ["is waited for while the engine removes it", { container: container({ status: "removing" }), record: started() }, []],
-    ["waits after a start that could not run it", { container: container({ status: "created" }), record: record({ containerId: C1, restartAtMs: NOW + 5 }) }, []],
+    [
+      "waits after a start that could not run it",
+      { container: container({ status: "created" }), record: record({ containerId: C1, restartAtMs: NOW + 5 }) },
+      [],
+    ],
     ["keeps its container for its log once it is over", { container: ended(), record: started({ state: "failed" }) }, []],
   ])("%s", (_, changes, expected) => {
     expect(one(view(changes))).toEqual(expected);
@@ -98,12 +132,21 @@ describe("a replica whose container ended", () => {
     const memory = { restarts: 9, streak: 5, windowRestarts: 4, windowSinceMs: 123 };
     const given = view({ container: ended({ exitCode: 137 }), record: started({ bootId: "old", memory }) });
     expect(nextSteps(world({ [R1]: given })).steps).toEqual([
-      { kind: "scheduleRestart", key: `replica:${R1}`, replica: R1, atMs: NOW, memory: { restarts: 9, streak: 0, windowRestarts: 0, windowSinceMs: 0 } },
+      {
+        kind: "scheduleRestart",
+        key: `replica:${R1}`,
+        replica: R1,
+        atMs: NOW,
+        memory: { restarts: 9, streak: 0, windowRestarts: 0, windowSinceMs: 0 },
+      },
     ]);
   });
 
   test("while it waits it says why it ended and when it starts", () => {
-    const given = view({ container: ended({ exitCode: 1 }), record: started({ restartAtMs: NOW + 4_000, message: "ended with exit code 1" }) });
+    const given = view({
+      container: ended({ exitCode: 1 }),
+      record: started({ restartAtMs: NOW + 4_000, message: "ended with exit code 1" }),
+    });
     const next = nextSteps(world({ [R1]: given }));
     expect(next.waiting.get(R1)).toEqual({ reason: "restarting", message: "ended with exit code 1; starts again in 4 s" });
     expect(next.wakeAtMs).toBe(NOW + 4_000);
@@ -122,13 +165,28 @@ describe("a replica that left the manifest", () => {
   test.each<[string, Partial<ReplicaView>, string[]]>([
     ["is stopped", { container: container(), record: started() }, ["stop replica:R1"]],
     ["then removed", { container: ended(), record: started() }, ["remove replica:R1"]],
-    ["also when it was never started", { container: container({ status: "created" }), record: record({ containerId: C1 }) }, ["remove replica:R1"]],
+    [
+      "also when it was never started",
+      { container: container({ status: "created" }), record: record({ containerId: C1 }) },
+      ["remove replica:R1"],
+    ],
     ["then it has stopped", { container: null, record: started() }, ["conclude replica:R1"]],
-    ["and is remembered until the control plane knows", { container: null, record: started({ state: "stopped" }), isAcknowledged: false }, []],
+    [
+      "and is remembered until the control plane knows",
+      { container: null, record: started({ state: "stopped" }), isAcknowledged: false },
+      [],
+    ],
     ["and no longer", { container: null, record: started({ state: "stopped" }), isAcknowledged: true }, ["forget replica:R1"]],
-    ["its container goes even when it had failed before", { container: ended(), record: started({ state: "failed" }) }, ["remove replica:R1"]],
+    [
+      "its container goes even when it had failed before",
+      { container: ended(), record: started({ state: "failed" }) },
+      ["remove replica:R1"],
+    ],
   ])("%s", (_, changes, expected) => {
-    expect(one(view({ desired: null, ...changes }))).toEqual([...expected, ...(changes.container === null ? ["removeNetwork network:berth-default-shop"] : [])]);
+    expect(one(view({ desired: null, ...changes }))).toEqual([
+      ...expected,
+      ...(changes.container === null ? ["removeNetwork network:berth-default-shop"] : []),
+    ]);
   });
 });
 
@@ -145,7 +203,9 @@ describe("a replica that the node's owner forbids", () => {
 
 describe("what nothing needs any more", () => {
   test("a network of ours goes, one of others stays", () => {
-    expect(stepsOf(world({}, { networks: new Set(["berth-a-b", "theirs"]), ownNetworks: new Set(["berth-a-b"]) }))).toEqual(["removeNetwork network:berth-a-b"]);
+    expect(stepsOf(world({}, { networks: new Set(["berth-a-b", "theirs"]), ownNetworks: new Set(["berth-a-b"]) }))).toEqual([
+      "removeNetwork network:berth-a-b",
+    ]);
   });
 
   test("a network stays while a container that leaves is still there", () => {

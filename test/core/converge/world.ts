@@ -25,15 +25,30 @@ export const ref = (changes: Partial<AssignmentRef> = {}): AssignmentRef => ({
   ...changes,
 });
 
-export const image = (changes: Partial<ImageSource> = {}): ImageSource => ({ reference: "web:1", digest: `sha256:${"d".repeat(64)}`, imageId: null, resolve: false, ...changes });
+export const image = (changes: Partial<ImageSource> = {}): ImageSource => ({
+  reference: "web:1",
+  digest: `sha256:${"d".repeat(64)}`,
+  imageId: null,
+  resolve: false,
+  ...changes,
+});
 
 export function desired(
   workload: Partial<WorkloadInput> = {},
   changes: { readonly ref?: Partial<AssignmentRef>; readonly app?: Partial<AppSpecInput> } = {},
 ): Allowed {
   const assignment = ref(changes.ref);
-  const app = AppSpec.parse({ name: assignment.app, services: { [assignment.service]: { workload: { image: "web:1", ...workload } } }, ...changes.app });
-  return { kind: "allowed", ref: assignment, spec: replicaSpec(assignment.namespace, app, assignment.service, () => "e".repeat(64)), imageKey: "web@d" };
+  const app = AppSpec.parse({
+    name: assignment.app,
+    services: { [assignment.service]: { workload: { image: "web:1", ...workload } } },
+    ...changes.app,
+  });
+  return {
+    kind: "allowed",
+    ref: assignment,
+    spec: replicaSpec(assignment.namespace, app, assignment.service, () => "e".repeat(64)),
+    imageKey: "web@d",
+  };
 }
 
 export const container = (changes: Partial<ObservedContainer> = {}): ObservedContainer => ({
@@ -50,13 +65,22 @@ export const container = (changes: Partial<ObservedContainer> = {}): ObservedCon
 });
 
 /** A container that has ended. */
-export const ended = (changes: Partial<ObservedContainer> = {}): ObservedContainer => container({ status: "exited", readySinceMs: null, ...changes });
+export const ended = (changes: Partial<ObservedContainer> = {}): ObservedContainer =>
+  container({ status: "exited", readySinceMs: null, ...changes });
 
 export const record = (changes: Partial<ReplicaRecord> = {}): ReplicaRecord => ({ ...newRecord(ref(), BOOT), ...changes });
 /** Of a replica that runs or has run. */
-export const started = (changes: Partial<ReplicaRecord> = {}): ReplicaRecord => record({ containerId: C1, hasStarted: true, state: "running", imageId: "sha256:1", ...changes });
+export const started = (changes: Partial<ReplicaRecord> = {}): ReplicaRecord =>
+  record({ containerId: C1, hasStarted: true, state: "running", imageId: "sha256:1", ...changes });
 
-export const view = (changes: Partial<ReplicaView> = {}): ReplicaView => ({ desired: desired(), record: record(), container: null, isAcknowledged: true, configsWritten: true, ...changes });
+export const view = (changes: Partial<ReplicaView> = {}): ReplicaView => ({
+  desired: desired(),
+  record: record(),
+  container: null,
+  isAcknowledged: true,
+  configsWritten: true,
+  ...changes,
+});
 
 export const world = (replicas: Readonly<Record<string, ReplicaView>>, changes: Partial<World> = {}): World => ({
   nowMs: NOW,
