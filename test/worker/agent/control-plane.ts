@@ -39,6 +39,7 @@ export class VirtualClock implements Clock {
   }
 
   async advance(ms: number): Promise<void> {
+    await settle();
     const endMs = this.#nowMs + ms;
     for (;;) {
       const due = [...this.#timers].filter(([, timer]) => timer.atMs <= endMs).sort(([, a], [, b]) => a.atMs - b.atMs)[0];

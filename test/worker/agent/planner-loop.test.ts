@@ -1,0 +1,148 @@
+import { describe, expect, test } from "vitest";
+import type { ClusterPlan } from "../../../shared/plan/change.ts";
+import type { ClusterSnapshot } from "../../../shared/plan/snapshot.ts";
+import { type Planning, PlannerLoop } from "../../../worker/shard/planner.ts";
+import type { Applied } from "../../../worker/store/apply-plan.ts";
+import { collectLog, random, VirtualClock } from "./control-plane.ts";
+
+const SNAPSHOT = { rev: 1 } as ClusterSnapshot;
+const COMMITTED: Applied = { kind: "committed", rev: 7, rollbacks: [] };
+const UNCHANGED: Applied = { kind: "unchanged" };
+const CONFLICT: Applied = { kind: "conflict", message: "lost", committedChunks: 0 };
+
+/** A planner that answers as scripted, `unchanged` after that, and notes when it was asked. */
+function makeLoop(script: (Applied | Error)[], changes: Partial<Planning> & { wakeInMs?: number } = {}) {
+  const clock = new VirtualClock();
+  const log = collectLog();
+  const startMs = clock.nowMs();
+  const plans: number[] = [];
+  const revs: number[] = [];
+  const planning: Planning = {
+    use: (take) => take({ snapshot: SNAPSHOT, nowMs: 50_000 }),
+    plan: () =>
+      ({
+        rev: 1,
+        changes: [],
+        wakeAtMs: changes.wakeInMs === undefined ? null : 50_000 + changes.wakeInMs,
+        explanations: [],
+      }) as ClusterPlan,
+    lint: () => [],
+    apply: async () => {
+      plans.push(clock.nowMs() - startMs);
+      const next = script.shift() ?? UNCHANGED;
+      if (next instanceof Error) throw next;
+      return next;
+    },
+    rollBack: async () => {},
+    ...changes,
+  };
+  const loop = new PlannerLoop({ planning, clock, random, log, onCommitted: (rev) => revs.push(rev) });
+  return { loop, clock, log, plans, revs };
+}
+
+describe("the planner's loop", () => {
+  test("plans at the first ring, at once", async () => {
+    const { loop, clock, plans } = makeLoop([]);
+    loop.ring();
+    await clock.advance(0);
+    expect(plans).toEqual([0]);
+  });
+
+  test("makes one plan of a burst of rings, 100 ms after the one before", async () => {
+    const { loop, clock, plans } = makeLoop([]);
+    for (let i = 0; i < 50; i++) loop.ring();
+    await clock.advance(30);
+    for (let i = 0; i < 50; i++) loop.ring();
+    await clock.advance(1_000);
+    expect(plans).toEqual([0, 100]);
+  });
+
+  test("looks again after a commit, until nothing is left to do", async () => {
+    const { loop, clock, plans, revs } = makeLoop([COMMITTED, COMMITTED]);
+    loop.ring();
+    await clock.advance(1_000);
+    expect(plans).toEqual([0, 100, 200]);
+    expect(revs).toEqual([7, 7]);
+  });
+
+  test("looks again when the plan says so, and every minute in any case", async () => {
+    const due = makeLoop([], { wakeInMs: 2_500 });
+    due.loop.ring();
+    await due.clock.advance(5_000);
+    expect(due.plans).toEqual([0, 2_500, 5_000]);
+    const idle = makeLoop([]);
+    idle.loop.ring();
+    await idle.clock.advance(120_000);
+    expect(idle.plans).toEqual([0, 60_000, 120_000]);
+  });
+
+  test("tries three times at once when others commit first, then waits", async () => {
+    const { loop, clock, plans } = makeLoop([CONFLICT, CONFLICT, CONFLICT]);
+    loop.ring();
+    await clock.advance(99);
+    expect(plans).toEqual([0, 0, 0]);
+    await clock.advance(1);
+    expect(plans).toEqual([0, 0, 0, 100]);
+  });
+
+  test("commits no plan that breaks its rules", async () => {
+    const { loop, clock, plans, log } = makeLoop([], { lint: () => ["capacity: node n is over-committed"] });
+    loop.ring();
+    await clock.advance(0);
+    expect(plans).toEqual([]);
+    expect(log.lines).toMatchObject([{ level: "error", fields: { error: expect.stringContaining("over-committed") } }]);
+  });
+
+  test("waits longer after each failure, whatever rings, and not after it has worked again", async () => {
+    const { loop, clock, plans } = makeLoop([new Error("down"), new Error("down"), new Error("down")]);
+    const ringing = () => {
+      loop.ring();
+      clock.after(50, ringing);
+    };
+    ringing();
+    await clock.advance(7_500);
+    expect(plans.slice(0, 4)).toEqual([0, 1_000, 3_000, 7_000]);
+    expect(plans.length).toBeGreaterThan(4);
+  });
+
+  test("carries out a rollback, again until it works", async () => {
+    const tried: string[] = [];
+    const rollback = { deployment: "d_aaaaaaaaaaaaaaaa", appId: "app_aaaaaaaaaaaaaaaa", revision: 3 };
+    const { loop, clock } = makeLoop([{ ...COMMITTED, rollbacks: [rollback] } as Applied], {
+      rollBack: async ({ deployment }) => {
+        tried.push(deployment);
+        if (tried.length < 3) throw new Error("busy");
+      },
+    });
+    loop.ring();
+    await clock.advance(200_000);
+    expect(tried).toHaveLength(3);
+  });
+
+  test("finishes the plan under way when it stops, and starts none after", async () => {
+    let finish: () => void = () => {};
+    const { loop, clock, plans } = makeLoop([], {
+      apply: async () => {
+        plans.push(0);
+        await new Promise<void>((resolve) => {
+          finish = resolve;
+        });
+        return COMMITTED;
+      },
+    });
+    loop.ring();
+    await clock.advance(0);
+    let isStopped = false;
+    const stopped = loop.stop().then(() => {
+      isStopped = true;
+    });
+    await clock.advance(1_000);
+    expect(isStopped).toBe(false);
+    finish();
+    await stopped;
+    loop.ring();
+    await clock.advance(100_000);
+    expect(plans).toHaveLength(1);
+    expect(clock.timers).toBe(0);
+  });
+});
