@@ -287,21 +287,19 @@ const step: fc.Arbitrary<Mutation> = fc.oneof(
     })
     .map(({ a, ...row }) => change({ op: "insert", table: "nodes", onConflict: "replace", rows: [nodeRow(a, row)] })),
   number(3).map((a) => change({ op: "delete", table: "nodes", keys: [{ id: id("n", a) }] })),
-  fc
-    .record({ a: number(3), session: number(3), complete: fc.boolean() })
-    .map(
-      ({ a, ...row }): Mutation => ({
-        advance: "observed",
-        changes: [
-          {
-            op: "insert",
-            table: "nodeReports",
-            onConflict: "replace",
-            rows: [{ nodeId: id("n", a), seq: 1, generation: 0, engineReachable: true, engineMessage: "", asOfMs: 1, mark: MARK, ...row }],
-          },
-        ],
-      }),
-    ),
+  fc.record({ a: number(3), session: number(3), complete: fc.boolean() }).map(
+    ({ a, ...row }): Mutation => ({
+      advance: "observed",
+      changes: [
+        {
+          op: "insert",
+          table: "nodeReports",
+          onConflict: "replace",
+          rows: [{ nodeId: id("n", a), seq: 1, generation: 0, engineReachable: true, engineMessage: "", asOfMs: 1, mark: MARK, ...row }],
+        },
+      ],
+    }),
+  ),
   fc
     .record({ a: number(3), name: fc.constantFrom("web", "db"), replicas: number(9), revision: number(3) })
     .map(({ a, name, ...row }) => change({ op: "insert", table: "services", onConflict: "replace", rows: [serviceRow(a, name, row)] })),
@@ -342,29 +340,25 @@ const step: fc.Arbitrary<Mutation> = fc.oneof(
   fc
     .record({ r: number(REPLICAS), state: fc.constantFrom("running", "failed"), restarts: number(3), ready: fc.boolean() })
     .map(({ r, state, restarts, ready }) => observe([seen(r, { state, restarts, readySinceMs: ready ? 5 : null })])),
-  fc
-    .record({ a: number(3), revision: number(3), digest: fc.constantFrom(null, "sha256:a", "sha256:b") })
-    .map(({ a, revision, digest }) =>
-      change({
-        op: "insert",
-        table: "images",
-        onConflict: "replace",
-        rows: [{ appId: id("app", a), revision, reference: "registry/web:1", digest, imageId: null, resolver: null }],
-      }),
-    ),
+  fc.record({ a: number(3), revision: number(3), digest: fc.constantFrom(null, "sha256:a", "sha256:b") }).map(({ a, revision, digest }) =>
+    change({
+      op: "insert",
+      table: "images",
+      onConflict: "replace",
+      rows: [{ appId: id("app", a), revision, reference: "registry/web:1", digest, imageId: null, resolver: null }],
+    }),
+  ),
   fc
     .record({ a: number(3), revision: number(3) })
     .map(({ a, revision }) => change({ op: "delete", table: "images", keys: [{ appId: id("app", a), revision }] })),
-  fc
-    .record({ a: number(3), slot: fc.constantFrom("1", "2"), n: number(3) })
-    .map(({ a, slot, n }) =>
-      change({
-        op: "insert",
-        table: "volumes",
-        onConflict: "replace",
-        rows: [{ appId: id("app", a), service: "db", slot, volume: "data", nodeId: id("n", n), engineName: "e" }],
-      }),
-    ),
+  fc.record({ a: number(3), slot: fc.constantFrom("1", "2"), n: number(3) }).map(({ a, slot, n }) =>
+    change({
+      op: "insert",
+      table: "volumes",
+      onConflict: "replace",
+      rows: [{ appId: id("app", a), service: "db", slot, volume: "data", nodeId: id("n", n), engineName: "e" }],
+    }),
+  ),
   number(3).map((a) => change({ op: "delete", table: "volumes", keys: [{ appId: id("app", a) }] })),
   fc
     .record({ a: number(3), name: fc.constantFrom("a", "b") })

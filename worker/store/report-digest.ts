@@ -5,8 +5,8 @@
  * - Only replicas assigned to the reporting node are its to speak of.
  * - A replica that shall stop ends when its node says that it has stopped, or when the node has accepted a set without
  *   it and has, in this session, never had anything of it.
- * - Silence is no fact: only a complete report says that what it leaves out is not there, and only of replicas in a
- *   set that the node had accepted by then.
+ * - Silence is no fact: only a complete report says that what it leaves out is not there, and only of replicas that
+ *   the node has spoken of before. It may not have been told of the others yet.
  */
 import { canonicalJson } from "../../shared/model/content.ts";
 import { type ReplicaFact, type ReplicaState, type ReportRequest, TERMINAL_STATES } from "../../shared/wire/report.ts";
@@ -119,8 +119,7 @@ function observe({ replica, observation }: KnownReplica, fact: ReplicaFact | und
     const next = { ...place, ...factValues(fact, observation, state.nowMs) };
     return observation && isSame(observation, next) ? null : next;
   }
-  const isKnownMissing = report.complete && report.generation >= replica.rev;
-  if (!isKnownMissing || !observation || isNothing(observation)) return null;
+  if (!report.complete || !observation || isNothing(observation)) return null;
   return {
     ...place,
     state: "assigned",
