@@ -63,6 +63,7 @@ function checkValue(row: KeyRow, entry: Entry, at: { place: Place; check: KeyChe
   if (isBuild && !check.allowBuild) return;
   if (row.status === "refused" && !isBuild && !isDefaultNetwork(row, key)) {
     if (place.active && !isHarmless(row, value)) {
+      check.report.say("refused", entry.at, { path: place.actual, note: row.note });
       check.problems.add({
         code: "refused",
         at: entry.at,

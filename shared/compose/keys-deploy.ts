@@ -84,7 +84,7 @@ export const DEPLOY_ROWS: readonly KeyRow[] = [
   applied(
     `${DEPLOY}.placement.constraints`,
     "strings",
-    "node.labels.KEY, node.hostname, node.id, node.platform.os and node.platform.arch with == or !=. node.role==worker holds for every node; node.role==manager, node.ip and engine.labels are refused. More operators: x-berth.",
+    "node.labels.KEY, node.hostname, node.id and node.platform.arch with == or !=. node.role==worker and node.platform.os==linux hold for every node; node.role==manager, node.ip and engine.labels are refused. More operators: x-berth.",
   ),
   applied(`${DEPLOY}.placement.preferences`, "list", "Even out over the values of attributes, in order."),
   applied(`${DEPLOY}.placement.preferences[]`, "mapping", "One preference."),

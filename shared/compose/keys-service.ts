@@ -267,7 +267,7 @@ export const SERVICE_ROWS: readonly KeyRow[] = [
   applied(
     `${S}.platform`,
     "string",
-    "os[/arch[/variant]]: placed only on nodes of that kind. Without it, on nodes that the image has a platform for.",
+    "linux/amd64 or linux/arm64: placed only on nodes of that architecture; a variant has no effect. Others are refused.",
   ),
   applied(`${S}.ports`, "list", "Ports published on the node that a replica runs on."),
   applied(

@@ -1,25 +1,15 @@
 /** `deploy.placement`, `platform` and the placement words of `x-berth` → placement. */
 import type { Constraint, Placement } from "../model/app.ts";
 import type { BerthExtension } from "./x-berth.ts";
+import { nodeArchitecture } from "./architecture.ts";
 import type { Found, Section } from "./section.ts";
 
 /** Swarm's names for what nodes of berth have under another. */
 const KEYS: Readonly<Record<string, string>> = {
   "node.id": "node.id",
   "node.hostname": "node.hostname",
-  "node.platform.os": "node.os",
   "node.platform.arch": "node.arch",
 };
-/** Swarm writes machines as uname does, images as Go does; nodes report Go's words. */
-export const ARCHITECTURES: Readonly<Record<string, string>> = {
-  x86_64: "amd64",
-  "x86-64": "amd64",
-  aarch64: "arm64",
-  armv7l: "arm",
-  armhf: "arm",
-  i386: "386",
-};
-
 export function placementOf(service: Section, extension: BerthExtension): Partial<Placement> {
   const placement = service.section("deploy").section("placement");
   const constraints = [
@@ -51,6 +41,12 @@ function constraintOf(found: Found<string>, placement: Section): Constraint[] {
     else placement.refuse(found, "berth has no manager nodes", "label the nodes you mean and constrain on node.labels.KEY");
     return [];
   }
+  if (key === "node.platform.os") {
+    const holds = (value.trim() === "linux") === (operator === "==");
+    if (holds) placement.approximated(found, "No effect: every node of berth runs Linux.");
+    else placement.refuse(found, "every node of berth runs Linux", "remove the constraint");
+    return [];
+  }
   const name = key.startsWith("node.labels.") ? key : KEYS[key];
   if (name === undefined) {
     placement.refuse(
@@ -60,7 +56,7 @@ function constraintOf(found: Found<string>, placement: Section): Constraint[] {
     );
     return [];
   }
-  const wanted = name === "node.arch" ? (ARCHITECTURES[value.trim()] ?? value.trim()) : value.trim();
+  const wanted = name === "node.arch" ? (nodeArchitecture(value.trim()) ?? value.trim()) : value.trim();
   return [{ key: name, operator: operator === "==" ? "=" : "!=", values: [wanted] }];
 }
 
@@ -76,19 +72,20 @@ function spreadOf(preference: Section): string[] {
   return [];
 }
 
-/** `os[/arch[/variant]]`. A variant narrows arm, which nodes do not tell apart. */
+/** `os[/arch[/variant]]`. Every node runs Linux, so only the architecture constrains. */
 function platformOf(service: Section): Constraint[] {
   const platform = service.text("platform");
   if (platform === undefined) return [];
-  const [first = "", second, variant] = platform.value.split("/");
-  const os = second === undefined && first !== "linux" && first !== "windows" ? "linux" : first;
-  const arch = second ?? (first === os ? undefined : first);
-  if (os !== "linux" || platform.value.split("/").length > 3) {
-    service.refuse(platform, `berth's nodes run Linux, not ${platform.value}`, "write linux/amd64 or linux/arm64");
+  const parts = platform.value.split("/");
+  const [first = "", second, variant] = parts;
+  const arch = second ?? (first === "linux" ? undefined : first);
+  const known = arch === undefined ? undefined : nodeArchitecture(arch);
+  const isLinux = second === undefined || first === "linux";
+  if (!isLinux || parts.length > 3 || (arch !== undefined && known === undefined)) {
+    service.refuse(platform, `no node of berth is ${platform.value}: they run Linux on amd64 or arm64`, "write linux/amd64 or linux/arm64");
     return [];
   }
-  if (variant !== undefined && !(arch === "arm64" && variant === "v8"))
+  if (variant !== undefined && !(known === "arm64" && variant === "v8"))
     service.approximated(platform, `Placed on ${arch} nodes; the variant ${variant} has no effect on placement.`);
-  const osConstraint: Constraint = { key: "node.os", operator: "=", values: [os] };
-  return arch === undefined ? [osConstraint] : [osConstraint, { key: "node.arch", operator: "=", values: [ARCHITECTURES[arch] ?? arch] }];
+  return known === undefined ? [] : [{ key: "node.arch", operator: "=", values: [known] }];
 }

@@ -142,6 +142,8 @@ export class Section {
   }
 
   complain(code: ComposeErrorCode, found: { at: Mark; path: string }, words: { message: string; mend: string }): void {
+    if (code === "refused" || code === "build_refused")
+      this.#telling.report.say("refused", found.at, { path: found.path, note: words.message });
     this.#telling.problems.add({ code, at: found.at, path: found.path, message: `${found.path}: ${words.message}`, mend: words.mend });
   }
 

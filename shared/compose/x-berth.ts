@@ -4,6 +4,7 @@
  */
 import { z } from "zod";
 import { Constraint, type Placement, Toleration, type UpdatePolicy } from "../model/app.ts";
+import { nodeArchitecture } from "./architecture.ts";
 import { parseDurationMs } from "./durations.ts";
 import type { Problems } from "./problem.ts";
 import type { Report } from "./report.ts";
@@ -26,7 +27,7 @@ export const XBerth = z
       .max(64)
       .optional()
       .describe(
-        "Conditions that a node must meet, all of them. Keys: node.labels.K, site.labels.K, node.name, node.id, node.site, node.arch, node.os, node.hostname. < and > compare decimal numbers; a missing or non-numeric label does not match.",
+        "Conditions that a node must meet, all of them. Keys: node.labels.K, site.labels.K, node.name, node.id, node.site, node.arch (amd64 or arm64), node.os, node.hostname. < and > compare decimal numbers; a missing or non-numeric label does not match.",
       ),
     tolerations: z
       .array(z.union([TolerationText, Toleration]))
@@ -108,7 +109,8 @@ function converted(words: XBerth, tree: Tree, to: { place: string; problems: Pro
   };
   const constraints = (words.constraints ?? []).flatMap((condition, index) => {
     const constraint = typeof condition === "string" ? parseConstraint(condition) : condition;
-    if (constraint !== undefined && Constraint.safeParse(constraint).success && hasRightValues(constraint)) return [constraint];
+    if (constraint !== undefined && Constraint.safeParse(constraint).success && hasRightValues(constraint))
+      return [inNodeWords(constraint)];
     wrong(
       ["constraints", index],
       `${typeof condition === "string" ? `"${condition}"` : "this"} is no constraint`,
@@ -161,6 +163,12 @@ export function parseConstraint(text: string): Constraint | undefined {
         : [rest.trim()];
   return { key, operator, values };
 }
+
+/** People write amd64 where nodes say x64. */
+const inNodeWords = (constraint: Constraint): Constraint =>
+  constraint.key === "node.arch"
+    ? { ...constraint, values: constraint.values.map((value) => nodeArchitecture(value) ?? value) }
+    : constraint;
 
 function hasRightValues(constraint: Constraint): boolean {
   const count = constraint.values.length;

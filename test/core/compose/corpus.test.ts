@@ -21,6 +21,10 @@ const DIFFERENCES: readonly { why: string; apply: (service: NormalService) => No
         ? { ...service, restart: { condition: "always" } }
         : service,
   },
+  {
+    why: "every node of berth runs Linux and is a worker, so a constraint that says so is met everywhere and left out",
+    apply: (service) => ({ ...service, constraints: service.constraints.filter((line) => line !== "node.platform.os = linux") }),
+  },
 ];
 
 /** Differences of one value in one project: what the reference says, what berth says, and why. */

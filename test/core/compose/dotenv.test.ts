@@ -1,5 +1,6 @@
 // biome-ignore-all lint/suspicious/noTemplateCurlyInString: these are substitutions of Compose, not of JavaScript
 import { describe, expect, test } from "vitest";
+import { quickly } from "./project.ts";
 import { parseDotenv } from "../../../shared/compose/dotenv.ts";
 
 const outer = new Map([["OUT", "outer"]]);
@@ -49,11 +50,11 @@ describe("env files", () => {
   });
 
   test("a megabyte of lines or of quotes is read in no time", () => {
-    const started = performance.now();
-    parseDotenv("A=$A\n".repeat(200_000), outer);
-    parseDotenv('A="\n'.repeat(250_000), outer);
-    parseDotenv(`A=${" ".repeat(1_000_000)}`, outer);
-    parseDotenv(`${"export ".repeat(140_000)}`, outer);
-    expect(performance.now() - started).toBeLessThan(2_000);
+    quickly(() => {
+      parseDotenv("A=$A\n".repeat(200_000), outer);
+      parseDotenv('A="\n'.repeat(250_000), outer);
+      parseDotenv(`A=${" ".repeat(1_000_000)}`, outer);
+      parseDotenv(`${"export ".repeat(140_000)}`, outer);
+    });
   });
 });

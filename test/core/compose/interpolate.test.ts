@@ -2,7 +2,7 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { interpolate } from "../../../shared/compose/interpolate.ts";
-import { accepted, read, refusedWith, shown, web, workload } from "./project.ts";
+import { quickly, accepted, read, refusedWith, shown, web, workload } from "./project.ts";
 
 const variables = new Map([
   ["SET", "value"],
@@ -148,15 +148,15 @@ describe("interpolation", () => {
   });
 
   test("depth, size and repetition are bounded, in time too", () => {
-    const started = performance.now();
-    expect(interpolate("${A:-".repeat(200_000), new Map())).toMatchObject({ kind: "syntax", reason: expect.stringContaining("nested") });
-    expect(interpolate("$A".repeat(100_000), new Map([["A", "x".repeat(10_000)]]))).toMatchObject({
-      kind: "syntax",
-      reason: expect.stringContaining("longer"),
+    quickly(() => {
+      expect(interpolate("${A:-".repeat(200_000), new Map())).toMatchObject({ kind: "syntax", reason: expect.stringContaining("nested") });
+      expect(interpolate("$A".repeat(100_000), new Map([["A", "x".repeat(10_000)]]))).toMatchObject({
+        kind: "syntax",
+        reason: expect.stringContaining("longer"),
+      });
+      expect(interpolate(`\${A:-${"x".repeat(900_000)}}`, new Map())).toMatchObject({ kind: "text" });
+      expect(interpolate("$$".repeat(400_000), new Map())).toMatchObject({ kind: "text" });
     });
-    expect(interpolate(`\${A:-${"x".repeat(900_000)}}`, new Map())).toMatchObject({ kind: "text" });
-    expect(interpolate("$$".repeat(400_000), new Map())).toMatchObject({ kind: "text" });
-    expect(performance.now() - started).toBeLessThan(1_000);
   });
 });
 

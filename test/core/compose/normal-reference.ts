@@ -61,12 +61,7 @@ function normalService(service: Data, around: Around): NormalService {
     mode: text(deploy.mode ?? "replicated"),
     replicas: number(deploy.replicas ?? service.scale) ?? 1,
     update: update(data(deploy.update_config)),
-    constraints: texts(placement.constraints).map((line) =>
-      line
-        .replace(/ ?== ?/, " = ")
-        .replace(/ ?!= ?/, " != ")
-        .replace("node.platform.os", "node.os"),
-    ),
+    constraints: texts(placement.constraints).map((line) => line.replace(/ ?== ?/, " = ").replace(/ ?!= ?/, " != ")),
     spreadBy: list(placement.preferences).map((preference) => text(data(preference).spread)),
     maxPerNode: number(placement.max_replicas_per_node),
     limits: limits(service, data(data(deploy.resources).limits)),

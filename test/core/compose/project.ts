@@ -61,3 +61,15 @@ export function workload(compose: string | readonly string[], project: Project =
   if (service === undefined) throw new Error("no service web");
   return service.workload;
 }
+
+/**
+ * Runs it and expects little work: far over what a linear reading takes, far under what a quadratic one would. Counted
+ * in processor time, since a wall clock on a busy machine measures the machine.
+ */
+export function quickly(run: () => void): void {
+  const before = process.cpuUsage();
+  run();
+  const { user, system } = process.cpuUsage(before);
+  const spentMs = (user + system) / 1000;
+  if (spentMs > 5_000) throw new Error(`took ${Math.round(spentMs)} ms of processor time`);
+}

@@ -71,6 +71,13 @@ const rows: readonly (readonly [string, readonly string[], string, string])[] = 
   ["a tmpfs option", ["tmpfs: '/x:uid=1000'"], "refused services.web.tmpfs[0]", "uid=1000"],
   ["a logging driver", ["logging: {driver: splunk}"], "refused services.web.logging.driver", "json-file"],
   ["a Windows platform", ["platform: windows/amd64"], "refused services.web.platform", "Linux"],
+  ["a platform without nodes", ["platform: linux/arm/v7"], "refused services.web.platform", "linux/arm64"],
+  [
+    "another system",
+    ["deploy: {placement: {constraints: [node.platform.os==windows]}}"],
+    "refused services.web.deploy.placement.constraints[0]",
+    "Linux",
+  ],
   ["an image mount", ["volumes: [{type: image, source: x, target: /x}]"], "refused services.web.volumes[0]", "not supported"],
   [
     "a part of a volume",

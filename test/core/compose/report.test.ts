@@ -1,6 +1,6 @@
 // biome-ignore-all lint/suspicious/noTemplateCurlyInString: these are substitutions of Compose, not of JavaScript
 import { describe, expect, test } from "vitest";
-import { accepted, refusedWith, shown, web } from "./project.ts";
+import { accepted, read, refusedWith, shown, web } from "./project.ts";
 
 describe("the report", () => {
   test("has one line for each key used, with its place and what happens", () => {
@@ -17,6 +17,17 @@ describe("the report", () => {
       "8:5 applied services.web.environment",
     ]);
     expect(report.find((line) => line.path === "services.web.attach")?.note).toMatch(/^No effect/);
+  });
+
+  test("tells refused keys too, whether by the table or by their value", () => {
+    const result = read(web("user: u", "secrets: [s]", "network_mode: bridge", "build: ."));
+    expect(result.report.map((line) => `${line.status} ${line.path}`)).toEqual([
+      "applied services.web.image",
+      "applied services.web.user",
+      "refused services.web.secrets",
+      "refused services.web.network_mode",
+      "refused services.web.build",
+    ]);
   });
 
   test("a line names the file its key came from", () => {
@@ -41,9 +52,15 @@ describe("the report", () => {
       "services.web.deploy.placement.constraints[0]",
       "No effect",
     ],
+    [
+      "node.platform.os==linux",
+      web("deploy: {placement: {constraints: [node.platform.os == linux]}}"),
+      "services.web.deploy.placement.constraints[0]",
+      "runs Linux",
+    ],
     ["relabelling", web("volumes: ['/a:/b:z']"), "services.web.volumes[0]", "SELinux"],
     ["a container name that can be no DNS name", web("container_name: 'a b!'"), "services.web.container_name", "No effect"],
-    ["a platform's variant", web("platform: linux/arm/v7"), "services.web.platform", "no effect on placement"],
+    ["a platform's variant", web("platform: linux/amd64/v2"), "services.web.platform", "no effect on placement"],
     ["logging options without a driver", web("logging: {options: {max-size: 1m}}"), "services.web.logging.options", "json-file"],
     ["a volume's name made fit", `${web()}\nvolumes: {Data_: }`, "volumes.Data_", "Called data"],
   ])("%s is told as approximated", (_, compose, path, word) => {

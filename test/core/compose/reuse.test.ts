@@ -1,6 +1,6 @@
 // biome-ignore-all lint/suspicious/noTemplateCurlyInString: these are substitutions of Compose, not of JavaScript
 import { describe, expect, test } from "vitest";
-import { accepted, refusedWith, shown, web, workload } from "./project.ts";
+import { quickly, accepted, refusedWith, shown, web, workload } from "./project.ts";
 
 describe("extends", () => {
   const common =
@@ -68,12 +68,12 @@ describe("extends", () => {
 
   test("three hundred services that extend one large file read it once", () => {
     const large = `services:\n  base: {image: x}\n${Array.from({ length: 5_000 }, (_, index) => `  f${index}: {image: x, user: u${index}}`).join("\n")}`;
-    const started = performance.now();
-    accepted(
-      `services:\n${Array.from({ length: 300 }, (_, index) => `  s${index}: {extends: {file: big.yaml, service: base}}`).join("\n")}`,
-      { disk: { "big.yaml": large } },
-    );
-    expect(performance.now() - started).toBeLessThan(5_000);
+    quickly(() => {
+      accepted(
+        `services:\n${Array.from({ length: 300 }, (_, index) => `  s${index}: {extends: {file: big.yaml, service: base}}`).join("\n")}`,
+        { disk: { "big.yaml": large } },
+      );
+    });
   });
 });
 

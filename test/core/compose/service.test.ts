@@ -375,8 +375,7 @@ describe("counts, rollout, placement, reservations", () => {
           constraints: [
             { key: "node.labels.a", operator: "=", values: ["b"] },
             { key: "node.hostname", operator: "!=", values: ["x y"] },
-            { key: "node.arch", operator: "=", values: ["amd64"] },
-            { key: "node.os", operator: "=", values: ["linux"] },
+            { key: "node.arch", operator: "=", values: ["x64"] },
             { key: "node.id", operator: "=", values: ["n1"] },
           ],
         },
@@ -397,18 +396,11 @@ describe("counts, rollout, placement, reservations", () => {
       ["platform: linux/arm64/v8"],
       {
         placement: {
-          constraints: [
-            { key: "node.os", operator: "=", values: ["linux"] },
-            { key: "node.arch", operator: "=", values: ["arm64"] },
-          ],
+          constraints: [{ key: "node.arch", operator: "=", values: ["arm64"] }],
         },
       },
     ],
-    [
-      "platform, architecture alone",
-      ["platform: amd64"],
-      { placement: { constraints: [{ key: "node.os" }, { key: "node.arch", values: ["amd64"] }] } },
-    ],
+    ["platform, architecture alone", ["platform: amd64"], { placement: { constraints: [{ key: "node.arch", values: ["x64"] }] } }],
   ])("%s", (_, lines, expected) => {
     expect(service(...lines)).toMatchObject(expected);
   });

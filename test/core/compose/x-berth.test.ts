@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { parseConstraint } from "../../../shared/compose/x-berth.ts";
 import { Constraint } from "../../../shared/model/app.ts";
-import { accepted, refusedWith, shown, web } from "./project.ts";
+import { quickly, accepted, refusedWith, shown, web } from "./project.ts";
 
 describe("conditions", () => {
   test.each([
@@ -37,10 +37,10 @@ describe("conditions", () => {
   });
 
   test("hostile texts are answered at once", () => {
-    const started = performance.now();
-    for (const text of [" ".repeat(100_000), "a".repeat(100_000), "a ".repeat(50_000), `a${"=".repeat(100_000)}`, "in ".repeat(50_000)])
-      parseConstraint(text);
-    expect(performance.now() - started).toBeLessThan(200);
+    quickly(() => {
+      for (const text of [" ".repeat(100_000), "a".repeat(100_000), "a ".repeat(50_000), `a${"=".repeat(100_000)}`, "in ".repeat(50_000)])
+        parseConstraint(text);
+    });
   });
 });
 
@@ -101,6 +101,11 @@ describe("x-berth", () => {
       strategy: "spread",
       spreadBy: ["node.site"],
     });
+  });
+
+  test("an architecture is compared in the nodes' words", () => {
+    const { app } = accepted(web("x-berth: {constraints: ['node.arch in amd64, aarch64', 'node.arch != x86_64']}"));
+    expect(app.services.web?.placement.constraints.map(({ values }) => values)).toEqual([["x64", "arm64"], ["x64"]]);
   });
 
   test("a later file merges into it", () => {

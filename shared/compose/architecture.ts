@@ -1,0 +1,15 @@
+/**
+ * Names of processor architectures. Images say amd64, `uname` says x86_64, nodes report x64: all three mean one thing,
+ * and a constraint is only met if both sides use the nodes' word.
+ */
+const NODE_WORDS: Readonly<Record<string, string>> = {
+  amd64: "x64",
+  x86_64: "x64",
+  "x86-64": "x64",
+  x64: "x64",
+  arm64: "arm64",
+  aarch64: "arm64",
+};
+
+/** The word that nodes report, or undefined where berth has no agent for it. */
+export const nodeArchitecture = (name: string): string | undefined => (Object.hasOwn(NODE_WORDS, name) ? NODE_WORDS[name] : undefined);
