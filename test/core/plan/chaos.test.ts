@@ -1,10 +1,14 @@
 /** Random histories: deployments, scaling, lost, returned, cordoned and removed nodes, bad images. Then the faults stop. */
 import fc from "fast-check";
-import { describe, expect, test } from "vitest";
+import { describe, expect, test, vi } from "vitest";
 import { planCluster } from "../../../shared/plan/plan-cluster.ts";
 import { shuffler } from "./arbitrary.ts";
 import { Simulation } from "./simulation.ts";
 import { nodeId, world } from "./world.ts";
+
+/** `HISTORY_RUNS=1000` for a long look. */
+const RUNS = Number(process.env.HISTORY_RUNS ?? 25);
+vi.setConfig({ testTimeout: 600_000 });
 
 const node = fc.integer({ min: 1, max: 4 }).map((n) => `n${n}`);
 const service = fc.constantFrom("web", "db", "api", "cache", "agent");
@@ -124,7 +128,7 @@ describe("planner walks", () => {
         const plan = planCluster(sim.world.snapshot(shuffler(seed)), { nowMs: sim.world.nowMs, idSeed: "other" });
         expect(plan).toEqual({ rev: sim.world.rev, changes: [], wakeAtMs: null, explanations: [] });
       }),
-      { numRuns: 60 },
+      { numRuns: RUNS },
     );
   });
 
@@ -161,7 +165,7 @@ describe("planner walks", () => {
           }
         },
       ),
-      { numRuns: 60 },
+      { numRuns: RUNS },
     );
   });
 });

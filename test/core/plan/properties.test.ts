@@ -1,12 +1,14 @@
 /** Properties of the planner, numbered as in docs/spec/planner.md. */
 import fc from "fast-check";
-import { describe, expect, test } from "vitest";
+import { describe, expect, test, vi } from "vitest";
 import { lintPlan } from "../../../shared/plan/lint-plan.ts";
 import { planCluster } from "../../../shared/plan/plan-cluster.ts";
 import { anyWorld, shuffler } from "./arbitrary.ts";
 import type { World } from "./world.ts";
 
-const RUNS = 1000;
+/** `PROPERTY_RUNS=20000` for a long look. */
+const RUNS = Number(process.env.PROPERTY_RUNS ?? 300);
+vi.setConfig({ testTimeout: 600_000 });
 const input = (world: World, afterMs = 0) => ({ nowMs: world.nowMs + afterMs, idSeed: "5eed" });
 
 describe("planner properties", () => {

@@ -139,7 +139,7 @@ describe("seeker", () => {
           }
         }
       }),
-      { numRuns: 300 },
+      { numRuns: 150 },
     );
   });
 
