@@ -14,7 +14,7 @@ import { Aliases, checkDefaultNetwork, collectAliases, linksOf } from "./network
 import { directoryOf } from "./paths.ts";
 import { type ComposeError, Problems } from "./problem.ts";
 import { activeServices } from "./profiles.ts";
-import { projectName } from "./project-name.ts";
+import { projectName, withProjectName } from "./project-name.ts";
 import type { ReadFile } from "./reader.ts";
 import { type ComposeWarning, Report, type ReportLine } from "./report.ts";
 import { Section } from "./section.ts";
@@ -57,8 +57,9 @@ export function readCompose(input: ComposeInput): ComposeResult {
   };
   const directory = input.projectDirectory ?? directoryOf(input.files[0]?.path ?? ".");
   const sources = input.files.map(({ path, text }) => ({ file: path, base: directory, text }));
-  const project = loadFiles(sources, { variables, including: [] }, loading);
-  const name = projectName(project, { given: input.projectName, variables, directory }, problems);
+  const naming = { given: input.projectName, variables, directory };
+  const project = loadFiles(sources, { variables: withProjectName(sources, naming), including: [] }, loading);
+  const name = projectName(project, naming, problems);
   const intake = new Intake(project, { input, problems, report, variables, loading });
   const draft = intake.app(name ?? "app");
   const failed = (): ComposeResult => ({ ok: false, errors: problems.list(), report: report.lines(), warnings: report.warnings() });
@@ -181,7 +182,9 @@ function modelIssue(issue: Issue, project: Mapping, problems: Problems): void {
   // A missing image and an app without services have been told of already.
   if (path === "services" || (path.endsWith(".image") && !has(project, place)) || problems.hasAt(path)) return;
   const value = valueAt(project, place);
-  const what = value?.kind === "scalar" && value.value !== null ? `"${scalarText(value).slice(0, 100)}"` : "this";
+  // What stands under environment may be a password: it is not repeated in logs.
+  const isQuotable = value?.kind === "scalar" && value.value !== null && !place.includes("environment");
+  const what = isQuotable ? `"${scalarText(value).slice(0, 100)}"` : "this";
   const expected = issue.message.replace(/^(?:Too small|Too big|Invalid input|Invalid string): (?:expected )?/, "");
   problems.add({
     code: "wrong_value",

@@ -4,9 +4,11 @@
  */
 import { NAME_PATTERN } from "../model/name.ts";
 import { nameFrom } from "./app-names.ts";
+import { interpolateTree } from "./interpolate.ts";
 import { baseNameOf } from "./paths.ts";
-import type { Problems } from "./problem.ts";
-import { child, type Mapping, type Mark } from "./tree.ts";
+import { Problems } from "./problem.ts";
+import { child, type Mapping, type Mark, mapping } from "./tree.ts";
+import { parseYaml, type YamlSource } from "./yaml.ts";
 
 export type NameSources = { given?: string | undefined; variables: ReadonlyMap<string, string>; directory: string };
 
@@ -41,6 +43,24 @@ export function projectName(project: Mapping, sources: NameSources, problems: Pr
       mend: "add name: to the file, or use -p NAME",
     });
   return name;
+}
+
+/**
+ * The variables with COMPOSE_PROJECT_NAME among them, which files may use (`container_name: ${COMPOSE_PROJECT_NAME}-db`)
+ * before their merged name is known. Only then are they read twice; what is wrong in them is told the second time.
+ */
+export function withProjectName(files: readonly YamlSource[], sources: NameSources): ReadonlyMap<string, string> {
+  if (!files.some(({ text }) => text.includes("COMPOSE_PROJECT_NAME"))) return sources.variables;
+  const unheard = new Problems();
+  let named: Mapping | undefined;
+  for (const file of files) {
+    for (const tree of parseYaml(file, unheard)) if (tree.kind === "mapping" && child(tree, "name") !== undefined) named = tree;
+  }
+  const how = { variables: sources.variables, problems: unheard, onUnset: () => {} };
+  const stated = named === undefined ? undefined : interpolateTree(named, "", how);
+  const empty = mapping([], { file: "", base: "", line: 1, column: 1 });
+  const name = projectName(stated?.kind === "mapping" ? stated : empty, sources, unheard);
+  return name === undefined ? sources.variables : new Map(sources.variables).set("COMPOSE_PROJECT_NAME", name);
 }
 
 const nonEmpty = (text: string | undefined): string | undefined => (text === undefined || text === "" ? undefined : text);

@@ -92,9 +92,26 @@ describe("the project's name", () => {
     expect(refusedWith(web(), project).map((error) => `${error.code} ${error.path}`)).toEqual([expected]);
   });
 
+  test.each([
+    ["of the key", "name: my-${X}\n", { env: { X: "shop" } }, "my-shop-db"],
+    ["of -p", "name: other\n", { projectName: "flag" }, "flag-db"],
+    ["of the directory", "", {}, "shop-db"],
+    ["of the environment", "", { env: { COMPOSE_PROJECT_NAME: "env" } }, "env-db"],
+  ])("files may use COMPOSE_PROJECT_NAME: %s", (_, head, project, expected) => {
+    const { app, warnings } = accepted(head + web("hostname: ${COMPOSE_PROJECT_NAME}-db"), project);
+    expect(app.services.web?.workload.hostname).toBe(expected);
+    expect(warnings).toEqual([]);
+  });
+
   test("a later file's name wins", () => {
     expect(accepted([`name: one\n${web()}`, "name: two"]).app.name).toBe("two");
   });
+});
+
+test("a refused value of environment is not repeated in the message", () => {
+  const [error] = refusedWith(web("environment: {PASSWORD: hunter2}").replace("hunter2", `hunter2${"x".repeat(140_000)}`));
+  expect(error?.path).toBe("services.web.environment.PASSWORD");
+  expect(JSON.stringify(error)).not.toContain("hunter2");
 });
 
 describe("relative paths", () => {
