@@ -2,8 +2,9 @@
  * Placements a second through the whole of planCluster (index, placing, ids, explanations), and what planning a converged
  * cluster costs. One thread. `planner.full` also prints how evenly it placed beside a scan of all nodes for each slot.
  */
-import type { AppId, NodeId } from "../shared/model/name.ts";
+import type { AppId, DeploymentId, NodeId } from "../shared/model/name.ts";
 import type { ClusterPlan } from "../shared/plan/change.ts";
+import { lintPlan } from "../shared/plan/lint-plan.ts";
 import { planCluster } from "../shared/plan/plan-cluster.ts";
 import type { ClusterSnapshot, HostPort, NodeState, ReplicaTable, ServicePlanning, ServiceState } from "../shared/plan/snapshot.ts";
 import { hash32 } from "../shared/schedule/hash.ts";
@@ -218,6 +219,54 @@ const converged: Bench = {
   },
 };
 
+/** Every one of 1,000 apps has a deployment running, half of its 100 replicas changed over. */
+const deploying: Bench = {
+  name: "planner.deploying.100000",
+  goal: 500,
+  unit: "ms",
+  async run(report) {
+    const fleet = nodes(5000);
+    const services = Array.from({ length: 1000 }, (_, n) => service(n, 100));
+    const table = tableOf(assignsOf(plan(cluster(fleet, services))), fleet, services);
+    const before = cluster(fleet, services, { ...table, spec: table.spec.map((spec, r) => (r % 2 === 0 ? spec : "before")) });
+    const deployments = services.map(({ appId }, n) => ({
+      id: id("d", n) as DeploymentId,
+      appId,
+      revision: 1,
+      fromRevision: null,
+      kind: "deploy" as const,
+      startedMs: 900_000,
+      rev: 1,
+    }));
+    const snapshot = { ...before, deployments };
+    const once = () =>
+      timeMs(() => {
+        if (plan(snapshot).changes.length !== 1000) throw new Error("every app moves one slot");
+      });
+    report(line(this.name, this.unit, this.goal, measure(once)));
+  },
+};
+
+/** The check before the commit, of a plan that places everything at once. */
+const linted: Bench = {
+  name: "planner.lint.100000",
+  goal: 1000,
+  unit: "ms",
+  async run(report) {
+    const fleet = nodes(5000);
+    const snapshot = cluster(
+      fleet,
+      Array.from({ length: 1000 }, (_, n) => service(n, 100)),
+    );
+    const made = plan(snapshot);
+    const once = () =>
+      timeMs(() => {
+        if (lintPlan(snapshot, made).length > 0) throw new Error("violations");
+      });
+    report(line(this.name, this.unit, this.goal, measure(once)));
+  },
+};
+
 /** One node of 5,000 is lost: its 20 replicas are placed again among 100,000. */
 const nodeLost: Bench = {
   name: "planner.node-lost.100000",
@@ -303,4 +352,4 @@ function deviation(fleet: readonly NodeState[], placed: readonly NodeId[]): numb
   return Math.sqrt(load.reduce((sum, one) => sum + (one - mean) ** 2, 0) / load.length);
 }
 
-export const benches: Bench[] = [basic(100), basic(1000), basic(5000), full, singles, converged, nodeLost];
+export const benches: Bench[] = [basic(100), basic(1000), basic(5000), full, singles, converged, deploying, nodeLost, linted];

@@ -29,6 +29,8 @@ export interface Placed {
   readonly ranks: number[];
   /** Node of the first. */
   first: NodeId | null;
+  /** Slots that could only go to a node that is away: pending, and no deployment fails or waits because of them. */
+  away: number;
   /** Why a slot that does not wait for a lost node could not be placed or updated. */
   refusal: { slot: string; message: string } | null;
 }
@@ -50,7 +52,7 @@ export class Placing {
   }
 
   placedOf(service: ServiceState): Placed {
-    return obtain(this.#placed, service, () => ({ ranks: [], first: null, refusal: null }));
+    return obtain(this.#placed, service, () => ({ ranks: [], first: null, away: 0, refusal: null }));
   }
 
   fillAll(works: readonly Work[]): void {
@@ -86,9 +88,10 @@ export class Placing {
       notes().waiting.add(`${count}; the next batch starts after a pause of ${delayMs / 1000} s`);
       return;
     }
-    const budget = parallelism - work.moving;
+    const moving = work.moving - this.placedOf(service).away;
+    const budget = parallelism - moving;
     if (budget <= 0) {
-      notes().waiting.add(`${count}; ${work.moving} changing over or not healthy yet, at most ${parallelism} at a time`);
+      notes().waiting.add(`${count}; ${moving} changing over or not healthy yet, at most ${parallelism} at a time`);
       return;
     }
     new ServicePlacing(this.#index, this.#draft, this, { work, idSeed: this.#idSeed }).update(budget);
@@ -256,7 +259,9 @@ class ServicePlacing {
   #refuse(slot: string, refusal: Refusal, dark: boolean): void {
     this.#draft.notes(this.#service).cannotPlace(slot, refusal);
     const placed = this.#placing.placedOf(this.#service);
-    if (!dark && !this.#waitsForLostNode(slot)) placed.refusal ??= { slot, message: refusal.message };
+    if (dark) return;
+    if (this.#waitsForLostNode(slot)) placed.away += 1;
+    else placed.refusal ??= { slot, message: refusal.message };
   }
 
   /** Pending on a node that is away: shown, but no deployment fails because of it. */

@@ -158,9 +158,9 @@ function judge(index: ClusterIndex, draft: Draft, placing: Placing, { deployment
     return;
   }
   const placedAny = works.some((work) => placing.placedOf(work.view.service).ranks.length > 0);
-  const unfinished = works.find((work) => work.pending > 0 || work.updates.length > 0);
+  const unfinished = works.find((work) => work.pending + work.updates.length > placing.placedOf(work.view.service).away);
   if (!unfinished && !placedAny && leftovers === 0) {
-    draft.finish({ id: deployment.id, appId: deployment.appId, state: "succeeded", message: success(works), rollbackTo: null });
+    draft.finish({ id: deployment.id, appId: deployment.appId, state: "succeeded", message: success(works, placing), rollbackTo: null });
     return;
   }
   if (placedAny || works.some((work) => work.paused)) return;
@@ -197,11 +197,12 @@ function fail(draft: Draft, deployment: DeploymentState, { service, message }: F
   });
 }
 
-function success(works: readonly Work[]): string {
+function success(works: readonly Work[], placing: Placing): string {
   let slots = 0;
   let away = 0;
   for (const { view } of works) {
     slots += wantedCount(view.wanted);
+    away += placing.placedOf(view.service).away;
     for (const { rows } of view.bySlot.values()) if (rows.dark.length > 0 && rows.current.length + rows.finished.length === 0) away += 1;
   }
   const healthy = `${slots - away} of ${slots} ${slots === 1 ? "replica is" : "replicas are"} healthy or completed`;

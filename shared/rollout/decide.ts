@@ -14,7 +14,7 @@ import { REPLICA_STATES } from "../wire/report.ts";
 import { backoffEndsMs } from "./backoff.ts";
 import type { AppContext } from "./context.ts";
 import { type UpdateOrder, updateOrder } from "./order.ts";
-import { isCurrentSpec, isMisplaced, type Slot, type SlotView, slotName, type Standard, wantedNumbers } from "./slots.ts";
+import { isCurrentSpec, isMisplaced, type Slot, type SlotView, slotName, slotNumber, type Standard, wantedNumbers } from "./slots.ts";
 
 export interface Fill {
   readonly number: number;
@@ -98,15 +98,12 @@ class Decider {
     this.work.moving += 1;
     this.work.pending += 1;
     if (this.#isGated()) return;
-    this.#fill({
-      number,
-      slot: slotName(this.work.view, number),
-      reason: this.#emptyReason,
-      attempt: 0,
-      except: -1,
-      ends: [],
-      dark: false,
-    });
+    const { view, context } = this.work;
+    const slot = slotName(view, number);
+    // Data without a replica in a deployment of another spec: its previous replica was just verified gone.
+    const returns = context.deployment?.kind !== "scale" && this.index.volumeNode(view.service, slot) !== null;
+    const reason = !returns ? this.#emptyReason : context.deployment === null ? "replace" : "update";
+    this.#fill({ number, slot, reason, attempt: 0, except: -1, ends: [], dark: false });
   }
 
   slot(slot: Slot): void {
@@ -124,7 +121,19 @@ class Decider {
   /** Rows of slots that are not wanted: the highest numbers go first because wanted ones are counted from 0. */
   unwanted(): void {
     const { service, unwanted } = this.work.view;
+    const { slot } = this.index.snapshot.replicas;
+    // A service that changed between replicated and global keeps its old slots until the new ones are healthy.
+    const keepsForeign = this.work.order.order === "start-first" && (this.work.moving > 0 || this.work.context.halted);
     for (const row of unwanted) {
+      if (
+        keepsForeign &&
+        slotNumber(slot[row]!) < 0 === (service.mode === "replicated") &&
+        this.index.node(row) !== null &&
+        !this.index.isTerminal(row)
+      ) {
+        this.work.pending += 1;
+        continue;
+      }
       if (this.index.node(row) === null) this.draft.end(row, "nodeRemoved");
       else if (this.index.isTerminal(row)) this.draft.end(row, "scale");
       else if (this.index.snapshot.replicas.run[row] === 1) this.draft.stop(row, service.mode === "global" ? "constraint" : "scale");

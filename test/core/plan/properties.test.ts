@@ -4,7 +4,7 @@ import { describe, expect, test, vi } from "vitest";
 import { lintPlan } from "../../../shared/plan/lint-plan.ts";
 import { planCluster } from "../../../shared/plan/plan-cluster.ts";
 import { anyWorld, shuffler } from "./arbitrary.ts";
-import type { World } from "./world.ts";
+import { type World, world } from "./world.ts";
 
 /** `PROPERTY_RUNS=20000` for a long look. */
 const RUNS = Number(process.env.PROPERTY_RUNS ?? 300);
@@ -19,6 +19,18 @@ describe("planner properties", () => {
       }),
       { numRuns: RUNS },
     );
+  });
+
+  test("P1 of several rows in one slot, the same are met first", () => {
+    const made = world().nodes(3).service("web").deployment();
+    for (const [node, restarts] of [
+      ["n1", 3],
+      ["n2", 4],
+      ["n3", 5],
+    ] as const)
+      made.replica("web", 0, node, { restarts, readySinceMs: null, state: "starting", assignedMs: made.nowMs });
+    const plans = [1, 2, 3, 4, 5, 6].map((seed) => planCluster(made.snapshot(shuffler(seed)), input(made)));
+    for (const plan of plans) expect(plan).toEqual(plans[0]);
   });
 
   test("P2 every plan passes the linter", () => {

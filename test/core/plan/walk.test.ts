@@ -179,6 +179,27 @@ describe("update", () => {
     expect(sim.step().changes).toEqual([]);
   });
 
+  test("a service that becomes global keeps its old slots until the new ones are healthy, and back", () => {
+    const sim = new Simulation(three()).deploy("shop", { web: { mode: "global" } });
+    sim.settle();
+    expect(
+      sim
+        .rows("web")
+        .map((row) => row.slot)
+        .sort(),
+    ).toEqual(["n1", "n2", "n3"].map(nodeId).sort());
+    expect(sim.floor.get("web")).toBeGreaterThanOrEqual(3);
+    sim.deploy("shop", { web: { mode: "replicated", replicas: 3 } }).settle();
+    expect(
+      sim
+        .rows("web")
+        .map((row) => row.slot)
+        .sort(),
+    ).toEqual(["0", "1", "2"]);
+    expect(sim.floor.get("web")).toBeGreaterThanOrEqual(3);
+    expect(outcomes(sim)).toEqual(["succeeded", "succeeded"]);
+  });
+
   test("scaling down takes the highest slots, scaling up is at once", () => {
     const sim = new Simulation(three()).deploy("shop", { web: { replicas: 1 } }, { kind: "scale" });
     sim.settle();
@@ -296,6 +317,27 @@ describe("nodes", () => {
     expect(plan.explanations[0]!.unplaced).toMatchObject([
       { slots: ["0"], reason: "volume", message: "its data is on n1, which is lost: it waits for that node" },
     ]);
+  });
+
+  test("a deployment neither fails nor waits because of a slot whose data is on a lost node", () => {
+    const sim = new Simulation(
+      world()
+        .nodes(2)
+        .app("shop")
+        .service("db", { volumes: data, replicas: 2 })
+        .replica("db", 1, "n2")
+        .volume("db", 0, "n1")
+        .volume("db", 1, "n2"),
+    ).lose("n1");
+    sim.deploy("shop", { db: { spec: "v2" } }).settle();
+    expect(sim.outcomes).toMatchObject([
+      {
+        state: "succeeded",
+        message: "1 of 2 replicas are healthy or completed, 1 waits for a lost node and takes this revision when it returns",
+      },
+    ]);
+    sim.comeBack("n1").report("n1").settle();
+    expect(sim.nodesOf("db")).toEqual(["n1", "n2"]);
   });
 
   test("a slot whose data was on a removed node starts anew, and says so", () => {
