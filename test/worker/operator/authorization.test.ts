@@ -1,0 +1,102 @@
+import { describe, expect, test } from "vitest";
+import { ROLES, type Role } from "../../../shared/api/resources.ts";
+import { ROUTES } from "../../../worker/routes/operator/table.ts";
+import { furnishedWorld, isMutation, methodOf, SAMPLES, type Sample } from "./every-route.ts";
+import { OTHER, World } from "./world.ts";
+
+const withDryRun = (sample: Sample, path: string) => (isMutation(sample) ? `${path}${path.includes("?") ? "&" : "?"}dryRun=true` : path);
+
+/** What a caller gets who is let through: everything that a sample names is there. */
+const TAKEN = 200;
+
+function expected(sample: Sample, role: Role, namespace: string | null): number {
+  if (sample.reach === "namespace" && namespace !== null && namespace !== "default") return 404;
+  if (sample.reach === "cluster" && namespace !== null) return 403;
+  return ROLES.indexOf(role) >= ROLES.indexOf(sample.least) ? TAKEN : 403;
+}
+
+test("every route has a sample, and every sample a route", () => {
+  expect(SAMPLES.map(({ route }) => route).sort()).toEqual(ROUTES.map(({ method, path }) => `${method.toUpperCase()} ${path}`).sort());
+});
+
+describe("who may send what", () => {
+  test("role by role, route by route", async () => {
+    const { world, ids } = await furnishedWorld();
+    for (const role of ROLES) {
+      for (const namespace of [null, "default", OTHER]) {
+        const token = await world.token(role, namespace);
+        for (const sample of SAMPLES) {
+          const path = withDryRun(sample, sample.path("default", ids.default!));
+          const { status, text } = await world.call(methodOf(sample), path, { token, body: sample.body });
+          expect({ route: sample.route, role, namespace, status, text: status === expected(sample, role, namespace) ? "" : text.slice(0, 300) }).toEqual({
+            route: sample.route,
+            role,
+            namespace,
+            status: expected(sample, role, namespace),
+            text: "",
+          });
+        }
+      }
+    }
+  });
+
+  test("nobody without a token, with a wrong one, or with one that has expired", async () => {
+    const { world, ids } = await furnishedWorld();
+    const expired = await world.token("admin", null, 1);
+    for (const token of [null, expired, `berth_${"a".repeat(39)}`, "berth_x", "x"]) {
+      for (const sample of SAMPLES) {
+        const { status } = await world.call(methodOf(sample), sample.path("default", ids.default!), { token, body: sample.body });
+        expect({ route: sample.route, token, status }).toEqual({ route: sample.route, token, status: 401 });
+      }
+    }
+  });
+});
+
+describe("tokens", () => {
+  test("stop working with the commit that deletes them, though they were remembered", async () => {
+    const world = await World.start();
+    const made = await world.call<{ id: string; token: string }>("POST", "/v1/tokens", { body: { name: "ci", role: "viewer" } });
+    expect(made.status).toBe(201);
+    expect((await world.get("/v1/whoami", { token: made.body.token })).status).toBe(200);
+    expect((await world.call("DELETE", `/v1/tokens/${made.body.id}`)).status).toBe(200);
+    const after = await world.get("/v1/whoami", { token: made.body.token });
+    expect(after.status).toBe(401);
+    expect(after.body.error.reason).toBe("unknown");
+  });
+
+  test("are shown once and stored as a hash", async () => {
+    const world = await World.start();
+    const made = await world.call<{ token: string }>("POST", "/v1/tokens", { body: { name: "ci", role: "viewer" }, headers: { "idempotency-key": `${Date.now()}-one` } });
+    expect(made.body.token).toMatch(/^berth_[a-z2-7]{39}$/);
+    expect(await world.dump()).not.toContain(made.body.token);
+    expect((await world.get("/v1/tokens")).text).not.toContain(made.body.token);
+  });
+
+  test("with a typing mistake are refused before anything is read", async () => {
+    const world = await World.start();
+    const reads: unknown[] = [];
+    const { database } = world.context.store;
+    const read = database.read.bind(database);
+    database.read = (statements) => {
+      reads.push(statements);
+      return read(statements);
+    };
+    const mistyped = world.admin.replace(/.$/, (last) => (last === "a" ? "b" : "a"));
+    const { status, body } = await world.get("/v1/whoami", { token: mistyped });
+    expect([status, body.error.reason, reads.length]).toEqual([401, "checksum", 0]);
+  });
+
+  test("cannot delete themselves", async () => {
+    const world = await World.start();
+    const { body } = await world.get<{ token: string }>("/v1/whoami");
+    const refused = await world.call("DELETE", `/v1/tokens/${body.token}`);
+    expect([refused.status, refused.body.error.reason]).toEqual([422, "self"]);
+  });
+
+  test("must name a namespace that exists", async () => {
+    const world = await World.start();
+    const refused = await world.call("POST", "/v1/tokens", { body: { name: "ci", role: "viewer", namespace: "nowhere" } });
+    expect([refused.status, refused.body.error.reason]).toEqual([422, "namespace"]);
+    expect((await world.call("DELETE", "/v1/tokens/t_aaaaaaaaaaaaaaaa")).status).toBe(404);
+  });
+});
