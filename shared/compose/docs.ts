@@ -45,7 +45,8 @@ function section(title: string, rows: readonly KeyRow[]): string {
 }
 
 const cell = (text: string): string => text.replaceAll("|", "\\|").replaceAll("\n", " ").replaceAll("<", "&lt;").replaceAll("*", "\\*");
-const capital = (text: string): string => text.replace(/^./, (letter) => letter.toUpperCase());
+/** The product's name stays lower-case, also at the beginning of a sentence. */
+const capital = (text: string): string => (text.startsWith("berth") ? text : text.replace(/^./, (letter) => letter.toUpperCase()));
 
 type Described = { description?: string; properties?: { [key: string]: { description?: string } } };
 

@@ -101,7 +101,7 @@ export const SERVICE_ROWS: readonly KeyRow[] = [
   ),
   ...each(`${S}.blkio_config.weight_device[]`, { path: "string", weight: "number" }, (path, takes) => refused(path, takes, NO_BLKIO)),
   applied(`${S}.cap_add`, "strings", "Kernel capabilities added, with or without CAP_. The node's policy has the last word."),
-  applied(`${S}.cap_drop`, "strings", "Kernel capabilities taken away. NET_RAW is dropped unless added."),
+  applied(`${S}.cap_drop`, "strings", "Kernel capabilities taken away."),
   applied(`${S}.cgroup`, "string", "host or private cgroup namespace."),
   refused(`${S}.cgroup_parent`, "string", { why: "berth's agent owns the cgroups of its containers", mend: "remove cgroup_parent" }),
   applied(

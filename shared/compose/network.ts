@@ -60,14 +60,15 @@ export function collectAliases(name: string, service: Section, to: { aliases: Al
   const { aliases, project } = to;
   for (const network of service.named("networks")) {
     if (network.name !== "default") {
+      const place = { at: network.at, path: network.section.path };
+      service.refusedElsewhere(place, "Custom networks are not there yet.");
       const declared = topLevelHas(project, network.name);
       // A declared custom network is refused where it is declared, once.
       if (!declared)
-        service.complain(
-          "undefined_reference",
-          { at: network.at, path: network.section.path },
-          { message: `there is no network "${network.name}"`, mend: "remove it; services of one app reach each other by name without it" },
-        );
+        service.complain("undefined_reference", place, {
+          message: `there is no network "${network.name}"`,
+          mend: "remove it; services of one app reach each other by name without it",
+        });
       continue;
     }
     for (const alias of network.section.strings("aliases")) {

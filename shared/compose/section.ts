@@ -147,6 +147,11 @@ export class Section {
     this.#telling.problems.add({ code, at: found.at, path: found.path, message: `${found.path}: ${words.message}`, mend: words.mend });
   }
 
+  /** Refused elsewhere: the report must not call it applied here. */
+  refusedElsewhere(found: { at: Mark; path: string }, note: string): void {
+    this.#telling.report.say("refused", found.at, { path: found.path, note });
+  }
+
   approximated(found: { at: Mark; path: string }, note: string): void {
     this.#telling.report.approximated(found.at, found.path, note);
   }

@@ -30,6 +30,15 @@ describe("the report", () => {
     ]);
   });
 
+  test("a custom network is refused at every place that names it", () => {
+    const result = read(`${web("networks: [back, default]")}\nnetworks: {back: {}}`);
+    expect(result.report.filter((line) => line.path.includes("networks")).map((line) => `${line.status} ${line.path}`)).toEqual([
+      "refused services.web.networks.back",
+      "applied services.web.networks.default",
+      "refused networks.back",
+    ]);
+  });
+
   test("a line names the file its key came from", () => {
     const { report } = accepted([web("user: a"), "services: {web: {hostname: h}}"]);
     expect(Object.fromEntries(report.map((line) => [line.path, line.file.split("/").at(-1)]))).toMatchObject({
