@@ -77,6 +77,7 @@ export class NodeAgent {
       facts,
       keys: this.#identity.keys,
       node: this.#node,
+      nodeName: this.#identity.enrolled?.name ?? "",
       signal: both,
       policy: () => this.#policy,
       policyFile: disk.absolute(POLICY_FILE),

@@ -14,7 +14,7 @@ import { checkBinds, prepareBinds } from "./binds.ts";
 import { containerProof, type NodeKeys, unseal } from "./crypto.ts";
 import { createBody } from "./engine/create-body.ts";
 import { type Engine, EngineError, type EngineInfo, type InspectedContainer, type Login } from "./engine/engine.ts";
-import { containerLabels, LABEL_PROOF, sharedLabels } from "./engine/labels.ts";
+import { containerLabels, LABEL_PROOF, sharedLabels, placeVariables } from "./engine/labels.ts";
 import { allocateDevices } from "./devices.ts";
 import { ensureImage, imageKeyOf, runReference } from "./images.ts";
 import type { Ledger } from "./ledger.ts";
@@ -32,6 +32,7 @@ export interface ExecutorContext {
   readonly log: Log;
   readonly keys: NodeKeys;
   readonly node: string;
+  readonly nodeName: string;
   readonly signal: AbortSignal;
   policy(): ReadPolicy;
   engineInfo(): EngineInfo;
@@ -139,6 +140,7 @@ export function makeExecutors(context: ExecutorContext): Executors {
         spec,
         image: runReference(record.ref.image, imageId),
         labels: containerLabels({ ref: record.ref, node: context.node, proof: containerProof(context.keys, replica, record.ref.spec) }),
+        place: placeVariables({ ref: record.ref, node: context.node, nodeName: context.nodeName }),
         configFiles: new Map(
           spec.workload.mounts.flatMap((mount, index) =>
             mount.kind === "config" ? [[mount.target, context.disk.absolute(configPath(replica, index))] as const] : [],

@@ -104,6 +104,8 @@ export interface CreateInput {
   /** What exactly to run: `repository@sha256:…` or an image id. */
   readonly image: string;
   readonly labels: Readonly<Record<string, string>>;
+  /** Variables that tell a container which replica it is; the workload's own win. */
+  readonly place: Readonly<Record<string, string>>;
   /** Files on this node that hold the configs: config mount target → absolute path. */
   readonly configFiles: ReadonlyMap<string, string>;
   readonly deviceRequests: readonly DeviceRequestBody[];
@@ -129,7 +131,7 @@ export function createBody(input: CreateInput): CreateBody {
     ...maybe("WorkingDir", w.workingDir),
     ...maybe("Entrypoint", w.entrypoint),
     ...maybe("Cmd", w.command),
-    Env: Object.entries(w.env).map(([name, value]) => `${name}=${value}`),
+    Env: Object.entries({ ...input.place, ...w.env }).map(([name, value]) => `${name}=${value}`),
     Labels: { ...w.labels, ...input.labels },
     Tty: w.tty,
     OpenStdin: w.stdinOpen,

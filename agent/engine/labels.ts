@@ -35,3 +35,17 @@ export const sharedLabels = (input: {
   [LABEL_NAMESPACE]: input.namespace,
   [LABEL_APP]: input.app,
 });
+
+/** What a container is told of its place, as environment variables. The slot of a global service is its node's name, as people see it. */
+export const placeVariables = (input: {
+  readonly ref: AssignmentRef;
+  readonly node: string;
+  readonly nodeName: string;
+}): Record<string, string> => ({
+  BERTH_NAMESPACE: input.ref.namespace,
+  BERTH_APP: input.ref.app,
+  BERTH_SERVICE: input.ref.service,
+  BERTH_SLOT: input.ref.slot === input.node ? input.nodeName : input.ref.slot,
+  BERTH_REPLICA: input.ref.replica,
+  BERTH_NODE: input.nodeName,
+});
