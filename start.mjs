@@ -7,6 +7,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 
 const root = fileURLToPath(new URL(".", import.meta.url));
+const startedMs = Date.now();
 const NODE_MAJOR_MIN = 20;
 const isTty = process.stdout.isTTY === true && process.env.TERM !== "dumb";
 const seconds = (sinceMs) => `${((Date.now() - sinceMs) / 1000).toFixed(1)} s`;
@@ -157,10 +158,18 @@ async function seeToEngine() {
 }
 
 const wantsHelp = process.argv.slice(2).some((argument) => argument === "--help" || argument === "-h");
+if (process.argv.includes("--down") && !existsSync(join(root, ".berth"))) {
+  console.log("Nothing to remove: no cluster was made here.");
+  process.exit(0);
+}
 if (!isCurrent()) await Promise.all([installPackages(), wantsHelp ? undefined : seeToEngine()]);
 clearStatus();
 
-const child = spawn(lockedNode, [join(root, "cli", "berth.mjs"), "up", ...process.argv.slice(2)], { stdio: "inherit", cwd: root });
+const child = spawn(lockedNode, [join(root, "cli", "berth.mjs"), "up", ...process.argv.slice(2)], {
+  stdio: "inherit",
+  cwd: root,
+  env: { ...process.env, BERTH_START_MS: String(startedMs) },
+});
 run.child = child;
 child.on("error", (error) => fail(`the locked Node cannot be run (${error.message}): delete node_modules, then npm start again.`));
 child.on("exit", (code, signal) => process.exit(code ?? (signal === "SIGINT" ? 130 : 1)));

@@ -7,7 +7,7 @@ import type { Shell } from "./shell.ts";
 export async function confirm(shell: Shell, question: string, isConfirmed: boolean): Promise<void> {
   if (isConfirmed) return;
   if (!shell.terminal.canAsk)
-    throw new CliError(`${question} Nobody can answer without a terminal: add -y to say yes`, { exitCode: EXIT.usage });
+    throw new CliError(`${question.trim()} Nobody can answer without a terminal: add -y to say yes`, { exitCode: EXIT.usage });
   const reader = createInterface({ input: process.stdin, output: process.stdout });
   try {
     const answer = await reader.question(`${question} [y/N] `, { signal: shell.signal });

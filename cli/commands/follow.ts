@@ -97,7 +97,7 @@ export async function conclude(shell: Shell, app: string, followed: Followed): P
   const { deployment, rollout, tookMs } = followed;
   const { style } = terminal;
   if (deployment.state === "succeeded") {
-    line(terminal, `${style.good("✓")} ${visible(app)} runs revision ${deployment.revision}, healthy after ${seconds(tookMs)}`);
+    line(terminal, `${style.good("✓")} ${visible(app)} runs revision ${deployment.revision}  ${style.quiet(seconds(tookMs))}`);
     printAddresses(shell, followed.replicas);
     return;
   }

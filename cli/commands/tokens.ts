@@ -15,7 +15,7 @@ import { parsePairs } from "./pairs.ts";
 const expiry = (expires: string | null, nowMs: number): string => {
   if (expires === null) return "never";
   const leftMs = Date.parse(expires) - nowMs;
-  return leftMs <= 0 ? "expired" : `in ${duration(leftMs)}`;
+  return leftMs <= 0 ? "expired" : `in ${duration(leftMs + 30_000)}`;
 };
 
 export function durationOption(text: string): number {

@@ -2,6 +2,7 @@
  * `berth up`, which `npm start` runs: a control plane on this machine, this machine as its node, the example deployed,
  * and what to do next. Everything it makes is in `.berth/`, so a second start goes on with it and `--down` removes it.
  */
+import { writeFile } from "node:fs/promises";
 import { hostname } from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
@@ -20,6 +21,7 @@ import { EngineProblem, ensureEngine } from "../up/engine.mjs";
 import { ensureHelloImage } from "../up/hello-image.ts";
 import { hold, holderOf, isPortTaken, release } from "../up/lock.ts";
 import { type FileLog, openLogFile } from "../up/log-file.ts";
+import { Stage } from "../up/stage.ts";
 import { untilHealthy, workingUrls } from "../up/wait.ts";
 import { appPath } from "./paths.ts";
 import { portTaken, writeAddress } from "./server.ts";
@@ -33,7 +35,8 @@ export interface UpOptions {
 export const ROOT_DIRECTORY = fileURLToPath(new URL("../..", import.meta.url));
 export const HELLO_DIRECTORY = path.join(ROOT_DIRECTORY, "examples", "hello");
 export const HELLO_APP = "hello";
-export const SITE = "local";
+/** Every cluster has this one from its beginning. */
+const SITE = "default";
 const REPLICAS = 3;
 
 /** What runs in this process. `stop` leaves containers running. */
@@ -42,6 +45,8 @@ export interface Cluster {
   readonly url: string;
   readonly dataDir: string;
   readonly socket: string;
+  /** Reference of the example's image, once it is there. */
+  readonly image: Promise<string>;
   stop(): Promise<void>;
 }
 
@@ -54,41 +59,49 @@ export async function up(shell: Shell, options: UpOptions): Promise<void> {
   }
   if (options.deleteData) throw new CliError("--delete-data belongs to --down", { next: "npm start -- --down --delete-data" });
   const { terminal } = shell;
-  const began = performance.now() - process.uptime() * 1000;
-  const cluster = await startCluster(shell, { dataDir, port: options.port, say: (text) => line(terminal, text) });
-  let isStopping = false;
-  const stop = async (): Promise<void> => {
-    if (isStopping) return;
-    isStopping = true;
-    await cluster.stop();
-  };
+  const beganMs = startMs(shell);
+  const stage = new Stage(terminal, beganMs);
+  let cluster: Cluster | undefined;
   try {
-    const healthy = await deployHello(shell, cluster, performance.now());
-    if (healthy)
+    cluster = await startCluster(shell, { dataDir, port: options.port, stage, image: true });
+    if (await deployHello(shell, cluster, { stage, beganMs })) {
       line(
         terminal,
         terminal.style.quiet(
-          `Ready after ${seconds(performance.now() - began)}. Ctrl-C stops the control plane and the agent; the containers go on.`,
+          `Ready after ${seconds(performance.now() - beganMs)}. Ctrl-C stops the control plane and the agent; the containers go on.`,
         ),
       );
+    }
     await aborted(shell.signal);
   } catch (error) {
     if (!shell.signal.aborted) throw error;
   } finally {
-    await stop();
+    stage.end();
+    await cluster?.stop();
   }
   line(terminal, "\nStopped. The containers go on running; `npm start` takes them up again, `npm start -- --down` removes them.");
+}
+
+/** When this start began, as of performance.now(): the bootstrap hands its own beginning on. */
+function startMs(shell: Shell): number {
+  const wallMs = Number(shell.env.BERTH_START_MS);
+  return Number.isFinite(wallMs) ? performance.now() - Math.max(0, Date.now() - wallMs) : performance.now() - process.uptime() * 1000;
 }
 
 const aborted = (signal: AbortSignal): Promise<void> =>
   new Promise((resolve) => (signal.aborted ? resolve() : signal.addEventListener("abort", () => resolve(), { once: true })));
 
+interface ClusterStart {
+  readonly dataDir: string;
+  readonly port: number;
+  readonly stage: Stage;
+  /** Make the example's image meanwhile. */
+  readonly image: boolean;
+}
+
 /** Engine, control plane and agent. Throws CliError with what to do. */
-export async function startCluster(
-  shell: Shell,
-  options: { dataDir: string; port: number; say: (text: string) => void },
-): Promise<Cluster> {
-  const { dataDir, port, say } = options;
+export async function startCluster(shell: Shell, options: ClusterStart): Promise<Cluster> {
+  const { dataDir, port, stage } = options;
   const holder = await holderOf(dataDir);
   if (holder !== null)
     throw new CliError(`berth runs here already, at ${holder.url} (pid ${holder.pid}): stop it with Ctrl-C there`, {
@@ -97,10 +110,19 @@ export async function startCluster(
   if (await isPortTaken(port)) throw portTaken(port, `npm start -- --port ${port + 1}`);
   // Taken now, so that Ctrl-C during the start stops in order too.
   const { signal } = shell;
+  stage.set("starting the control plane");
+  const ready = engineReady({ dataDir, shell, say: (text) => stage.say(text) });
+  const image = ready.then(({ socket }) =>
+    options.image
+      ? ensureHelloImage(new EngineApi(socket), HELLO_DIRECTORY, () => stage.say("Making the example's image from files of this machine"))
+      : "",
+  );
+  // Awaited when it is needed; until then a failure waits too.
+  image.catch(() => undefined);
   const [{ startServer }, { runAgent, AgentError }, engine] = await Promise.all([
     import("../../worker/node.ts"),
     import("../../agent/main.ts"),
-    engineReady({ dataDir, shell, say }),
+    ready,
   ]);
   const url = `http://127.0.0.1:${port}`;
   await hold(dataDir, url);
@@ -117,9 +139,10 @@ export async function startCluster(
     closing.push(() => server.close());
     await writeAddress(dataDir, { url, root: null, spki: null });
     const client = clientOf(dataDir);
+    stage.set("enrolling this machine");
     const agent = await startAgent({ runAgent, AgentError, client, dataDir, socket: engine.socket, log: agentLog, env: shell.env, signal });
     closing.push(() => agent.stop());
-    return { client, url, dataDir, socket: engine.socket, stop };
+    return { client, url, dataDir, socket: engine.socket, image, stop };
   } catch (error) {
     await stop();
     throw error;
@@ -151,7 +174,7 @@ interface AgentStart {
   readonly signal: AbortSignal;
 }
 
-/** Goes on as the node it was, or joins as a new one of the site "local". */
+/** Goes on as the node it was, or joins as a new one. */
 async function startAgent({ runAgent, AgentError, client, dataDir, socket, log, env, signal }: AgentStart): Promise<AgentHandle> {
   const options = { dataDir: path.join(dataDir, "agent"), engineSocket: socket, log, env, signal };
   try {
@@ -160,18 +183,8 @@ async function startAgent({ runAgent, AgentError, client, dataDir, socket, log, 
     if (!(error instanceof AgentError)) throw error;
     if (error.code !== "notJoined") throw new CliError(error.message);
   }
-  await ensureSite(client);
   const { token } = await client.post<JoinTokenCreated>("/v1/join-tokens", { site: SITE });
   return runAgent({ ...options, joinToken: token, name: nodeName() });
-}
-
-async function ensureSite(client: Client): Promise<void> {
-  try {
-    await client.post("/v1/sites", { name: SITE });
-  } catch (error) {
-    // It is there already.
-    if (!(error instanceof ApiError) || (error.status !== 422 && error.status !== 409)) throw error;
-  }
 }
 
 /** The host name as a node's name: lower case, what is not allowed as "-". */
@@ -185,11 +198,13 @@ function nodeName(): string {
 }
 
 /** True when all replicas are healthy and every address answers; says so, or what is wrong, either way. */
-async function deployHello(shell: Shell, cluster: Cluster, beganMs: number): Promise<boolean> {
+async function deployHello(shell: Shell, cluster: Cluster, { stage, beganMs }: { stage: Stage; beganMs: number }): Promise<boolean> {
   const { terminal } = shell;
   const sinceMs = cluster.client.nowMs() - 5_000;
+  stage.set("deploying the example");
   const existing = await helloApp(cluster.client);
   if (existing === null) await createHello(shell, cluster);
+  stage.end();
   const wanted = existing === null ? REPLICAS : existing.services.reduce((sum, service) => sum + service.wanted, 0);
   const result = await untilHealthy(shell, { client: cluster.client, app: HELLO_APP, wanted, sinceMs, beganMs });
   const urls = await workingUrls(result.replicas);
@@ -216,13 +231,8 @@ async function helloApp(client: Client): Promise<App | null> {
   }
 }
 
-async function createHello(shell: Shell, { client, socket }: Cluster): Promise<void> {
-  const { terminal } = shell;
-  const image = await ensureHelloImage(new EngineApi(socket), HELLO_DIRECTORY, () =>
-    line(terminal, "Making the example's image from local files"),
-  );
-  const { writeFile } = await import("node:fs/promises");
-  await writeFile(path.join(HELLO_DIRECTORY, ".env"), `HELLO_IMAGE=${image}\n`);
+async function createHello({ terminal }: Shell, { client, image }: Cluster): Promise<void> {
+  await writeFile(path.join(HELLO_DIRECTORY, ".env"), `HELLO_IMAGE=${await image}\n`);
   const { readProject } = await import("./deploy.ts");
   const { app } = readProject({ terminal, env: {}, cwd: ROOT_DIRECTORY }, [HELLO_DIRECTORY], {
     file: [],

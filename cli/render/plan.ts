@@ -14,13 +14,13 @@ const SERVICE_MARKS: Record<PlannedService["action"], Mark> = {
   update: { sign: "~", style: "change" },
   scale: { sign: "~", style: "change" },
   remove: { sign: "-", style: "remove" },
-  keep: { sign: " ", style: "quiet" },
+  keep: { sign: "=", style: "quiet" },
 };
 const REPLICA_MARKS: Record<PlannedReplica["action"], Mark> = {
   create: { sign: "+", style: "add" },
   replace: { sign: "~", style: "change" },
   remove: { sign: "-", style: "remove" },
-  keep: { sign: " ", style: "quiet" },
+  keep: { sign: "=", style: "quiet" },
 };
 const UNPLACED: Mark = { sign: "!", style: "bad" };
 
@@ -126,7 +126,7 @@ export function planLines(plan: DeployPlan, style: Style): string[] {
         ? { sign: "+", style: "add" }
         : action === "orphan"
           ? { sign: "-", style: "warn" }
-          : { sign: " ", style: "quiet" };
+          : { sign: "=", style: "quiet" };
     return {
       text: `${style[mark.style](`${mark.sign} volume ${visible(name)}`)}${action === "orphan" ? "  no service uses it any more; its data stays" : ""}`,
     };

@@ -18,6 +18,7 @@ import { EngineApi, filters } from "./engine-api.ts";
 import { ownEngine, stopOwnEngine } from "./engine.mjs";
 import { HELLO_REPOSITORY } from "./hello-image.ts";
 import { holderOf, isAlive } from "./lock.ts";
+import { Stage } from "./stage.ts";
 
 export interface DownOptions {
   readonly dataDir: string;
@@ -38,7 +39,9 @@ export async function down(shell: Shell, { dataDir, deleteData, port }: DownOpti
   }
   const holder = await holderOf(dataDir);
   // Containers are removed by the agent that runs them: when nothing runs, it is started for this.
-  const cluster = holder === null ? await startCluster(shell, { dataDir, port, say: (text) => line(terminal, text) }) : null;
+  const stage = new Stage(terminal, performance.now());
+  const cluster = holder === null ? await startCluster(shell, { dataDir, port, stage, image: false }).finally(() => stage.end()) : null;
+  stage.end();
   const client = cluster?.client ?? clientOf(dataDir);
   const socket = cluster?.socket ?? ownEngine(dataDir)?.socket ?? "/var/run/docker.sock";
   const engine = new EngineApi(socket);
