@@ -292,7 +292,7 @@ CREATE TABLE `replicas` (
 --> statement-breakpoint
 CREATE INDEX `replicas_node` ON `replicas` (`node_id`);
 --> statement-breakpoint
-CREATE INDEX `replicas_app` ON `replicas` (`app_id`,`service`);
+CREATE INDEX `replicas_app` ON `replicas` (`app_id`);
 --> statement-breakpoint
 CREATE INDEX `replicas_rev` ON `replicas` (`rev`);
 --> statement-breakpoint

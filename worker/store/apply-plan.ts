@@ -9,7 +9,7 @@ import type { Change, ClusterPlan } from "../../shared/plan/change.ts";
 import type { Explanation } from "../../shared/plan/explanation.ts";
 import type { ClusterSnapshot } from "../../shared/plan/snapshot.ts";
 import { assert } from "./assert.ts";
-import { type NewRow, NOW, type Row, type RowChange } from "./commit-types.ts";
+import { type NewRow, NOW, type RowChange } from "./commit-types.ts";
 import { planEvents } from "./plan-events.ts";
 import { PlanIndex } from "./plan-index.ts";
 import { type ChunkFacts, chunkGuards, chunkRows } from "./plan-rows.ts";
@@ -80,7 +80,7 @@ export class PlanApplier {
       if (result.kind === "conflict") return { kind: "conflict", message: result.message, committedChunks: number };
       assert(result.kind === "committed", "a plan has no operation id");
       rev = result.rev;
-      for (const name of movedRows(changes)) moved.set(name, rev);
+      for (const id of movedNodes(changes)) moved.set(id, rev);
     }
     for (const { key, text } of explanations) this.#explained.set(key, text);
     return { kind: "committed", rev, rollbacks: rollbacksOf(plan.changes) };
@@ -148,9 +148,9 @@ function chunksOf(changes: readonly Change[], max: number): Change[][] {
 }
 
 /** Guarded rows that this chunk gave its own rev. */
-function movedRows(changes: readonly RowChange[]): string[] {
+function movedNodes(changes: readonly RowChange[]): string[] {
   return changes.flatMap((change) =>
-    change.op === "update" && change.table === "nodes" ? change.rows.map(({ id }: Partial<Pick<Row<"nodes">, "id">>) => `nodes ${id}`) : [],
+    change.op === "update" && change.table === "nodes" ? change.rows.flatMap(({ id }) => (typeof id === "string" ? [id] : [])) : [],
   );
 }
 

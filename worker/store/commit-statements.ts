@@ -9,7 +9,7 @@
  */
 import { assert } from "./assert.ts";
 import { type CommitResult, type Guard, MARK, type Mutation, NOW, REV, type RowChange } from "./commit-types.ts";
-import { type ColumnShape, keyText, shape, type TableShape } from "./table-shape.ts";
+import { type ColumnShape, keyText, type Scalar, shape, type TableShape } from "./table-shape.ts";
 
 export type Conflict = Extract<CommitResult, { kind: "conflict" }>;
 
@@ -165,18 +165,23 @@ interface Bucket {
 }
 
 function bucketRows(table: TableShape, rows: readonly object[]): Bucket[] {
-  const buckets = new Map<string, Bucket>();
+  const buckets: Bucket[] = [];
+  // Rows come alike: the bucket of the one before is nearly always theirs too.
+  let last: Bucket | undefined;
   for (const row of rows as readonly Readonly<Record<string, unknown>>[]) {
-    let signature = "";
-    for (const key in row) {
-      const value = row[key];
-      if (value !== undefined) signature += typeof value === "symbol" ? `${key}=${sourceOf(value)},` : `${key},`;
+    if (!last || !fits(last, row)) {
+      last = buckets.find((bucket) => fits(bucket, row));
+      if (!last) buckets.push((last = { columns: bucketColumns(table, row), rows: [] }));
     }
-    const bucket = buckets.get(signature);
-    if (bucket) bucket.rows.push(row);
-    else buckets.set(signature, { columns: bucketColumns(table, row), rows: [row] });
+    last.rows.push(row);
   }
-  return [...buckets.values()];
+  return buckets;
+}
+
+function fits({ columns }: Bucket, row: Readonly<Record<string, unknown>>): boolean {
+  let set = 0;
+  for (const key in row) if (row[key] !== undefined) set++;
+  return set === columns.length && columns.every(({ column, from }) => row[column.key] !== undefined && sourceOf(row[column.key]) === from);
 }
 
 function bucketColumns(table: TableShape, row: Readonly<Record<string, unknown>>): Bucket["columns"] {
@@ -201,21 +206,19 @@ function jsonArguments(
   columns: readonly ColumnShape[],
   rows: readonly Readonly<Record<string, unknown>>[],
 ): { json: string; count: number }[] {
+  const values = rows.map((row) => columns.map((column) => column.encode(row[column.key])));
   const pages: { json: string; count: number }[] = [];
-  let page: string[] = [];
-  let characters = 0;
-  for (const row of rows) {
-    const text = JSON.stringify(columns.map((column) => column.encode(row[column.key])));
-    if (page.length > 0 && (page.length >= ROWS_A_STATEMENT_MAX || characters + text.length > CHARACTERS_A_STATEMENT_MAX)) {
-      pages.push({ json: `[${page.join(",")}]`, count: page.length });
-      page = [];
-      characters = 0;
-    }
-    page.push(text);
-    characters += text.length;
-  }
-  if (page.length > 0) pages.push({ json: `[${page.join(",")}]`, count: page.length });
+  for (let from = 0; from < values.length; from += ROWS_A_STATEMENT_MAX)
+    pages.push(...textPages(values.slice(from, from + ROWS_A_STATEMENT_MAX)));
   return pages;
+}
+
+/** One text at once is faster than one a row, so it is halved only when it has come out too long. */
+function textPages(values: readonly Scalar[][]): { json: string; count: number }[] {
+  const json = JSON.stringify(values);
+  if (json.length <= CHARACTERS_A_STATEMENT_MAX || values.length === 1) return [{ json, count: values.length }];
+  const half = values.length >> 1;
+  return [...textPages(values.slice(0, half)), ...textPages(values.slice(half))];
 }
 
 const boundColumns = (bucket: Bucket) => bucket.columns.filter(({ from }) => from === "row").map(({ column }) => column);

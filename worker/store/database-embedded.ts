@@ -153,6 +153,9 @@ export class EmbeddedDatabase implements Database {
     await this.#client.execute("pragma foreign_keys = on");
     // 64 MiB of page cache: the indexes of 100,000 replicas stay in memory.
     await this.#client.execute("pragma cache_size = -65536");
+    // A checkpoint every 32 MiB of log instead of every 4: a plan of 50,000 placements writes 100 MiB, and each
+    // checkpoint waits for the disk twice (measured: 1.3 times the rate).
+    await this.#client.execute("pragma wal_autocheckpoint = 8192");
     this.#isConfigured = true;
   }
 

@@ -45,7 +45,7 @@ export const MIGRATIONS: readonly Migration[] = [
       "CREATE TABLE `removed_nodes` (\n\t`thumbprint` text PRIMARY KEY NOT NULL,\n\t`id` text NOT NULL,\n\t`name` text NOT NULL,\n\t`removed_ms` integer NOT NULL\n);",
       "CREATE TABLE `replicas` (\n\t`id` text PRIMARY KEY NOT NULL,\n\t`app_id` text NOT NULL,\n\t`service` text NOT NULL,\n\t`slot` text NOT NULL,\n\t`node_id` text NOT NULL,\n\t`spec` text NOT NULL,\n\t`revision` integer NOT NULL,\n\t`desired` text NOT NULL,\n\t`reason` text NOT NULL,\n\t`assigned_ms` integer NOT NULL,\n\t`attempt` integer NOT NULL,\n\t`stopped_ms` integer,\n\t`rev` integer NOT NULL\n);",
       "CREATE INDEX `replicas_node` ON `replicas` (`node_id`);",
-      "CREATE INDEX `replicas_app` ON `replicas` (`app_id`,`service`);",
+      "CREATE INDEX `replicas_app` ON `replicas` (`app_id`);",
       "CREATE INDEX `replicas_rev` ON `replicas` (`rev`);",
       "CREATE TABLE `services` (\n\t`app_id` text NOT NULL,\n\t`name` text NOT NULL,\n\t`mode` text NOT NULL,\n\t`replicas` integer NOT NULL,\n\t`spec` text NOT NULL,\n\t`revision` integer NOT NULL,\n\t`reservation` text NOT NULL,\n\t`planning` text NOT NULL,\n\t`removed` integer NOT NULL,\n\t`rev` integer NOT NULL,\n\tPRIMARY KEY(`app_id`, `name`)\n);",
       "CREATE INDEX `services_rev` ON `services` (`rev`);",

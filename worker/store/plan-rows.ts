@@ -157,34 +157,40 @@ function droppedVolumes({ dropping }: ChunkFacts, index: PlanIndex): { nodeId: s
   return [...drops.values()];
 }
 
-/** Revs of rows that earlier chunks of the same plan have moved, by `table key`. */
+/** Revs of nodes whose sets earlier chunks of the same plan have changed. */
 export type MovedRevs = ReadonlyMap<string, number>;
 
 /** Everything whose value the chunk relied on: an operator's drain, scale or delete in between makes it a conflict. */
 export function chunkGuards(changes: readonly Change[], index: PlanIndex, moved: MovedRevs): Guard[] {
-  const guards = new Map<string, Guard>();
-  const add = (guard: { table: "nodes" | "apps" | "services" | "deployments"; key: Record<string, string>; rev: number | null }) => {
-    const name = `${guard.table} ${Object.values(guard.key).join(" ")}`;
-    guards.set(name, { ...guard, rev: moved.get(name) ?? guard.rev });
+  const nodes = new Set<string>();
+  const apps = new Set<string>();
+  const services = new Map<string, Set<string>>();
+  const deployments = new Set<string>();
+  const addService = (appId: string, name: string) => {
+    const names = services.get(appId);
+    if (names) names.add(name);
+    else services.set(appId, new Set([name]));
   };
-  const node = (id: string) => add({ table: "nodes", key: { id }, rev: index.nodes.get(id)?.rev ?? null });
-  const app = (id: string) => add({ table: "apps", key: { id }, rev: index.apps.get(id)?.rev ?? null });
-  const service = (appId: string, name: string) =>
-    add({ table: "services", key: { appId, name }, rev: index.service(appId, name)?.rev ?? null });
   for (const change of changes) {
     if (change.kind === "assign" || change.kind === "bindVolume") {
-      node(change.nodeId);
-      app(change.appId);
-      service(change.appId, change.service);
+      nodes.add(change.nodeId);
+      apps.add(change.appId);
+      addService(change.appId, change.service);
     } else if (change.kind === "stop" || change.kind === "end") {
-      const place = index.replica(change.replica);
+      const { appId, service } = index.replica(change.replica);
       // Not the node: stopping is right whatever became of it. Not without a service: there is nothing to have changed.
-      if (index.service(place.appId, place.service)) service(place.appId, place.service);
-    } else if (change.kind === "resolver") node(change.nodeId);
-    else if (change.kind === "deployment")
-      add({ table: "deployments", key: { id: change.id }, rev: index.deploymentRev(change.id) ?? null });
-    else if (change.kind === "removeService") service(change.appId, change.service);
-    else app(change.appId);
+      if (index.service(appId, service)) addService(appId, service);
+    } else if (change.kind === "resolver") nodes.add(change.nodeId);
+    else if (change.kind === "deployment") deployments.add(change.id);
+    else if (change.kind === "removeService") addService(change.appId, change.service);
+    else apps.add(change.appId);
   }
-  return [...guards.values()];
+  return [
+    ...[...nodes].map((id): Guard => ({ table: "nodes", key: { id }, rev: moved.get(id) ?? index.nodes.get(id)?.rev ?? null })),
+    ...[...apps].map((id): Guard => ({ table: "apps", key: { id }, rev: index.apps.get(id)?.rev ?? null })),
+    ...[...services].flatMap(([appId, names]) =>
+      [...names].map((name): Guard => ({ table: "services", key: { appId, name }, rev: index.service(appId, name)?.rev ?? null })),
+    ),
+    ...[...deployments].map((id): Guard => ({ table: "deployments", key: { id }, rev: index.deploymentRev(id) ?? null })),
+  ];
 }

@@ -217,7 +217,7 @@ export const replicas = sqliteTable(
     stoppedMs: integer("stopped_ms"),
     rev: rev(),
   },
-  (t) => [index("replicas_node").on(t.nodeId), index("replicas_app").on(t.appId, t.service), index("replicas_rev").on(t.rev)],
+  (t) => [index("replicas_node").on(t.nodeId), index("replicas_app").on(t.appId), index("replicas_rev").on(t.rev)],
 );
 
 /** What was last seen of a replica. Written by reports only; does not move rev. */
