@@ -166,7 +166,7 @@ describe("merging, for any services", () => {
         const right = mergeTrees(mergeFirst(a), mergeTrees(mergeFirst(b), c) as Tree);
         expect(plain(left)).toEqual(plain(right));
       }),
-      { numRuns: 500 },
+      { numRuns: 200 },
     );
   });
 
