@@ -11,16 +11,30 @@ const root = fileURLToPath(new URL("..", import.meta.url));
 const outfile = process.argv[2] ?? join(root, "dist", "agent.mjs");
 const { version } = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
 
-/** Packages that are required and never used: each becomes an empty module. */
+/** Required and never used: each becomes an empty module. Its cost would be memory on every node. */
 const STUBBED =
-  /^(?:ssh2|cpu-features|@grpc\/grpc-js|@grpc\/proto-loader|protobufjs|pino-pretty|bufferutil|utf-8-validate|thread-stream|debug|uuid)(?:\/.*)?$/;
+  /^(?:ssh2|cpu-features|@grpc\/grpc-js|@grpc\/proto-loader|protobufjs|tar-fs|@balena\/dockerignore|pino-pretty|bufferutil|utf-8-validate|thread-stream|debug|uuid)(?:\/.*)?$/;
 
-const stubs = {
-  name: "stubs",
+/** undici without fetch, caches, mocks and HTTP/2: the dispatcher and its `request`. */
+const UNDICI = `
+  const Dispatcher = require("undici/lib/dispatcher/dispatcher.js");
+  Object.assign(Dispatcher.prototype, require("undici/lib/api/index.js"));
+  module.exports = { Agent: require("undici/lib/dispatcher/agent.js") };`;
+
+const slim = {
+  name: "slim",
   setup(builder) {
     builder.onResolve({ filter: STUBBED }, ({ path }) => ({ path, namespace: "stub" }));
+    builder.onResolve({ filter: /client-h2/ }, ({ path }) => ({ path, namespace: "stub" }));
     builder.onLoad({ filter: /.*/, namespace: "stub" }, ({ path }) => ({
       contents: path === "debug" ? "module.exports = () => () => {}" : "module.exports = {}",
+      loader: "js",
+    }));
+    builder.onResolve({ filter: /^undici$/ }, ({ path }) => ({ path, namespace: "undici" }));
+    builder.onLoad({ filter: /.*/, namespace: "undici" }, () => ({ contents: UNDICI, loader: "js", resolveDir: root }));
+    // Of 50 languages of error messages, one.
+    builder.onLoad({ filter: /zod\/v4\/locales\/index\.js$/ }, () => ({
+      contents: 'export { default as en } from "./en.js";',
       loader: "js",
     }));
   },
@@ -39,7 +53,7 @@ await build({
   target: "node24",
   legalComments: "none",
   logLevel: "warning",
-  plugins: [stubs],
+  plugins: [slim],
   define: { BERTH_VERSION: JSON.stringify(version), BERTH_BUILD_WALL_MS: String(Date.now()) },
   // Packages in CommonJS ask for `require` of Node's own modules.
   banner: { js: 'import { createRequire as berthRequire } from "node:module"; const require = berthRequire(import.meta.url);' },

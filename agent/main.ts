@@ -19,6 +19,7 @@ import { nodeClock, nodeRandom } from "./node-clock.ts";
 import { openDisk } from "./node-disk.ts";
 import { describeNode } from "./machine.ts";
 import { openHost } from "./node-host.ts";
+import { keepMemoryLow } from "./node-memory.ts";
 import { pause } from "./pause.ts";
 import { POLICY_FILE, readPolicy } from "./policy.ts";
 import type { Disk, Host, Log, Sockets } from "./ports.ts";
@@ -278,7 +279,8 @@ async function runUntilSignal(options: AgentOptions): Promise<number> {
   process.once("SIGTERM", stop);
   process.once("SIGINT", stop);
   const agent = await runAgent({ ...options, signal: stopped.signal });
-  const end = await agent.ended;
+  const release = keepMemoryLow(nodeClock);
+  const end = await agent.ended.finally(release);
   return end === "removed"
     ? say(process.stderr, `berth: node ${agent.node.name} was removed from its cluster; what it ran has been stopped\n`, 0)
     : 0;
@@ -305,4 +307,27 @@ async function install(flags: AgentFlags): Promise<number> {
   return say(process.stdout, `${UNIT_NAME} runs, and starts at each boot\n`, 0);
 }
 
-if (import.meta.main) process.exitCode = await main(process.argv.slice(2));
+/**
+ * glibc keeps a memory pool for each thread and returns little of it, and V8 sizes its nursery for servers. With these an
+ * agent of 20 containers holds 28 MiB of its own instead of 43. They are read before a program's first line, so the
+ * program replaces itself: same process, 60 ms.
+ */
+const LEAN_ENV = { MALLOC_ARENA_MAX: "1", MALLOC_TRIM_THRESHOLD_: "131072" } as const;
+const LEAN_FLAGS = ["--max-semi-space-size=1", "--disable-warning=ExperimentalWarning"] as const;
+
+function becomeLean(argv: readonly string[]): void {
+  const line = readCommandLine(argv);
+  const isDaemon = line.kind === "command" && (line.command === "run" || (line.command === "join" && line.flags.foreground));
+  if (!isDaemon || process.env.MALLOC_ARENA_MAX !== undefined || process.execve === undefined) return;
+  const script = process.argv[1] ?? "";
+  process.execve(process.execPath, [process.execPath, ...process.execArgv, ...LEAN_FLAGS, script, ...argv], {
+    ...process.env,
+    ...LEAN_ENV,
+  });
+}
+
+if (import.meta.main) {
+  const argv = process.argv.slice(2);
+  becomeLean(argv);
+  process.exitCode = await main(argv);
+}

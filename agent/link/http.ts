@@ -10,7 +10,7 @@
 import { createHash, X509Certificate } from "node:crypto";
 import { connect as connectTcp, type Socket as TcpSocket } from "node:net";
 import { connect as connectTls, rootCertificates, type TLSSocket } from "node:tls";
-import { Agent, request as send } from "undici";
+import { Agent } from "undici";
 import { type Http, HttpError } from "../ports.ts";
 
 /** A manifest of 10,000 assignments is 4 MB. */
@@ -254,11 +254,13 @@ export function openHttp(options: { readonly trust: Trust; readonly env: ProxyEn
     async request({ method, url, headers, body, timeoutMs, signal }) {
       const limit = AbortSignal.timeout(timeoutMs);
       try {
-        const answer = await send(url, {
+        const { origin, pathname, search } = new URL(url);
+        const answer = await dispatcher.request({
+          origin,
+          path: pathname + search,
           method,
           headers: { ...headers },
           body: body ?? null,
-          dispatcher,
           signal: signal === undefined ? limit : AbortSignal.any([limit, signal]),
         });
         const text = await readText(answer.body);
