@@ -11,6 +11,7 @@ import { hostname, networkInterfaces } from "node:os";
 import { join, resolve } from "node:path";
 import { getRequestListener } from "@hono/node-server";
 import pino from "pino";
+import { ServerUrl } from "../shared/api/resources.ts";
 import type { AddressInfo } from "./address.ts";
 import { createApp } from "./app.ts";
 import { hashToken, isToken, newToken } from "./auth.ts";
@@ -78,6 +79,8 @@ const COLLECT_EVERY_MS = 600_000;
 
 /** Rejects with `code: "EADDRINUSE"` when the port is taken, and with DatabaseInUseError when another server has the folder. */
 export async function startServer(options: ServerOptions): Promise<RunningServer> {
+  if (options.url !== undefined && !ServerUrl.safeParse(options.url).success)
+    throw new Error(`${options.url} is not an address like https://berth.example.com:7420 (scheme, host and port alone)`);
   const dataDir = resolve(options.dataDir);
   mkdirSync(dataDir, { recursive: true, mode: 0o700 });
   const log = options.log ?? stderrLog();

@@ -108,6 +108,15 @@ export const NodePatch = z.strictObject({
 });
 export type NodePatch = z.infer<typeof NodePatch>;
 
+/** Scheme, host and port: it becomes part of a line that people paste into a root shell. */
+export const ServerUrl = z
+  .string()
+  .max(512)
+  .regex(
+    /^https?:\/\/(?:[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?\/?$/,
+    "an address like https://berth.example.com:7420",
+  );
+
 export const JoinTokenCreate = z.strictObject({
   site: Name,
   labels: Labels.default({}),
@@ -120,7 +129,7 @@ export const JoinTokenCreate = z.strictObject({
   uses: z.number().int().min(1).max(10_000).default(1),
   expiresInMs: z.number().int().min(60_000).max(31_536_000_000).default(86_400_000),
   /** Address that machines shall use, when it differs from the one this request came to. */
-  url: z.url().max(512).optional(),
+  url: ServerUrl.optional(),
 });
 export const JoinTokenInfo = z.object({
   id: JoinTokenId,

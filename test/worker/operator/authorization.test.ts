@@ -28,7 +28,13 @@ describe("who may send what", () => {
         for (const sample of SAMPLES) {
           const path = withDryRun(sample, sample.path("default", ids.default!));
           const { status, text } = await world.call(methodOf(sample), path, { token, body: sample.body });
-          expect({ route: sample.route, role, namespace, status, text: status === expected(sample, role, namespace) ? "" : text.slice(0, 300) }).toEqual({
+          expect({
+            route: sample.route,
+            role,
+            namespace,
+            status,
+            text: status === expected(sample, role, namespace) ? "" : text.slice(0, 300),
+          }).toEqual({
             route: sample.route,
             role,
             namespace,
@@ -66,7 +72,10 @@ describe("tokens", () => {
 
   test("are shown once and stored as a hash", async () => {
     const world = await World.start();
-    const made = await world.call<{ token: string }>("POST", "/v1/tokens", { body: { name: "ci", role: "viewer" }, headers: { "idempotency-key": `${Date.now()}-one` } });
+    const made = await world.call<{ token: string }>("POST", "/v1/tokens", {
+      body: { name: "ci", role: "viewer" },
+      headers: { "idempotency-key": `${Date.now()}-one` },
+    });
     expect(made.body.token).toMatch(/^berth_[a-z2-7]{39}$/);
     expect(await world.dump()).not.toContain(made.body.token);
     expect((await world.get("/v1/tokens")).text).not.toContain(made.body.token);

@@ -5,25 +5,33 @@ const mutations = SAMPLES.filter(isMutation);
 const and = (path: string, query: string) => `${path}${path.includes("?") ? "&" : "?"}${query}`;
 
 describe("dryRun", () => {
-  test.each(mutations.map((sample) => [sample.route, sample] as const))("%s writes nothing and answers what it would be", async (_, sample) => {
-    const { world, ids } = await furnishedWorld();
-    const path = sample.path("default", ids.default!);
-    const before = { rev: await world.rev(), rows: await world.dump() };
-    const dry = await world.call<Record<string, unknown>>(methodOf(sample), and(path, "dryRun=true"), { body: sample.body, headers: { "idempotency-key": `${Date.now()}-dry` } });
-    expect([dry.status, dry.headers.get("berth-dry-run")]).toEqual([200, "true"]);
-    expect({ rev: await world.rev(), rows: await world.dump() }).toEqual(before);
+  test.each(mutations.map((sample) => [sample.route, sample] as const))(
+    "%s writes nothing and answers what it would be",
+    async (_, sample) => {
+      const { world, ids } = await furnishedWorld();
+      const path = sample.path("default", ids.default!);
+      const before = { rev: await world.rev(), rows: await world.dump() };
+      const dry = await world.call<Record<string, unknown>>(methodOf(sample), and(path, "dryRun=true"), {
+        body: sample.body,
+        headers: { "idempotency-key": `${Date.now()}-dry` },
+      });
+      expect([dry.status, dry.headers.get("berth-dry-run")]).toEqual([200, "true"]);
+      expect({ rev: await world.rev(), rows: await world.dump() }).toEqual(before);
 
-    const done = await world.call<Record<string, unknown>>(methodOf(sample), path, { body: sample.body });
-    expect(done.status).toBeLessThan(300);
-    expect(await world.rev()).toBeGreaterThan(before.rev);
-    expect(Object.keys(done.body).sort()).toEqual(Object.keys(dry.body).sort());
-  });
+      const done = await world.call<Record<string, unknown>>(methodOf(sample), path, { body: sample.body });
+      expect(done.status).toBeLessThan(300);
+      expect(await world.rev()).toBeGreaterThan(before.rev);
+      expect(Object.keys(done.body).sort()).toEqual(Object.keys(dry.body).sort());
+    },
+  );
 
   test.each(mutations.map((sample) => [sample.route, sample] as const))("%s refuses another word for it", async (_, sample) => {
     const { world, ids } = await furnishedWorld();
     const before = await world.dump();
     for (const value of ["yes", "1", "", "TRUE"]) {
-      const { status } = await world.call(methodOf(sample), and(sample.path("default", ids.default!), `dryRun=${value}`), { body: sample.body });
+      const { status } = await world.call(methodOf(sample), and(sample.path("default", ids.default!), `dryRun=${value}`), {
+        body: sample.body,
+      });
       expect(status).toBe(400);
     }
     expect(await world.dump()).toBe(before);
@@ -32,7 +40,9 @@ describe("dryRun", () => {
   test("makes no token that works", async () => {
     const { world } = await furnishedWorld();
     const token = await world.call<{ token: string }>("POST", "/v1/tokens?dryRun=true", { body: { name: "ci", role: "viewer" } });
-    const joinToken = await world.call<{ token: string; command: string }>("POST", "/v1/join-tokens?dryRun=true", { body: { site: "default" } });
+    const joinToken = await world.call<{ token: string; command: string }>("POST", "/v1/join-tokens?dryRun=true", {
+      body: { site: "default" },
+    });
     expect([token.body.token, joinToken.body.token, joinToken.body.command]).toEqual(["", "", ""]);
   });
 });

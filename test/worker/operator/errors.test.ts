@@ -47,7 +47,8 @@ describe("every refusal has the one form", () => {
 
   test("no answer may be kept by a cache", async () => {
     const world = await World.start();
-    for (const path of ["/v1/nodes", "/v1/whoami", "/v1/tokens"]) expect((await world.get(path)).headers.get("cache-control")).toBe("no-store");
+    for (const path of ["/v1/nodes", "/v1/whoami", "/v1/tokens"])
+      expect((await world.get(path)).headers.get("cache-control")).toBe("no-store");
   });
 });
 
@@ -62,7 +63,9 @@ describe("documentation", () => {
     const world = await World.start();
     const { body } = await world.get<Document>("/openapi.json", { token: null });
     expect(body.openapi).toBe("3.1.0");
-    const operations = Object.entries(body.paths).flatMap(([path, methods]) => Object.entries(methods).map(([method, operation]) => ({ key: `${method} ${path}`, ...operation })));
+    const operations = Object.entries(body.paths).flatMap(([path, methods]) =>
+      Object.entries(methods).map(([method, operation]) => ({ key: `${method} ${path}`, ...operation })),
+    );
     expect(operations.map(({ key }) => key).sort()).toEqual(ROUTES.map(({ method, path }) => `${method} ${path}`).sort());
     expect(new Set(operations.map(({ operationId }) => operationId)).size).toBe(operations.length);
     for (const { responses } of operations) expect(Object.keys(responses)).toContain("default");

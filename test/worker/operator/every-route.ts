@@ -42,7 +42,13 @@ export const SAMPLES: readonly Sample[] = [
   { route: "DELETE /v1/sites/{site}", path: plain("/v1/sites/empty"), least: "admin", reach: "cluster" },
   { route: "GET /v1/nodes", path: plain("/v1/nodes"), least: "viewer", reach: "any" },
   { route: "GET /v1/nodes/{node}", path: plain("/v1/nodes/node-1"), least: "viewer", reach: "any" },
-  { route: "PATCH /v1/nodes/{node}", path: plain("/v1/nodes/node-1"), least: "admin", reach: "cluster", body: { availability: "cordoned" } },
+  {
+    route: "PATCH /v1/nodes/{node}",
+    path: plain("/v1/nodes/node-1"),
+    least: "admin",
+    reach: "cluster",
+    body: { availability: "cordoned" },
+  },
   { route: "DELETE /v1/nodes/{node}", path: plain("/v1/nodes/node-1?force=true"), least: "admin", reach: "cluster" },
   { route: "GET /v1/join-tokens", path: plain("/v1/join-tokens"), least: "admin", reach: "cluster" },
   { route: "POST /v1/join-tokens", path: plain("/v1/join-tokens"), least: "admin", reach: "cluster", body: { site: "default" } },
@@ -51,22 +57,66 @@ export const SAMPLES: readonly Sample[] = [
   { route: "POST /v1/tokens", path: plain("/v1/tokens"), least: "admin", reach: "cluster", body: { name: "ci", role: "deployer" } },
   { route: "DELETE /v1/tokens/{token}", path: (_, ids) => `/v1/tokens/${ids.token}`, least: "admin", reach: "cluster" },
   { route: "GET /v1/namespaces/{namespace}/registries", path: ns("registries"), least: "deployer", reach: "namespace" },
-  { route: "PUT /v1/namespaces/{namespace}/registries/{registry}", path: ns("registries/other.test"), least: "deployer", reach: "namespace", body: { username: "u", password: "p" } },
-  { route: "DELETE /v1/namespaces/{namespace}/registries/{registry}", path: ns("registries/registry.test"), least: "deployer", reach: "namespace" },
+  {
+    route: "PUT /v1/namespaces/{namespace}/registries/{registry}",
+    path: ns("registries/other.test"),
+    least: "deployer",
+    reach: "namespace",
+    body: { username: "u", password: "p" },
+  },
+  {
+    route: "DELETE /v1/namespaces/{namespace}/registries/{registry}",
+    path: ns("registries/registry.test"),
+    least: "deployer",
+    reach: "namespace",
+  },
   { route: "GET /v1/namespaces/{namespace}/apps", path: ns("apps"), least: "viewer", reach: "namespace" },
   { route: "GET /v1/namespaces/{namespace}/apps/{app}", path: ns("apps/shop"), least: "viewer", reach: "namespace" },
-  { route: "PUT /v1/namespaces/{namespace}/apps/{app}", path: ns("apps/shop"), least: "deployer", reach: "namespace", body: { spec: { ...spec, services: { web: { replicas: 3, workload: { image: "registry.test/web:2" } } } } } },
+  {
+    route: "PUT /v1/namespaces/{namespace}/apps/{app}",
+    path: ns("apps/shop"),
+    least: "deployer",
+    reach: "namespace",
+    body: { spec: { ...spec, services: { web: { replicas: 3, workload: { image: "registry.test/web:2" } } } } },
+  },
   { route: "DELETE /v1/namespaces/{namespace}/apps/{app}", path: ns("apps/shop"), least: "deployer", reach: "namespace" },
   { route: "GET /v1/namespaces/{namespace}/apps/{app}/revisions", path: ns("apps/shop/revisions"), least: "viewer", reach: "namespace" },
-  { route: "GET /v1/namespaces/{namespace}/apps/{app}/revisions/{revision}", path: (namespace, ids) => `/v1/namespaces/${namespace}/apps/shop/revisions/${ids.revision}`, least: "viewer", reach: "namespace" },
-  { route: "POST /v1/namespaces/{namespace}/apps/{app}/rollback", path: ns("apps/shop/rollback"), least: "deployer", reach: "namespace", body: {} },
-  { route: "PATCH /v1/namespaces/{namespace}/apps/{app}/services/{service}", path: ns("apps/shop/services/web"), least: "deployer", reach: "namespace", body: { replicas: 5 } },
+  {
+    route: "GET /v1/namespaces/{namespace}/apps/{app}/revisions/{revision}",
+    path: (namespace, ids) => `/v1/namespaces/${namespace}/apps/shop/revisions/${ids.revision}`,
+    least: "viewer",
+    reach: "namespace",
+  },
+  {
+    route: "POST /v1/namespaces/{namespace}/apps/{app}/rollback",
+    path: ns("apps/shop/rollback"),
+    least: "deployer",
+    reach: "namespace",
+    body: {},
+  },
+  {
+    route: "PATCH /v1/namespaces/{namespace}/apps/{app}/services/{service}",
+    path: ns("apps/shop/services/web"),
+    least: "deployer",
+    reach: "namespace",
+    body: { replicas: 5 },
+  },
   { route: "GET /v1/namespaces/{namespace}/apps/{app}/why", path: ns("apps/shop/why"), least: "viewer", reach: "namespace" },
   { route: "GET /v1/namespaces/{namespace}/apps/{app}/logs", path: ns("apps/shop/logs?slot=none"), least: "viewer", reach: "namespace" },
   { route: "GET /v1/namespaces/{namespace}/replicas", path: ns("replicas?ended=true"), least: "viewer", reach: "namespace" },
-  { route: "GET /v1/namespaces/{namespace}/replicas/{replica}", path: (namespace, ids) => `/v1/namespaces/${namespace}/replicas/${ids.replica}`, least: "viewer", reach: "namespace" },
+  {
+    route: "GET /v1/namespaces/{namespace}/replicas/{replica}",
+    path: (namespace, ids) => `/v1/namespaces/${namespace}/replicas/${ids.replica}`,
+    least: "viewer",
+    reach: "namespace",
+  },
   { route: "GET /v1/namespaces/{namespace}/deployments", path: ns("deployments"), least: "viewer", reach: "namespace" },
-  { route: "GET /v1/namespaces/{namespace}/deployments/{deployment}", path: (namespace, ids) => `/v1/namespaces/${namespace}/deployments/${ids.deployment}`, least: "viewer", reach: "namespace" },
+  {
+    route: "GET /v1/namespaces/{namespace}/deployments/{deployment}",
+    path: (namespace, ids) => `/v1/namespaces/${namespace}/deployments/${ids.deployment}`,
+    least: "viewer",
+    reach: "namespace",
+  },
   { route: "GET /v1/namespaces/{namespace}/events", path: ns("events"), least: "viewer", reach: "namespace" },
   { route: "GET /v1/events", path: plain("/v1/events"), least: "viewer", reach: "any" },
 ];
@@ -91,23 +141,54 @@ export async function furnishedWorld(options: WorldOptions = {}): Promise<{ worl
 
 async function furnish(world: World, namespace: string, number: number): Promise<Ids> {
   await world.deploy(spec, { namespace });
-  const { body } = await world.deploy({ ...spec, services: { web: { replicas: 2, workload: { image: "registry.test/web:1" } } } }, { namespace });
-  const registry = await world.call("PUT", `/v1/namespaces/${namespace}/registries/registry.test`, { body: { username: "u", password: `secret-of-${namespace}` } });
+  const { body } = await world.deploy(
+    { ...spec, services: { web: { replicas: 2, workload: { image: "registry.test/web:1" } } } },
+    { namespace },
+  );
+  const registry = await world.call("PUT", `/v1/namespaces/${namespace}/registries/registry.test`, {
+    body: { username: "u", password: `secret-of-${namespace}` },
+  });
   const joinToken = await world.call<{ id: string }>("POST", "/v1/join-tokens", { body: { site: "default" } });
   const token = await world.call<{ id: string }>("POST", "/v1/tokens", { body: { name: `spare-${namespace}`, role: "viewer", namespace } });
-  if (registry.status !== 200 || joinToken.status !== 201 || token.status !== 201) throw new Error(`furnishing ${namespace}: ${registry.text} ${joinToken.text} ${token.text}`);
+  if (registry.status !== 200 || joinToken.status !== 201 || token.status !== 201)
+    throw new Error(`furnishing ${namespace}: ${registry.text} ${joinToken.text} ${token.text}`);
   const app = await world.get<{ id: string }>(`/v1/namespaces/${namespace}/apps/shop`);
   const replica = id("r", number);
   await world.plane.commit({
     changes: [
-      { op: "insert", table: "replicas", rows: [replicaRow(number, { appId: app.body.id, slot: "0", revision: body.deployment!.revision })] },
+      {
+        op: "insert",
+        table: "replicas",
+        rows: [replicaRow(number, { appId: app.body.id, slot: "0", revision: body.deployment!.revision })],
+      },
       {
         op: "insert",
         table: "endedReplicas",
-        rows: [{ id: id("r", 100 + number), appId: app.body.id, service: "web", slot: "0", nodeId: id("n", 1), revision: 2, state: "failed", reason: "exited", message: `ended in ${namespace}`, exitCode: 1, logTail: [], endedMs: 5 }],
+        rows: [
+          {
+            id: id("r", 100 + number),
+            appId: app.body.id,
+            service: "web",
+            slot: "0",
+            nodeId: id("n", 1),
+            revision: 2,
+            state: "failed",
+            reason: "exited",
+            message: `ended in ${namespace}`,
+            exitCode: 1,
+            logTail: [],
+            endedMs: 5,
+          },
+        ],
       },
     ],
   });
   await world.context.shard.refresh();
-  return { deployment: body.deployment!.id, replica, revision: body.deployment!.revision, token: token.body.id, joinToken: joinToken.body.id };
+  return {
+    deployment: body.deployment!.id,
+    replica,
+    revision: body.deployment!.revision,
+    token: token.body.id,
+    joinToken: joinToken.body.id,
+  };
 }

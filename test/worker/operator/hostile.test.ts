@@ -9,8 +9,12 @@ const APP = "/v1/namespaces/default/apps/shop";
 const put = (world: World, body: unknown, headers: Readonly<Record<string, string>> = {}) => world.call("PUT", APP, { body, headers });
 
 /** The spec of one service with a part of its workload replaced. */
-const workload = (part: object) => ({ spec: appSpec("shop", { services: { web: { workload: { image: "registry.test/web:1", ...part } } } }) });
-const service = (part: object) => ({ spec: appSpec("shop", { services: { web: { workload: { image: "registry.test/web:1" }, ...part } } }) });
+const workload = (part: object) => ({
+  spec: appSpec("shop", { services: { web: { workload: { image: "registry.test/web:1", ...part } } } }),
+});
+const service = (part: object) => ({
+  spec: appSpec("shop", { services: { web: { workload: { image: "registry.test/web:1" }, ...part } } }),
+});
 
 describe("B62 bodies over 1 MB", () => {
   const big = `{"spec":"${"x".repeat(1_000_001)}"}`;
@@ -30,7 +34,12 @@ describe("B62 bodies over 1 MB", () => {
           controller.enqueue(new Uint8Array(65_536).fill(32));
         },
       });
-      const response = await world.app.request(APP, { method: "PUT", headers: { authorization: `Bearer ${world.admin}`, ...headers }, body, duplex: "half" } as RequestInit);
+      const response = await world.app.request(APP, {
+        method: "PUT",
+        headers: { authorization: `Bearer ${world.admin}`, ...headers },
+        body,
+        duplex: "half",
+      } as RequestInit);
       expect(response.status).toBe(413);
       expect(((await response.json()) as ErrorBody).error.code).toBe("too_large");
       expect(pulled).toBeLessThan(20);
@@ -40,7 +49,10 @@ describe("B62 bodies over 1 MB", () => {
   test("a body of just under 1 MB is read", async () => {
     const world = await World.start();
     const content = "x".repeat(900_000);
-    const spec = appSpec("shop", { configs: { page: { content } }, services: { web: { workload: { image: "registry.test/web:1", mounts: [{ kind: "config", config: "page", target: "/page" }] } } } });
+    const spec = appSpec("shop", {
+      configs: { page: { content } },
+      services: { web: { workload: { image: "registry.test/web:1", mounts: [{ kind: "config", config: "page", target: "/page" }] } } },
+    });
     expect((await put(world, { spec })).status).toBe(200);
   });
 });
@@ -107,7 +119,8 @@ describe("B65 special names", () => {
 
   test.each(["toString", "constructor", "__proto__", "hasOwnProperty"])("GET of what is named %s finds nothing", async (name) => {
     const world = await World.start();
-    for (const path of [`/v1/namespaces/default/apps/${name}`, `/v1/namespaces/${name}/apps`, `/v1/nodes/${name}`]) expect([400, 404]).toContain((await world.get(path)).status);
+    for (const path of [`/v1/namespaces/default/apps/${name}`, `/v1/namespaces/${name}/apps`, `/v1/nodes/${name}`])
+      expect([400, 404]).toContain((await world.get(path)).status);
   });
 });
 
@@ -129,17 +142,29 @@ describe("B66 text", () => {
 
   test.each(Object.entries(NAMES))("a name with %s is a 400", async (_, name) => {
     const world = await World.start();
-    for (const body of [{ spec: { ...appSpec("shop"), name } }, { spec: appSpec("shop", { services: { [name]: { workload: { image: "registry.test/web:1" } } } }) }])
+    for (const body of [
+      { spec: { ...appSpec("shop"), name } },
+      { spec: appSpec("shop", { services: { [name]: { workload: { image: "registry.test/web:1" } } } }) },
+    ])
       expect((await put(world, body)).status).toBe(400);
     expect((await world.call("POST", "/v1/namespaces", { body: { name } })).status).toBe(400);
     expect((await world.call("POST", "/v1/sites", { body: { name } })).status).toBe(400);
   });
 
-  test.each([["NUL", "a\\u0000b"], ["surrogate", "a\\ud800b"]])("%s is refused in values and keys, however deep, with its place", async (_, text) => {
+  test.each([
+    ["NUL", "a\\u0000b"],
+    ["surrogate", "a\\ud800b"],
+  ])("%s is refused in values and keys, however deep, with its place", async (_, text) => {
     const world = await World.start();
-    const value = await put(world, `{"spec":{"name":"shop","services":{"web":{"workload":{"image":"registry.test/web:1","env":{"A":"${text}"}}}}}}`);
+    const value = await put(
+      world,
+      `{"spec":{"name":"shop","services":{"web":{"workload":{"image":"registry.test/web:1","env":{"A":"${text}"}}}}}}`,
+    );
     expect([value.status, value.body.error.details[0]?.path]).toEqual([400, "spec.services.web.workload.env.A"]);
-    expect((await put(world, `{"spec":{"name":"shop","services":{"web":{"workload":{"image":"registry.test/web:1","env":{"${text}":"A"}}}}}}`)).status).toBe(400);
+    expect(
+      (await put(world, `{"spec":{"name":"shop","services":{"web":{"workload":{"image":"registry.test/web:1","env":{"${text}":"A"}}}}}}`))
+        .status,
+    ).toBe(400);
   });
 
   test("twins of one key in two Unicode forms cannot be: only the composed form is taken", async () => {
@@ -160,7 +185,12 @@ describe("B66 text", () => {
 
   test.each(["%00", "%ff", "a%00b", "%ed%a0%80"])("%s in a path or a query finds nothing and breaks nothing", async (text) => {
     const world = await World.start();
-    for (const path of [`/v1/nodes/${text}`, `/v1/namespaces/${text}/apps`, `/v1/namespaces/default/replicas?app=${text}`, `/v1/namespaces/default/events?app=${text}`])
+    for (const path of [
+      `/v1/nodes/${text}`,
+      `/v1/namespaces/${text}/apps`,
+      `/v1/namespaces/default/replicas?app=${text}`,
+      `/v1/namespaces/default/events?app=${text}`,
+    ])
       expect([400, 404]).toContain((await world.get(path)).status);
   });
 });
@@ -184,7 +214,10 @@ describe("B67 SQL", () => {
       `/v1/namespaces/default/apps?watch=${encoded}`,
       `/v1/namespaces/default/apps?sort=${encoded}`,
     ])
-      expect({ path, status: (await world.get(path)).status }).toEqual({ path, status: expect.toSatisfy((status: number) => status === 400 || status === 404) });
+      expect({ path, status: (await world.get(path)).status }).toEqual({
+        path,
+        status: expect.toSatisfy((status: number) => status === 400 || status === 404),
+      });
     const key = await world.call("POST", "/v1/sites", { body: { name: "berlin" }, headers: { "idempotency-key": text } });
     expect(key.status).toBe(400);
     expect(await world.dump()).toBe(before);
@@ -218,7 +251,17 @@ test.each([
   expect(Math.min(...times)).toBeLessThan(5);
 });
 
-test.each(["x?fromSrc=http://evil", "a/../../containers/json", "a b", "-x", `x:${"t".repeat(10_000)}`, "http://x/y", "x@sha256:12", "a//b", "registry.test/UPPER"])("B70 image %s is a 400", async (image) => {
+test.each([
+  "x?fromSrc=http://evil",
+  "a/../../containers/json",
+  "a b",
+  "-x",
+  `x:${"t".repeat(10_000)}`,
+  "http://x/y",
+  "x@sha256:12",
+  "a//b",
+  "registry.test/UPPER",
+])("B70 image %s is a 400", async (image) => {
   const world = await World.start();
   const { status, body } = await put(world, workload({ image }));
   expect([status, body.error.details[0]?.path]).toEqual([400, "spec.services.web.workload.image"]);

@@ -25,7 +25,9 @@ describe("the same key again", () => {
     const world = await World.start();
     const headers = keyNow("race");
     const rev = await world.rev();
-    const answers = await Promise.all(Array.from({ length: 8 }, () => world.call<{ id: string }>("POST", "/v1/tokens", { body: { name: "ci", role: "viewer" }, headers })));
+    const answers = await Promise.all(
+      Array.from({ length: 8 }, () => world.call<{ id: string }>("POST", "/v1/tokens", { body: { name: "ci", role: "viewer" }, headers })),
+    );
     expect(new Set(answers.map(({ body }) => body.id)).size).toBe(1);
     expect(await world.rev()).toBe(rev + 1);
   });
@@ -57,7 +59,15 @@ describe("the same key again", () => {
 });
 
 describe("keys", () => {
-  test.each(["x", "123-abc", `${Date.now()}`, `${Date.now()}-`, `${Date.now()}-${"x".repeat(121)}`, "7f8d5a1c-1111-4111-8111-111111111111", `${Date.now()}-a b`])("%s is a 400 that says how a key is written", async (key) => {
+  test.each([
+    "x",
+    "123-abc",
+    `${Date.now()}`,
+    `${Date.now()}-`,
+    `${Date.now()}-${"x".repeat(121)}`,
+    "7f8d5a1c-1111-4111-8111-111111111111",
+    `${Date.now()}-a b`,
+  ])("%s is a 400 that says how a key is written", async (key) => {
     const world = await World.start();
     const { status, body } = await world.call("POST", "/v1/sites", { body: { name: "berlin" }, headers: { "idempotency-key": key } });
     expect([status, body.error.reason]).toEqual([400, "idempotency"]);
@@ -75,7 +85,10 @@ describe("keys", () => {
   test("of another day are refused: nobody knows any more whether they were used", async () => {
     const world = await World.start();
     const rev = await world.rev();
-    const { status, body } = await world.call("POST", "/v1/sites", { body: { name: "berlin" }, headers: { "idempotency-key": `${Date.now() - 90_000_000}-old` } });
+    const { status, body } = await world.call("POST", "/v1/sites", {
+      body: { name: "berlin" },
+      headers: { "idempotency-key": `${Date.now() - 90_000_000}-old` },
+    });
     expect([status, body.error.reason, await world.rev()]).toEqual([422, "idempotency", rev]);
   });
 

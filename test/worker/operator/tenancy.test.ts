@@ -14,7 +14,10 @@ describe("another tenant's namespace", () => {
       const token = await world.token(role, "default");
       for (const sample of namespaced) {
         const ask = async (namespace: string) => {
-          const { status, text, headers } = await world.call(methodOf(sample), sample.path(namespace, ids[OTHER]!), { token, body: sample.body });
+          const { status, text, headers } = await world.call(methodOf(sample), sample.path(namespace, ids[OTHER]!), {
+            token,
+            body: sample.body,
+          });
           return { status, text: text.replaceAll(namespace, "?"), headers: [...headers.keys()].sort() };
         };
         const foreign = await ask(OTHER);
@@ -28,7 +31,8 @@ describe("another tenant's namespace", () => {
     const { world, ids } = await furnishedWorld();
     const token = await world.token("admin", "default");
     const before = await world.dump();
-    for (const sample of namespaced.filter(isMutation)) await world.call(methodOf(sample), sample.path(OTHER, ids[OTHER]!), { token, body: sample.body });
+    for (const sample of namespaced.filter(isMutation))
+      await world.call(methodOf(sample), sample.path(OTHER, ids[OTHER]!), { token, body: sample.body });
     expect(await world.dump()).toBe(before);
   });
 });
@@ -76,7 +80,8 @@ describe("lists, counts and cursors of a tenant's token", () => {
     const secrets = [OTHER, "only-theirs", ...Object.values(ids[OTHER]!).filter((value) => typeof value === "string")];
     for (const sample of SAMPLES.filter((one) => !isMutation(one))) {
       const { text } = await world.get(sample.path("default", ids.default!), { token });
-      for (const secret of secrets) expect({ route: sample.route, secret, shown: text.includes(secret) }).toEqual({ route: sample.route, secret, shown: false });
+      for (const secret of secrets)
+        expect({ route: sample.route, secret, shown: text.includes(secret) }).toEqual({ route: sample.route, secret, shown: false });
     }
   });
 
@@ -118,7 +123,11 @@ test("an Idempotency-Key of another token is unknown, with the same text", async
   const theirs = await world.token("deployer", OTHER);
   const ours = await world.token("deployer", "default");
   const put = (namespace: string, token: string) =>
-    world.call("PUT", `/v1/namespaces/${namespace}/registries/a.test`, { token, headers: key, body: { username: `user-of-${namespace}`, password: "p" } });
+    world.call("PUT", `/v1/namespaces/${namespace}/registries/a.test`, {
+      token,
+      headers: key,
+      body: { username: `user-of-${namespace}`, password: "p" },
+    });
   expect((await put(OTHER, theirs)).status).toBe(200);
   const second = await put("default", ours);
   expect(second.status).toBe(200);

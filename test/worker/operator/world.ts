@@ -56,7 +56,8 @@ export class World {
 
   /** Namespaces `default` and `tenant-b`, no nodes. */
   static async start({ registry, plans = false, ...options }: WorldOptions = {}): Promise<World> {
-    const planning: ControlPlaneOptions["planning"] = ({ store, snapshots }) => makePlanning({ store, snapshots, rollBack: async () => {} });
+    const planning: ControlPlaneOptions["planning"] = ({ store, snapshots }) =>
+      makePlanning({ store, snapshots, rollBack: async () => {} });
     const plane = await ControlPlane.start({ ...options, ...(plans ? { planning } : {}) });
     onTestFinished(() => plane.stop());
     const context = registry === undefined ? plane.context : { ...plane.context, registry };
@@ -77,7 +78,8 @@ export class World {
       ...(body === undefined ? {} : { body: typeof body === "string" ? body : JSON.stringify(body) }),
     });
     const text = await response.text();
-    const isJson = response.headers.get("content-type")?.includes("json") === true && !response.headers.get("content-type")?.includes("x-ndjson");
+    const isJson =
+      response.headers.get("content-type")?.includes("json") === true && !response.headers.get("content-type")?.includes("x-ndjson");
     return { status: response.status, headers: response.headers, text, body: (isJson && text !== "" ? JSON.parse(text) : null) as Body };
   }
 
@@ -86,7 +88,10 @@ export class World {
   }
 
   /** Deploys and expects it to be taken. */
-  async deploy(spec: AppSpecInput, { namespace = "default", token = this.admin }: { namespace?: string; token?: string } = {}): Promise<Answer<DeployAnswer>> {
+  async deploy(
+    spec: AppSpecInput,
+    { namespace = "default", token = this.admin }: { namespace?: string; token?: string } = {},
+  ): Promise<Answer<DeployAnswer>> {
     const answer = await this.call<DeployAnswer>("PUT", `/v1/namespaces/${namespace}/apps/${spec.name}`, { token, body: { spec } });
     if (answer.status !== 200) throw new Error(`deploying ${spec.name}: ${answer.status} ${answer.text}`);
     return answer;
@@ -101,7 +106,19 @@ export class World {
         {
           op: "insert",
           table: "nodeReports",
-          rows: [{ nodeId: row.id, session: row.session as number, seq: 1, generation: 0, complete: true, engineReachable: true, engineMessage: "", asOfMs: 1, mark: 0 }],
+          rows: [
+            {
+              nodeId: row.id,
+              session: row.session as number,
+              seq: 1,
+              generation: 0,
+              complete: true,
+              engineReachable: true,
+              engineMessage: "",
+              asOfMs: 1,
+              mark: 0,
+            },
+          ],
         },
       ],
     });
@@ -115,7 +132,9 @@ export class World {
 
   /** Every row of every table, as text. */
   async dump(): Promise<string> {
-    const { results } = await this.context.store.readRaw(["select name from sqlite_master where type = 'table' and name not like 'sqlite_%' order by name"]);
+    const { results } = await this.context.store.readRaw([
+      "select name from sqlite_master where type = 'table' and name not like 'sqlite_%' order by name",
+    ]);
     const names = results[0]!.rows.map((row) => String(row[0]));
     const tables = await this.context.store.readRaw(names.map((name) => `select * from "${name}"`));
     return JSON.stringify(names.map((name, i) => [name, tables.results[i]!.rows.map((row) => Object.values(row))]));
@@ -126,13 +145,23 @@ async function storeToken(plane: ControlPlane, role: Role, namespace: string | n
   const token = newToken(random);
   const rowId = newId(random, "t");
   await plane.commit({
-    changes: [{ op: "insert", table: "tokens", rows: [{ id: rowId, hash: hashToken(token), name: `${role}-of-${namespace ?? "all"}`, role, namespace, createdMs: NOW, expiresMs }] }],
+    changes: [
+      {
+        op: "insert",
+        table: "tokens",
+        rows: [{ id: rowId, hash: hashToken(token), name: `${role}-of-${namespace ?? "all"}`, role, namespace, createdMs: NOW, expiresMs }],
+      },
+    ],
   });
   await plane.context.shard.refresh();
   return token;
 }
 
 /** One service `web`; pass services to have others. */
-export const appSpec = (name: string, over: Partial<AppSpecInput> = {}): AppSpecInput => ({ name, services: { web: { workload: { image: "registry.test/web:1" } } }, ...over });
+export const appSpec = (name: string, over: Partial<AppSpecInput> = {}): AppSpecInput => ({
+  name,
+  services: { web: { workload: { image: "registry.test/web:1" } } },
+  ...over,
+});
 
 export { id };

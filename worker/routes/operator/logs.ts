@@ -41,11 +41,14 @@ export const logRoutes: readonly Route[] = [
       if (apps.length === 0) throw noApp(namespace, app);
       const { live } = await readReplicas(context.store, { namespace, app, service: asked.service }, false);
       const chosen = live.filter(({ replica }) => asked.slot === undefined || replica.slot === asked.slot);
+      const leaving = new AbortController();
+      signal.addEventListener("abort", () => leaving.abort(), { once: true });
       const ask = {
         follow: asked.follow === "true",
         tail: asked.tail,
         sinceMs: asked.since === undefined ? null : msOfTime(asked.since),
         timestamps: asked.timestamps === "true",
+        signal: leaving.signal,
       };
       return joined(
         chosen.map((row, index) =>
@@ -53,7 +56,7 @@ export const logRoutes: readonly Route[] = [
             ? linesOf(context, row, ask)
             : one(missing(row, `logs of at most ${REPLICAS_MAX} replicas are read at once; name a service or a slot`)),
         ),
-        signal,
+        leaving,
       );
     },
   }),
@@ -64,6 +67,7 @@ interface Ask {
   readonly tail: number;
   readonly sinceMs: number | null;
   readonly timestamps: boolean;
+  readonly signal: AbortSignal;
 }
 type Lines = AsyncGenerator<LogLine, void, void>;
 
@@ -97,7 +101,7 @@ async function* linesOf({ channels, log }: Context, row: LiveReplica, ask: Ask):
 }
 
 /** All of them as they come. The reader's pace is the pace of all: a line is taken from a replica when there is room for it. */
-function joined(sources: readonly Lines[], signal: AbortSignal): ReadableStream<Uint8Array> {
+function joined(sources: readonly Lines[], leaving: AbortController): ReadableStream<Uint8Array> {
   const encoder = new TextEncoder();
   const waiting = new Map<Lines, Promise<{ source: Lines; result: IteratorResult<LogLine, void> }>>();
   const ask = (source: Lines) =>
@@ -105,20 +109,14 @@ function joined(sources: readonly Lines[], signal: AbortSignal): ReadableStream<
       source,
       source.next().then((result) => ({ source, result })),
     );
-  const stop = () => {
-    for (const source of waiting.keys()) source.return().catch(() => {});
-    waiting.clear();
-  };
   return new ReadableStream<Uint8Array>(
     {
       start: () => {
         for (const source of sources) ask(source);
-        signal.addEventListener("abort", stop, { once: true });
       },
       pull: async (controller) => {
         while (waiting.size > 0) {
           const { source, result } = await Promise.race(waiting.values());
-          if (!waiting.has(source)) continue;
           if (result.done === true) {
             waiting.delete(source);
             continue;
@@ -129,7 +127,7 @@ function joined(sources: readonly Lines[], signal: AbortSignal): ReadableStream<
         }
         controller.close();
       },
-      cancel: stop,
+      cancel: () => leaving.abort(),
     },
     { highWaterMark: 16 },
   );

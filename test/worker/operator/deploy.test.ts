@@ -1,0 +1,367 @@
+import { describe, expect, test } from "vitest";
+import type { App, Deployment, DeployAnswer, Event, Removed } from "../../../shared/api/resources.ts";
+import type { AppSpecInput } from "../../../shared/model/app.ts";
+import type { Registry } from "../../../worker/ports.ts";
+import { appSpec, type List, World, type WorldOptions } from "./world.ts";
+
+const APP = "/v1/namespaces/default/apps/shop";
+const web = (over: object = {}, service: object = {}): AppSpecInput =>
+  appSpec("shop", { services: { web: { workload: { image: "registry.test/web:1", ...over }, ...service } } });
+const digest = (letter: string) => `sha256:${letter.repeat(64)}`;
+
+/** Answers what the tags mean as the test says, and remembers what it was asked. */
+function registryOf(
+  tags: Record<string, string | null>,
+): Registry & { asked: { reference: string; credentials: unknown }[]; tags: Record<string, string | null> } {
+  const asked: { reference: string; credentials: unknown }[] = [];
+  return {
+    asked,
+    tags,
+    resolve: async (reference, credentials) => {
+      asked.push({ reference, credentials });
+      const found = tags[reference];
+      return found == null ? null : { digest: found };
+    },
+  };
+}
+
+const start = (options?: WorldOptions) => World.start(options);
+const planOf = ({ body }: { body: DeployAnswer }) => body.plan;
+const serviceOf = (answer: { body: DeployAnswer }, name = "web") => answer.body.plan.services.find(({ service }) => service === name)!;
+
+describe("PUT app", () => {
+  test("makes revision, services and a running deployment in one commit", async () => {
+    const world = await start();
+    const rev = await world.rev();
+    const { body, headers } = await world.deploy(web());
+    expect(await world.rev()).toBe(rev + 1);
+    expect(body.deployment).toMatchObject({
+      app: "shop",
+      revision: rev + 1,
+      fromRevision: null,
+      kind: "deploy",
+      state: "running",
+      createdBy: "admin-of-all",
+    });
+    expect(headers.get("berth-rev")).toBe(String(rev + 1));
+    const app = await world.get<App>(APP);
+    expect(app.body).toMatchObject({
+      name: "shop",
+      revision: rev + 1,
+      deleting: false,
+      services: [{ name: "web", wanted: 1, running: 0, image: "registry.test/web:1" }],
+    });
+  });
+
+  test("of the same again changes nothing and writes no row", async () => {
+    const world = await start();
+    await world.deploy(web());
+    const before = await world.dump();
+    const again = await world.deploy(web());
+    expect([again.body.plan.unchanged, again.body.deployment]).toEqual([true, null]);
+    expect(serviceOf(again).action).toBe("keep");
+    expect(await world.dump()).toBe(before);
+  });
+
+  test("supersedes the deployment that is under way", async () => {
+    const world = await start();
+    const first = await world.deploy(web());
+    const second = await world.deploy(web({ env: { A: "1" } }));
+    const { body } = await world.get<List<Deployment>>("/v1/namespaces/default/deployments");
+    expect(body.items.map(({ id, state }) => [id, state])).toEqual([
+      [second.body.deployment!.id, "running"],
+      [first.body.deployment!.id, "superseded"],
+    ]);
+    expect((await world.get<Deployment>(`/v1/namespaces/default/deployments/${first.body.deployment!.id}`)).body.finished).not.toBeNull();
+  });
+
+  test("marks services that are gone, and only changed ones get the new revision", async () => {
+    const world = await start();
+    await world.deploy(
+      appSpec("shop", {
+        services: {
+          a: { workload: { image: "x.test/a:1" } },
+          b: { workload: { image: "x.test/b:1" } },
+          c: { workload: { image: "x.test/c:1" } },
+        },
+      }),
+    );
+    const before = await world.context.store.rev();
+    const answer = await world.deploy(
+      appSpec("shop", { services: { a: { workload: { image: "x.test/a:1" } }, b: { workload: { image: "x.test/b:2" } } } }),
+    );
+    expect(planOf(answer).services.map(({ service, action }) => [service, action])).toEqual([
+      ["a", "keep"],
+      ["b", "update"],
+      ["c", "remove"],
+    ]);
+    const rows = await world.context.store.readRaw(["select name, revision, removed from services order by name"]);
+    expect(rows.results[0]!.rows.map((row) => [row[0], Number(row[1]) === before, row[2]])).toEqual([
+      ["a", true, 0],
+      ["b", false, 0],
+      ["c", true, 1],
+    ]);
+  });
+
+  test("two at once make two revisions, one after the other", async () => {
+    const world = await start();
+    await world.deploy(web());
+    const answers = await Promise.all(
+      ["2", "3", "4"].map((tag) => world.call<DeployAnswer>("PUT", APP, { body: { spec: web({ image: `registry.test/web:${tag}` }) } })),
+    );
+    expect(answers.map(({ status }) => status)).toEqual([200, 200, 200]);
+    const { body } = await world.get<List<Deployment>>("/v1/namespaces/default/deployments");
+    expect(body.items.filter(({ state }) => state === "running").length).toBe(1);
+    expect(new Set(body.items.map(({ revision }) => revision)).size).toBe(4);
+  });
+
+  test.each<[string, unknown, number, string]>([
+    ["a spec of another name", { spec: appSpec("other") }, 400, "name"],
+    [
+      "a volume that is not declared",
+      { spec: web({ mounts: [{ kind: "volume", volume: "data", target: "/data" }] }) },
+      400,
+      "volume_missing",
+    ],
+    ["a dependency that is missing", { spec: web({}, { dependsOn: { db: { condition: "started" } } }) }, 400, "dependency_missing"],
+    ["no service", { spec: { name: "shop", services: {} } }, 400, "schema"],
+    ["an unknown key", { spec: web(), extra: 1 }, 400, "schema"],
+  ])("refuses %s", async (_, body, status, reason) => {
+    const world = await start();
+    const rev = await world.rev();
+    const refused = await world.call("PUT", APP, { body });
+    expect([refused.status, refused.body.error.reason, await world.rev()]).toEqual([status, reason, rev]);
+    expect(refused.body.error.message.length).toBeGreaterThan(10);
+  });
+});
+
+describe("images", () => {
+  test("are resolved once, and a tag that moved is a change", async () => {
+    const registry = registryOf({ "registry.test/web:1": digest("a") });
+    const world = await start({ registry });
+    await world.deploy(web());
+    expect((await world.get<App>(APP)).body.services[0]?.digest).toBe(digest("a"));
+    expect((await world.deploy(web())).body.plan.unchanged).toBe(true);
+    registry.tags["registry.test/web:1"] = digest("b");
+    const moved = await world.deploy(web());
+    expect(serviceOf(moved).differences).toEqual([`image registry.test/web:1 moved ${"a".repeat(12)} → ${"b".repeat(12)}`]);
+    expect((await world.get<App>(APP)).body.services[0]?.digest).toBe(digest("b"));
+  });
+
+  test("whose registry is silent keep what they meant", async () => {
+    const registry = registryOf({ "registry.test/web:1": digest("a") });
+    const world = await start({ registry });
+    await world.deploy(web());
+    registry.tags["registry.test/web:1"] = null;
+    expect((await world.deploy(web())).body.plan.unchanged).toBe(true);
+    await world.deploy(web({ env: { A: "1" } }));
+    expect((await world.get<App>(APP)).body.services[0]?.digest).toBe(digest("a"));
+  });
+
+  test("whose registry hangs hold a deploy for 3 s and no longer", async () => {
+    const world = await start({ registry: { resolve: () => new Promise(() => {}) } });
+    const deploying = world.deploy(web());
+    await world.plane.clock.advance(2_900);
+    let isDone = false;
+    void deploying.then(() => {
+      isDone = true;
+    });
+    await world.plane.clock.advance(0);
+    expect(isDone).toBe(false);
+    await world.plane.clock.advance(200);
+    expect((await deploying).body.plan.notes.join()).toContain("could not be resolved");
+  });
+
+  test("a registry that fails is no reason to refuse", async () => {
+    const world = await start({ registry: { resolve: () => Promise.reject(new Error("boom")) } });
+    expect((await world.deploy(web())).status).toBe(200);
+  });
+
+  test("are asked for with the namespace's credentials", async () => {
+    const registry = registryOf({});
+    const world = await start({ registry });
+    await world.call("PUT", "/v1/namespaces/default/registries/registry.test", { body: { username: "robot", password: "p4ss" } });
+    await world.call("PUT", "/v1/namespaces/tenant-b/registries/other.test", { body: { username: "theirs", password: "secret" } });
+    await world.deploy(
+      appSpec("shop", {
+        services: {
+          a: { workload: { image: "registry.test/a:1", networkMode: "none" } },
+          b: { workload: { image: "other.test/b:1", networkMode: "none" } },
+        },
+      }),
+    );
+    expect(registry.asked.sort((x, y) => (x.reference < y.reference ? -1 : 1))).toEqual([
+      { reference: "other.test/b:1", credentials: null },
+      { reference: "registry.test/a:1", credentials: { username: "robot", password: "p4ss" } },
+    ]);
+  });
+
+  test.each([
+    ["a digest", `registry.test/web@${digest("c")}`, digest("c")],
+    ["an image id", digest("d"), digest("d")],
+  ])("%s is what it says, and nobody is asked", async (_, image, shown) => {
+    const registry = registryOf({});
+    const world = await start({ registry });
+    await world.deploy(web({ image }));
+    expect((await world.get<App>(APP)).body.services[0]?.digest).toBe(shown);
+    expect(registry.asked).toEqual([]);
+  });
+
+  test("that are never pulled are not asked for", async () => {
+    const registry = registryOf({ "registry.test/web:1": digest("a") });
+    const world = await start({ registry });
+    await world.deploy(web({ pullPolicy: "never" }));
+    expect(registry.asked).toEqual([]);
+  });
+});
+
+describe("scale", () => {
+  test("is a new revision of kind scale that replaces nothing", async () => {
+    const registry = registryOf({ "registry.test/web:1": digest("a") });
+    const world = await start({ registry });
+    await world.deploy(web());
+    registry.tags["registry.test/web:1"] = digest("b");
+    const { body } = await world.call<DeployAnswer>("PATCH", `${APP}/services/web`, { body: { replicas: 4 } });
+    expect(body.deployment).toMatchObject({ kind: "scale", message: "scale web 1 → 4" });
+    expect(body.plan.services[0]).toMatchObject({ action: "scale", differences: ["replicas 1 → 4"] });
+    expect((await world.get<App>(APP)).body.services[0]).toMatchObject({ wanted: 4, digest: digest("a") });
+    expect((await world.call<DeployAnswer>("PATCH", `${APP}/services/web`, { body: { replicas: 4 } })).body.plan.unchanged).toBe(true);
+  });
+
+  test.each<[string, string, number, string]>([
+    ["an app that is not there", "/v1/namespaces/default/apps/nope/services/web", 404, "app"],
+    ["a service that is not there", `${APP}/services/nope`, 404, "service"],
+    ["a global service", `${APP}/services/everywhere`, 422, "global"],
+  ])("refuses %s", async (_, path, status, reason) => {
+    const world = await start();
+    await world.deploy(appSpec("shop", { services: { everywhere: { mode: "global", workload: { image: "x.test/a:1" } } } }));
+    const refused = await world.call("PATCH", path, { body: { replicas: 2 } });
+    expect([refused.status, refused.body.error.reason]).toEqual([status, reason]);
+  });
+});
+
+describe("rollback", () => {
+  test("goes forward to what the revision before had, its images included", async () => {
+    const registry = registryOf({ "registry.test/web:1": digest("a"), "registry.test/web:2": digest("b") });
+    const world = await start({ registry });
+    const first = await world.deploy(web());
+    await world.deploy(web({ image: "registry.test/web:2" }));
+    registry.tags["registry.test/web:1"] = digest("f");
+    const back = await world.call<DeployAnswer>("POST", `${APP}/rollback`, { body: {} });
+    expect(back.body.deployment).toMatchObject({ kind: "rollback", message: `rollback to ${first.body.deployment!.revision}` });
+    expect(back.body.deployment!.revision).toBe(await world.rev());
+    expect((await world.get<App>(APP)).body.services[0]).toMatchObject({ image: "registry.test/web:1", digest: digest("a") });
+  });
+
+  test("can name any revision, and says which there are", async () => {
+    const world = await start();
+    const first = await world.deploy(web());
+    await world.deploy(web({ env: { A: "1" } }));
+    await world.deploy(web({ env: { A: "2" } }));
+    const toRevision = first.body.deployment!.revision;
+    expect((await world.call("POST", `${APP}/rollback`, { body: { toRevision } })).status).toBe(200);
+    const { body } = await world.get<List<{ revision: number; current: boolean; message: string }>>(`${APP}/revisions`);
+    expect(body.items.map(({ current, message }) => [current, message])).toEqual([
+      [true, `rollback to ${toRevision}`],
+      [false, "deploy"],
+      [false, "deploy"],
+      [false, "deploy"],
+    ]);
+    const missing = await world.call("POST", `${APP}/rollback`, { body: { toRevision: 1 } });
+    expect([missing.status, missing.body.error.reason]).toEqual([404, "revision"]);
+  });
+
+  test("of the first revision is refused", async () => {
+    const world = await start();
+    await world.deploy(web());
+    const refused = await world.call("POST", `${APP}/rollback`, { body: {} });
+    expect([refused.status, refused.body.error.reason]).toEqual([422, "first"]);
+  });
+});
+
+describe("DELETE app", () => {
+  const volume = (): AppSpecInput =>
+    appSpec("shop", {
+      volumes: { data: {} },
+      services: { web: { workload: { image: "x.test/a:1", mounts: [{ kind: "volume", volume: "data", target: "/data" }] } } },
+    });
+
+  async function withVolume(world: World): Promise<void> {
+    const nodeId = await world.node(1);
+    await world.deploy(volume());
+    const { body } = await world.get<App>(APP);
+    await world.plane.commit({
+      changes: [
+        {
+          op: "insert",
+          table: "volumes",
+          rows: [{ appId: body.id, service: "web", slot: "0", volume: "data", nodeId, engineName: "berth_default_shop_data" }],
+        },
+      ],
+    });
+  }
+
+  test("stops everything and names the volumes that stay", async () => {
+    const world = await start();
+    await withVolume(world);
+    const { status, body } = await world.call<Removed>("DELETE", APP);
+    expect([status, body.notes]).toEqual([200, ["its volumes stay where they are: data on node-1"]]);
+    const app = await world.get<App>(APP);
+    expect(app.body).toMatchObject({ deleting: true, services: [{ removed: true, wanted: 0 }], deployment: { state: "superseded" } });
+  });
+
+  test("deletes data only when that is asked for", async () => {
+    const world = await start();
+    await withVolume(world);
+    const flag = async () => Number((await world.context.store.readRaw(["select delete_volumes from apps"])).results[0]!.rows[0]![0]);
+    await world.call("DELETE", APP);
+    expect(await flag()).toBe(0);
+    const { body } = await world.call<Removed>("DELETE", `${APP}?deleteData=true`);
+    expect(body.notes).toEqual(["these volumes are deleted with it: data on node-1"]);
+    expect(await flag()).toBe(1);
+  });
+
+  test("again changes nothing, and nothing is deployed meanwhile", async () => {
+    const world = await start();
+    await world.deploy(web());
+    await world.call("DELETE", APP);
+    const before = await world.dump();
+    expect((await world.call("DELETE", APP)).status).toBe(200);
+    expect(await world.dump()).toBe(before);
+    const refused = await world.call("PUT", APP, { body: { spec: web() } });
+    expect([refused.status, refused.body.error.reason]).toEqual([422, "deleting"]);
+  });
+
+  test("of what is not there is a 404", async () => {
+    const world = await start();
+    expect((await world.call("DELETE", APP)).status).toBe(404);
+  });
+
+  test("with the planner at work the row goes, and the name is free again", async () => {
+    const world = await start({ plans: true });
+    await world.deploy(web());
+    await world.call("DELETE", APP);
+    for (let turn = 0; turn < 50 && (await world.get(APP)).status !== 404; turn++) await world.plane.clock.advance(200);
+    expect((await world.get(APP)).status).toBe(404);
+    expect((await world.deploy(web())).body.plan.fromRevision).toBeNull();
+  });
+});
+
+test("each deploy is in the audit log and in the events, under the token's name", async () => {
+  const world = await start();
+  const token = await world.token("deployer", "default");
+  await world.deploy(web({ env: { PASSWORD: "hunter2" } }), { token });
+  const { results } = await world.context.store.readRaw([
+    "select actor, verb, namespace, object, detail from audit order by rev desc limit 1",
+  ]);
+  expect(Object.values(results[0]!.rows[0]!)).toEqual([
+    expect.stringContaining("deployer-of-default"),
+    "deploy",
+    "default",
+    "app/shop",
+    "deploy",
+  ]);
+  const { body } = await world.get<List<Event>>("/v1/namespaces/default/events?app=shop");
+  expect(body.items.at(-1)).toMatchObject({ type: "started", message: "deployer-of-default: deploy" });
+  expect(JSON.stringify(body)).not.toContain("hunter2");
+});

@@ -1,0 +1,137 @@
+import { describe, expect, test } from "vitest";
+import type { LogLine } from "../../../shared/api/resources.ts";
+import { id, replicaRow } from "../../store/rows.ts";
+import { settle } from "../agent/control-plane.ts";
+import { appSpec, World } from "./world.ts";
+
+const LOGS = "/v1/namespaces/default/apps/shop/logs";
+
+/** Two replicas, each on its own node. */
+async function twoReplicas(over: { status?: "lost" } = {}): Promise<World> {
+  const world = await World.start();
+  await world.node(1);
+  await world.node(2, over);
+  await world.deploy(appSpec("shop"));
+  const { body } = await world.get<{ id: string }>("/v1/namespaces/default/apps/shop");
+  await world.plane.commit({
+    changes: [
+      {
+        op: "insert",
+        table: "replicas",
+        rows: [1, 2].map((number) => replicaRow(number, { appId: body.id, slot: String(number - 1), nodeId: id("n", number) })),
+      },
+    ],
+  });
+  await world.context.shard.refresh();
+  return world;
+}
+
+const open = (world: World, query = "", signal?: AbortSignal) =>
+  world.app.request(`${LOGS}${query}`, {
+    headers: { authorization: `Bearer ${world.admin}` },
+    ...(signal === undefined ? {} : { signal }),
+  });
+
+/** The agent's end of the channel that a node is asked for. */
+function agentEnd(world: World, number: number) {
+  const [ask] = world.context.channels.takeAsks(id("n", number), []);
+  if (ask === undefined) throw new Error(`node ${number} was not asked`);
+  const state = { ask, isClosed: false };
+  const sink = world.context.channels.join(id("n", number), ask.id, {
+    pause: () => {},
+    resume: () => {},
+    close: () => void (state.isClosed = true),
+  });
+  return { ...sink!, state, say: (text: string) => sink!.frame({ kind: "line", stream: "stdout", at: null, text, cut: false }) };
+}
+
+const linesOf = (text: string): LogLine[] =>
+  text
+    .split("\n")
+    .filter((line) => line !== "")
+    .map((line) => JSON.parse(line) as LogLine);
+
+describe("logs", () => {
+  test("of all replicas come as lines with where they are from", async () => {
+    const world = await twoReplicas();
+    const response = await open(world, "?tail=5&follow=true&timestamps=true&since=2026-01-01T00:00:00Z");
+    expect(response.headers.get("content-type")).toBe("application/x-ndjson");
+    await settle();
+    const [first, second] = [agentEnd(world, 1), agentEnd(world, 2)];
+    expect(first.state.ask).toMatchObject({ replica: id("r", 1), follow: true, tail: 5, timestamps: true, sinceMs: Date.UTC(2026, 0, 1) });
+    first.say("one");
+    second.say("two");
+    first.frame({ kind: "end", reason: "eof", message: "" });
+    second.frame({ kind: "end", reason: "eof", message: "" });
+    const lines = linesOf(await response.text());
+    expect(lines.map((line) => (line.kind === "line" ? `${line.node} ${line.slot} ${line.text}` : line.message)).sort()).toEqual([
+      "node-1 0 one",
+      "node-2 1 two",
+    ]);
+  });
+
+  test("of a node that is lost, does not answer or fails are a line, and the others' still come", async () => {
+    const world = await twoReplicas({ status: "lost" });
+    const response = await open(world);
+    await settle();
+    const first = agentEnd(world, 1);
+    first.say("one");
+    first.frame({ kind: "end", reason: "error", message: "the container is gone" });
+    const lines = linesOf(await response.text());
+    expect(lines.map((line) => (line.kind === "line" ? line.text : `${line.node}: ${line.message}`)).sort()).toEqual([
+      "node-1: the container is gone",
+      "node-2: node-2 is lost: it has not been heard for a while",
+      "one",
+    ]);
+  });
+
+  test("of a node that never dials are a line after its time", async () => {
+    const world = await twoReplicas();
+    const response = await open(world, "?slot=1");
+    const text = response.text();
+    await settle();
+    await world.plane.clock.advance(11_000);
+    expect(linesOf(await text)).toMatchObject([{ kind: "missing", node: "node-2", message: "the node did not answer within 10 s" }]);
+  });
+
+  test("of a slot or a service alone ask that node alone", async () => {
+    const world = await twoReplicas();
+    const response = await open(world, "?slot=0&service=web");
+    await settle();
+    expect(world.context.channels.takeAsks(id("n", 2), [])).toEqual([]);
+    agentEnd(world, 1).frame({ kind: "end", reason: "eof", message: "" });
+    expect(await response.text()).toBe("");
+  });
+
+  test("end at the agents when the reader goes away", async () => {
+    const world = await twoReplicas();
+    const response = await open(world, "?follow=true");
+    await settle();
+    const ends = [agentEnd(world, 1), agentEnd(world, 2)];
+    ends[0]!.say("one");
+    const reader = response.body!.getReader();
+    await reader.read();
+    await reader.cancel();
+    await settle();
+    expect(ends.map(({ state }) => state.isClosed)).toEqual([true, true]);
+  });
+
+  test("end at the agents when the connection is cut", async () => {
+    const world = await twoReplicas();
+    const leaving = new AbortController();
+    await open(world, "?follow=true", leaving.signal);
+    await settle();
+    const ends = [agentEnd(world, 1), agentEnd(world, 2)];
+    leaving.abort();
+    await settle();
+    expect(ends.map(({ state }) => state.isClosed)).toEqual([true, true]);
+  });
+
+  test("with nothing to read are empty, and of what is not there a 404", async () => {
+    const world = await twoReplicas();
+    expect(await (await open(world, "?service=other")).text()).toBe("");
+    expect((await world.get("/v1/namespaces/default/apps/nope/logs")).status).toBe(404);
+    for (const query of ["?tail=-1", "?tail=100000", "?since=yesterday", "?follow=yes", "?x=1"])
+      expect((await open(world, query)).status).toBe(400);
+  });
+});
