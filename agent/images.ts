@@ -72,7 +72,8 @@ function factOf(step: StepOf<"pull">, found: { readonly id: string; readonly dig
     revision: step.revision,
     reference: step.image.reference,
     digest: digest ?? null,
-    imageId: found.id,
+    // With a digest other nodes pull the same; the id names what can be had on this node alone.
+    imageId: digest === undefined ? found.id : null,
   });
   return fact.success ? fact.data : null;
 }

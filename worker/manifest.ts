@@ -96,7 +96,7 @@ export function manifestOf(node: NodeId, view: ManifestView, cluster: { readonly
       image: {
         reference: row.reference,
         digest: row.digest,
-        imageId: row.imageId,
+        imageId: row.digest === null ? row.imageId : null,
         resolve: row.digest === null && row.imageId === null && row.resolver === node,
       },
     })),
