@@ -200,14 +200,19 @@ class Decider {
     this.#notYet(slot, current);
   }
 
-  /** A lost node came back beside its replacement: keep what has been ready longest, once it is known what runs. */
+  /**
+   * Two live replicas of one kind: a lost node came back beside its replacement, or a deployment was superseded while it
+   * had two. Kept is what has been ready longest, once it is known what runs. Where all are outdated none is worth
+   * waiting for: without a ready one the oldest is kept.
+   */
   #surplus(slot: Slot, rows: readonly number[]): void {
-    const { readySinceMs, assignedMs, id } = this.index.snapshot.replicas;
+    const { readySinceMs, assignedMs, id, spec } = this.index.snapshot.replicas;
     const { service } = this.work.view;
-    const candidates = rows
-      .filter((row) => this.index.isProven(row))
-      .sort((a, b) => readySinceMs[a]! - readySinceMs[b]! || assignedMs[a]! - assignedMs[b]! || (id[a]! < id[b]! ? -1 : 1));
-    const keeper = this.#atHome(candidates) ?? (service.planning.colocate && this.work.context.home >= 0 ? undefined : candidates[0]);
+    const outdated = slot.rows.current.length === 0;
+    const byAge = rows.toSorted((a, b) => assignedMs[a]! - assignedMs[b]! || (id[a]! < id[b]! ? -1 : 1));
+    const candidates = byAge.filter((row) => this.index.isProven(row)).sort((a, b) => readySinceMs[a]! - readySinceMs[b]!);
+    const isTied = service.planning.colocate && this.work.context.home >= 0;
+    const keeper = outdated ? (candidates[0] ?? byAge[0]) : isTied ? this.#atHome(candidates) : candidates[0];
     if (keeper === undefined || !this.#settled(rows)) {
       this.draft
         .notes(service)
@@ -215,14 +220,13 @@ class Decider {
       this.#notYet(slot, rows);
       return;
     }
-    for (const row of rows) if (row !== keeper) this.draft.stop(row, "nodeReturned");
-    if (slot.rows.current.includes(keeper)) this.#serving(slot, keeper);
-    else this.#outdated(slot);
+    for (const row of rows) if (row !== keeper) this.draft.stop(row, spec[row] === spec[keeper] ? "nodeReturned" : "update");
+    if (outdated) this.#outdated(slot);
+    else this.#serving(slot, keeper);
   }
 
   /** Colocated services keep the replica on the node they share. */
   #atHome(rows: readonly number[]): number | undefined {
-    if (!this.work.view.service.planning.colocate) return undefined;
     return rows.find((row) => this.index.rankOfRow(row) === this.work.context.home);
   }
 

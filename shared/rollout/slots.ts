@@ -113,7 +113,9 @@ export function viewSlots(index: ClusterIndex, s: number, standard: Standard, wa
       continue;
     }
     const view = obtain(bySlot, number, () => ({ number, name: slot[row]!, rows: noRows() }));
-    view.rows[classify(index, row, service, standard)].push(row);
+    const name = classify(index, row, service, standard);
+    if (view.rows[name] === NONE) view.rows[name] = [row];
+    else view.rows[name].push(row);
   }
   // Which of several rows is met first must not depend on the order in which they were read.
   const { id } = index.snapshot.replicas;
@@ -122,7 +124,17 @@ export function viewSlots(index: ClusterIndex, s: number, standard: Standard, wa
   return { index, s, service, wanted, bySlot, unwanted };
 }
 
-const noRows = (): Record<RowClass, number[]> => ({ removed: [], leaving: [], rejected: [], finished: [], dark: [], current: [], old: [] });
+/** Shared by all empty classes, and never written: most slots have one row. */
+const NONE: number[] = [];
+const noRows = (): Record<RowClass, number[]> => ({
+  removed: NONE,
+  leaving: NONE,
+  rejected: NONE,
+  finished: NONE,
+  dark: NONE,
+  current: NONE,
+  old: NONE,
+});
 
 export function* wantedNumbers(wanted: SlotView["wanted"]): Iterable<number> {
   if ("count" in wanted) for (let number = 0; number < wanted.count; number += 1) yield number;

@@ -257,6 +257,17 @@ describe("failure", () => {
     expect(sim.rows("web").filter((row) => row.run && row.spec === "v2")).toHaveLength(1);
   });
 
+  test("a deployment superseded while it had two broken replicas of a slot is left behind", () => {
+    const sim = new Simulation(world().nodes(3).app("shop").service("web").deployment());
+    sim.behaviours.set("spec-web-1", "neverReady").set("v2", "neverReady");
+    sim.run(5);
+    sim.deploy("shop", { web: { spec: "v2" } }).run(5);
+    expect(sim.rows("web").filter((row) => row.run)).toHaveLength(2);
+    sim.deploy("shop", { web: { spec: "v3" } }).run(60);
+    expect(sim.rows("web").map((row) => [row.spec, row.readySinceMs !== null])).toEqual([["v3", true]]);
+    expect(outcomes(sim)).toEqual(["succeeded"]);
+  });
+
   test("a replica that completed stays completed", () => {
     const sim = new Simulation(world().nodes(1).app("shop").service("migrate").deployment());
     sim.behaviours.set("spec-migrate-1", "complete");

@@ -1,0 +1,337 @@
+/** One plan each: what is decided, and when the planner wants to be called again. */
+import { describe, expect, test } from "vitest";
+import type { Change } from "../../../shared/plan/change.ts";
+import { planCluster } from "../../../shared/plan/plan-cluster.ts";
+import { nodeId, START_MS, type World, world } from "./world.ts";
+
+const planOf = (made: World) => planCluster(made.snapshot(), { nowMs: made.nowMs, idSeed: "a" });
+/** "assign web/0 n1 initial", "stop web/1 n2 scale", … */
+const words = (made: World): string[] => {
+  const nameOf = (id: string | null) => made.nodeRows.find((node) => node.id === id)?.name ?? "-";
+  return planOf(made).changes.map((change: Change) => {
+    if (change.kind === "assign") return `assign ${change.service}/${change.slot} ${nameOf(change.nodeId)} ${change.reason}`;
+    if (change.kind === "stop" || change.kind === "end") {
+      const row = made.replicas.find(({ id }) => id === change.replica)!;
+      return `${change.kind} ${row.service}/${row.slot} ${nameOf(row.nodeId)} ${change.reason}`;
+    }
+    if (change.kind === "resolver" || change.kind === "bindVolume") return `${change.kind} ${nameOf(change.nodeId)}`;
+    return change.kind === "deployment" ? change.state : change.kind;
+  });
+};
+const starting = { state: "starting", readySinceMs: null, assignedMs: START_MS - 20_000 } as const;
+const rejected = { state: "rejected", readySinceMs: null } as const;
+const data = [{ name: "data", engineName: "e", readOnly: false }];
+
+describe("when to look again", () => {
+  test.for<[string, number | null, () => World]>([
+    ["nothing is due", null, () => world().nodes(1).service("web").replica("web", 0, "n1")],
+    [
+      "a new replica's deadline",
+      280_000,
+      () =>
+        world()
+          .nodes(1)
+          .service("web")
+          .deployment({ startedMs: START_MS - 60_000 })
+          .replica("web", 0, "n1", starting),
+    ],
+    [
+      "a new replica becomes healthy",
+      7_000,
+      () =>
+        world()
+          .nodes(1)
+          .service("web")
+          .deployment()
+          .replica("web", 0, "n1", { ...starting, readySinceMs: START_MS - 3_000 }),
+    ],
+    [
+      "its time is the service's own",
+      27_000,
+      () =>
+        world()
+          .nodes(1)
+          .service("web", { minHealthyMs: 30_000 })
+          .deployment()
+          .replica("web", 0, "n1", { ...starting, readySinceMs: START_MS - 3_000 }),
+    ],
+    [
+      "the first back-off",
+      10_000,
+      () =>
+        world()
+          .nodes(2)
+          .service("web")
+          .replica("web", 0, "n1", { ...rejected, assignedMs: START_MS - 20_000 }),
+    ],
+    [
+      "the third back-off",
+      100_000,
+      () =>
+        world()
+          .nodes(2)
+          .service("web")
+          .replica("web", 0, "n1", { ...rejected, assignedMs: START_MS - 20_000, attempt: 2 }),
+    ],
+    [
+      "the longest back-off",
+      3_580_000,
+      () =>
+        world()
+          .nodes(2)
+          .service("web")
+          .replica("web", 0, "n1", { ...rejected, assignedMs: START_MS - 20_000, attempt: 30 }),
+    ],
+    [
+      "the pause between batches",
+      45_000,
+      () =>
+        world()
+          .nodes(3)
+          .service("web", { replicas: 2, delayMs: 60_000, spec: "v2" })
+          .replica("web", 0, "n1", { readySinceMs: START_MS - 25_000 })
+          .replica("web", 1, "n2", { spec: "v1" }),
+    ],
+    ["a slot that fits nowhere", 300_000, () => world().nodes(1).service("web", { memoryMiB: 10_000 }).deployment()],
+  ])("%s", ([, inMs, make]) => {
+    const { wakeAtMs } = planOf(make());
+    expect(wakeAtMs === null ? null : wakeAtMs - START_MS).toBe(inMs);
+  });
+});
+
+describe("what is decided", () => {
+  test.for<[string, string[], () => World]>([
+    ["a first replica", ["assign web/0 n1 initial"], () => world().nodes(1).service("web")],
+    [
+      "a slot that lost its row",
+      ["assign web/1 n1 replace"],
+      () => world().nodes(1).service("web", { replicas: 2 }).replica("web", 0, "n1"),
+    ],
+    [
+      "a returned replica with data",
+      ["bindVolume n1", "assign db/0 n1 update"],
+      () =>
+        world()
+          .nodes(2)
+          .service("db", { volumes: [...data, { name: "more", engineName: "f", readOnly: false }] })
+          .volume("db", 0, "n1")
+          .deployment({ fromRevision: 1 }),
+    ],
+    [
+      "the highest slots go",
+      ["stop web/2 n1 scale", "stop web/1 n1 scale"],
+      () => world().nodes(1).service("web").replica("web", 0, "n1").replica("web", 1, "n1").replica("web", 2, "n1"),
+    ],
+    [
+      "an ended one of them goes at once",
+      ["end web/1 n1 scale"],
+      () => world().nodes(1).service("web").replica("web", 0, "n1").replica("web", 1, "n1", { state: "failed", readySinceMs: null }),
+    ],
+    [
+      "a slot that is no slot goes",
+      ["stop web/01 n1 scale"],
+      () => world().nodes(1).service("web").replica("web", 0, "n1").replica("web", "01", "n1"),
+    ],
+    ["failed for good stays", [], () => world().nodes(1).service("web").replica("web", 0, "n1", { state: "failed", readySinceMs: null })],
+    [
+      "and is replaced when there is something new to run",
+      ["end web/0 n1 update", "assign web/0 n1 update"],
+      () => world().nodes(1).service("web", { spec: "v2" }).replica("web", 0, "n1", { spec: "v1", state: "failed", readySinceMs: null }),
+    ],
+    [
+      "a rejected one after its back-off, elsewhere",
+      ["end web/0 n1 replace", "assign web/0 n2 replace"],
+      () =>
+        world()
+          .nodes(2)
+          .service("web")
+          .replica("web", 0, "n1", { ...rejected, assignedMs: START_MS - 30_000 }),
+    ],
+    [
+      "a rejected one at once when the spec moved",
+      ["end web/0 n1 update", "assign web/0 n1 update"],
+      () =>
+        world()
+          .nodes(1)
+          .service("web", { spec: "v2" })
+          .replica("web", 0, "n1", { ...rejected, spec: "v1", assignedMs: START_MS }),
+    ],
+    [
+      "start-first",
+      ["assign web/0 n2 update"],
+      () => world().nodes(2).service("web", { spec: "v2" }).replica("web", 0, "n1", { spec: "v1" }),
+    ],
+    [
+      "stop-first by wish",
+      ["stop web/0 n1 update"],
+      () => world().nodes(2).service("web", { spec: "v2", order: "stop-first" }).replica("web", 0, "n1", { spec: "v1" }),
+    ],
+    [
+      "start-first by wish beside a host port goes to another node",
+      ["assign web/0 n2 update"],
+      () =>
+        world()
+          .nodes(2)
+          .service("web", { spec: "v2", order: "start-first", hostPorts: [{ port: 80, protocol: "tcp", hostIp: "" }] })
+          .replica("web", 0, "n1", { spec: "v1" }),
+    ],
+    [
+      "start-first by wish never stops first",
+      [],
+      () =>
+        world()
+          .nodes(1)
+          .service("web", { spec: "v2", order: "start-first", hostPorts: [{ port: 80, protocol: "tcp", hostIp: "" }] })
+          .replica("web", 0, "n1", { spec: "v1" }),
+    ],
+    [
+      "start-first by wish yields to a volume",
+      ["stop db/0 n1 update"],
+      () =>
+        world()
+          .nodes(2)
+          .service("db", { spec: "v2", order: "start-first", volumes: data })
+          .volume("db", 0, "n1")
+          .replica("db", 0, "n1", { spec: "v1" }),
+    ],
+    [
+      "the new image of the same spec",
+      ["assign web/0 n2 update"],
+      () => world().nodes(2).service("web", { image: "sha256:2" }).replica("web", 0, "n1", { image: "sha256:1" }),
+    ],
+    [
+      "an image that nobody resolved yet is no other image",
+      [],
+      () => world().nodes(2).service("web").replica("web", 0, "n1", { image: "" }),
+    ],
+    [
+      "what does not serve changes over first",
+      ["assign web/1 n3 update"],
+      () =>
+        world()
+          .nodes(3)
+          .service("web", { replicas: 2, spec: "v2" })
+          .replica("web", 0, "n1", { spec: "v1" })
+          .replica("web", 1, "n2", { spec: "v1", readySinceMs: null }),
+    ],
+    [
+      "the old stays until the new is healthy",
+      [],
+      () =>
+        world()
+          .nodes(2)
+          .service("web", { spec: "v2" })
+          .replica("web", 0, "n1", { spec: "v1" })
+          .replica("web", 0, "n2", { readySinceMs: START_MS - 9_999 }),
+    ],
+    [
+      "and goes then",
+      ["stop web/0 n1 update"],
+      () =>
+        world()
+          .nodes(2)
+          .service("web", { spec: "v2" })
+          .replica("web", 0, "n1", { spec: "v1" })
+          .replica("web", 0, "n2", { readySinceMs: START_MS - 10_000 }),
+    ],
+    [
+      "but not on the word of a node that has not reported",
+      [],
+      () =>
+        world()
+          .node("n1")
+          .node("n2", { reported: false })
+          .service("web", { spec: "v2" })
+          .replica("web", 0, "n1", { spec: "v1" })
+          .replica("web", 0, "n2"),
+    ],
+    [
+      "a stop is not given twice",
+      [],
+      () =>
+        world()
+          .nodes(2)
+          .service("web")
+          .replica("web", 0, "n1")
+          .replica("web", 1, "n2", { run: false, state: "stopping", readySinceMs: null }),
+    ],
+    [
+      "a row of a removed node ends, whatever it was told",
+      ["end web/0 - nodeRemoved", "assign web/0 n1 nodeRemoved"],
+      () => world().nodes(1).service("web").replica("web", 0, "gone", { run: false }),
+    ],
+    [
+      "no success before what was removed is gone",
+      ["stop old/0 n1 removed"],
+      () => world().nodes(1).service("web").replica("web", 0, "n1").service("old", { removed: true }).replica("old", 0, "n1").deployment(),
+    ],
+    [
+      "nor while it is stopping",
+      [],
+      () =>
+        world()
+          .nodes(1)
+          .service("web")
+          .replica("web", 0, "n1")
+          .service("old", { removed: true })
+          .replica("old", 0, "n1", { run: false })
+          .deployment(),
+    ],
+    [
+      "unless that is on a lost node",
+      ["succeeded"],
+      () =>
+        world()
+          .nodes(1)
+          .node("n2", { status: "lost" })
+          .service("web")
+          .replica("web", 0, "n1")
+          .service("old", { removed: true })
+          .replica("old", 0, "n2", { run: false })
+          .deployment(),
+    ],
+    [
+      "one node is asked what an image is",
+      [],
+      () =>
+        world()
+          .nodes(2)
+          .service("web", { image: "", resolver: nodeId("n1") })
+          .replica("web", 0, "n1", { image: "" }),
+    ],
+    [
+      "another when that one is lost",
+      ["resolver n2"],
+      () =>
+        world()
+          .node("n1", { status: "lost" })
+          .node("n2")
+          .service("web", { replicas: 2, image: "", resolver: nodeId("n1") })
+          .replica("web", 0, "n1", { image: "" })
+          .replica("web", 0, "n2", { image: "" })
+          .replica("web", 1, "n2", { image: "" }),
+    ],
+    [
+      "one for two services with the same image",
+      ["resolver n1"],
+      () =>
+        world()
+          .nodes(1)
+          .service("a", { image: "" })
+          .service("b", { image: "" })
+          .replica("a", 0, "n1", { image: "" })
+          .replica("b", 0, "n1", { image: "" }),
+    ],
+    [
+      "a replica whose service is unknown is stopped",
+      ["stop ghost/0 n1 removed"],
+      () => {
+        const made = world().nodes(1).service("ghost").replica("ghost", 0, "n1");
+        made.services = [];
+        return made;
+      },
+    ],
+  ])("%s", ([, expected, make]) => {
+    expect(words(make()).sort()).toEqual([...expected].sort());
+  });
+});
