@@ -67,7 +67,7 @@ export class Rollout {
     }
     for (const [id, track] of this.#tracks) {
       const last = track.steps.at(-1)?.phase;
-      if (!seen.has(id) && last !== "failed" && last !== "stopped") this.#step(track, last === "stopping" ? "stopped" : "stopped", atMs);
+      if (!seen.has(id) && last !== "failed" && last !== "stopped") this.#step(track, "stopped", atMs);
     }
   }
 

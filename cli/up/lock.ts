@@ -2,7 +2,8 @@
 import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import { connect } from "node:net";
-import { join } from "node:path";
+import { basename, join } from "node:path";
+import { visible } from "../render/visible.ts";
 
 const LOCK_FILE = "up.json";
 
@@ -63,6 +64,18 @@ export function isPortTaken(port: number): Promise<boolean> {
   });
 }
 
+/** What somebody typed to start a process, shortened; its own name for it where that cannot be seen. */
+function commandOf(pid: string): string {
+  const words = readText(`/proc/${pid}/cmdline`)
+    .split("\0")
+    .filter((word) => word !== "");
+  const text = words
+    .slice(0, 3)
+    .map((word, at) => (at === 0 ? basename(word) : word))
+    .join(" ");
+  return visible(text === "" ? readText(`/proc/${pid}/comm`).trim() : text).slice(0, 80);
+}
+
 /** Who listens on a TCP port, as "name (pid 123)"; null when that cannot be seen. */
 export function listenerOn(port: number): string | null {
   const inodes = new Set<string>();
@@ -78,7 +91,7 @@ export function listenerOn(port: number): string | null {
   for (const pid of readdirSync("/proc").filter((name) => /^[0-9]+$/.test(name))) {
     try {
       for (const descriptor of readdirSync(`/proc/${pid}/fd`)) {
-        if (inodes.has(readlinkSync(`/proc/${pid}/fd/${descriptor}`))) return `${readText(`/proc/${pid}/comm`).trim()} (pid ${pid})`;
+        if (inodes.has(readlinkSync(`/proc/${pid}/fd/${descriptor}`))) return `${commandOf(pid)} (pid ${pid})`;
       }
     } catch {
       // Another account's process, or one that ended meanwhile.

@@ -1,0 +1,98 @@
+import type { App, Node, PlannedService, Replica } from "../../shared/api/resources.ts";
+import type { PlannedReplica } from "../../cli/client/resources.ts";
+
+export const replica = (parts: Partial<Replica> = {}): Replica => ({
+  id: "r_aaaaaaaaaaaaaaaa",
+  namespace: "default",
+  app: "shop",
+  service: "web",
+  slot: "0",
+  node: { id: "n_aaaaaaaaaaaaaaaa", name: "node-a", site: "berlin", status: "ready", addresses: ["10.0.0.5"] },
+  revision: 7,
+  desired: "run",
+  state: "running",
+  reason: "",
+  message: "",
+  health: "none",
+  readySince: null,
+  restarts: 0,
+  exitCode: null,
+  oomKilled: false,
+  ports: [],
+  pull: null,
+  logTail: [],
+  containerId: null,
+  assigned: "2026-01-01T00:00:00.000Z",
+  ended: null,
+  asOf: null,
+  ...parts,
+});
+
+export const node = (parts: Partial<Node> = {}): Node => ({
+  id: "n_aaaaaaaaaaaaaaaa",
+  name: "node-a",
+  site: "berlin",
+  labels: {},
+  taints: [],
+  admission: "admitted",
+  availability: "active",
+  status: "ready",
+  statusSince: "2026-01-01T00:00:00.000Z",
+  quarantined: false,
+  lastSeen: null,
+  facts: {
+    hostname: "node-a",
+    os: "Debian",
+    kernel: "6",
+    arch: "x64",
+    cpuMillis: 2000,
+    memoryMiB: 2048,
+    devices: {},
+    labels: {},
+    engine: { version: "20.10.24", apiVersion: "1.41", cgroup: "2", storage: "overlay2" },
+    agentVersion: "0.1.0",
+    protocol: 1,
+    addresses: [],
+  },
+  engine: { reachable: true, message: "" },
+  reserved: { cpuMillis: 0, memoryMiB: 0 },
+  replicas: 0,
+  generation: 1,
+  acceptedGeneration: 1,
+  enrolled: "2026-01-01T00:00:00.000Z",
+  ...parts,
+});
+
+export const app = (parts: Partial<App> = {}): App => ({
+  id: "app_aaaaaaaaaaaaaaaa",
+  namespace: "default",
+  name: "shop",
+  revision: 7,
+  deleting: false,
+  services: [],
+  deployment: null,
+  volumes: [],
+  created: "2026-01-01T00:00:00.000Z",
+  ...parts,
+});
+
+export const plannedReplica = (parts: Partial<PlannedReplica>): PlannedReplica => ({
+  slot: "0",
+  action: "create",
+  from: null,
+  to: "a",
+  reason: "initial",
+  message: "",
+  ...parts,
+});
+
+export const plannedService = (parts: Partial<PlannedService>): PlannedService => ({
+  service: "web",
+  action: "create",
+  differences: [],
+  order: "start-first",
+  orderReason: "",
+  replicas: [],
+  counts: { create: 0, replace: 0, remove: 0, keep: 0, unplaced: 0 },
+  ...parts,
+});

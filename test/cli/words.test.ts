@@ -1,0 +1,231 @@
+import { mkdtemp, mkdir, writeFile, readFile, stat } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { describe, expect, test } from "vitest";
+import { resolveOne, shortId } from "../../cli/client/prefix.ts";
+import { checkedUrl, findLocalDirectory, readContexts, resolveTarget, writeContexts } from "../../cli/client/contexts.ts";
+import { appState, replicaState } from "../../cli/commands/apps.ts";
+import { parseCounts } from "../../cli/commands/change.ts";
+import { nodeState } from "../../cli/commands/nodes.ts";
+import { parseChanges, parsePairs } from "../../cli/commands/pairs.ts";
+import { splitPlace } from "../../cli/commands/place.ts";
+import { parseListen } from "../../cli/commands/server.ts";
+import { buildArguments } from "../../cli/build/build.ts";
+import { ROLES } from "../../cli/roles.ts";
+import { ROLES as API_ROLES } from "../../shared/api/resources.ts";
+import { app, node, replica } from "./resources.ts";
+
+describe("arguments", () => {
+  test.each([
+    [["shop/web=5"], [{ app: "shop", service: "web", replicas: 5 }]],
+    [
+      ["shop/web=5", "pay/api=0"],
+      [
+        { app: "shop", service: "web", replicas: 5 },
+        { app: "pay", service: "api", replicas: 0 },
+      ],
+    ],
+    [["shop", "web=2"], [{ app: "shop", service: "web", replicas: 2 }]],
+  ])("scale %j", (texts, expected) => expect(parseCounts(texts)).toEqual(expected));
+  test.each([[["web=5"]], [["shop/web"]], [["shop/web=-1"]], [["shop/web=x"]], [["shop"]], [["a/b/c=1"]]])(
+    "scale %j says what to write",
+    (texts) => expect(() => parseCounts(texts)).toThrow(/APP\/SERVICE=NUMBER/),
+  );
+
+  test("labels: set and remove", () =>
+    expect(parseChanges(["zone=a", "old-", "url=http://x?a=b"], "label")).toEqual({
+      set: { zone: "a", url: "http://x?a=b" },
+      remove: ["old"],
+    }));
+  test.each(["zone", "=a", "-", ""])("label %j is refused", (text) => expect(() => parseChanges([text], "label")).toThrow(/key=value/));
+  test("where nothing can be removed", () => expect(() => parsePairs(["zone-"], "label")).toThrow(/key=value/));
+
+  test.each([
+    ["127.0.0.1:7420", { host: "127.0.0.1", port: 7420 }],
+    ["0.0.0.0:1", { host: "0.0.0.0", port: 1 }],
+    ["[::]:7420", { host: "::", port: 7420 }],
+    [":7420", { host: "0.0.0.0", port: 7420 }],
+    ["7420", { host: "127.0.0.1", port: 7420 }],
+    ["localhost:7420", { host: "localhost", port: 7420 }],
+  ])("listen on %s", (text, expected) => expect(parseListen(text)).toEqual(expected));
+  test.each(["localhost", "a:b", "1.2.3.4:70000", "::1:7420"])("%s is no place to listen", (text) =>
+    expect(() => parseListen(text)).toThrow(/ADDRESS:PORT/),
+  );
+
+  test.each([
+    ["shop", undefined, { app: "shop" }],
+    ["shop/web", undefined, { app: "shop", service: "web" }],
+    ["shop/web/3", undefined, { app: "shop", service: "web", slot: "3" }],
+    ["shop", "web", { app: "shop", service: "web" }],
+    [undefined, undefined, {}],
+  ])("place %s %s", (first, second, expected) => expect(splitPlace(first, second)).toEqual(expected));
+
+  test("roles are the API's", () => expect(ROLES).toEqual(API_ROLES));
+
+  test("a build's words stay words: nothing in a Compose file becomes an option of docker", () => {
+    const build = {
+      service: "web",
+      context: "/src",
+      dockerfile: "Dockerfile.web",
+      args: { A: "--privileged" },
+      target: "run",
+      image: "registry.test/web:1",
+    };
+    expect(buildArguments(build)).toEqual([
+      "build",
+      "--tag",
+      "registry.test/web:1",
+      "--file",
+      "/src/Dockerfile.web",
+      "--build-arg",
+      "A=--privileged",
+      "--target",
+      "run",
+      "--",
+      "/src",
+    ]);
+    expect(buildArguments({ service: "web", context: "https://git.test/x.git", dockerfile: "D", args: {}, image: "x" })).toEqual([
+      "build",
+      "--tag",
+      "x",
+      "--file",
+      "D",
+      "--",
+      "https://git.test/x.git",
+    ]);
+  });
+});
+
+describe("ids", () => {
+  const items = [
+    { id: "n_abcdefghijklmnop", name: "till-1" },
+    { id: "n_abzzzzzzzzzzzzzz", name: "till-2" },
+    { id: "n_qqqqqqqqqqqqqqqq", name: "n_ab" },
+  ];
+  const words = { noun: "node", list: "berth node ls" };
+  test.each([
+    ["a whole id", "n_abcdefghijklmnop", "till-1"],
+    ["a name", "till-2", "till-2"],
+    ["a unique prefix", "n_q", "n_ab"],
+    ["a prefix without its kind", "abz", "till-2"],
+    ["a name that looks like a prefix of others", "n_ab", "n_ab"],
+  ])("%s", (_name, typed, expected) => expect(resolveOne(items, typed, words).name).toBe(expected));
+  test("an ambiguous prefix names the candidates", () => {
+    const error = (() => {
+      try {
+        resolveOne(items, "ab", words);
+      } catch (thrown) {
+        return thrown as { message: string; details: string[] };
+      }
+      return null;
+    })();
+    expect(error?.message).toMatch(/begins 2 ids/);
+    expect(error?.details).toEqual(["n_abcdefghijklmnop (till-1)", "n_abzzzzzzzzzzzzzz (till-2)"]);
+  });
+  test.each(["", "n_x", "till"])("%j is nothing here", (typed) =>
+    expect(() => resolveOne(items, typed, words)).toThrow(/there is no node/),
+  );
+  test("short", () => expect(shortId("app_abcdefghijklmnop")).toBe("app_abcdefgh"));
+});
+
+describe("states in a word", () => {
+  test.each([
+    ["pending", node({ admission: "pending", status: "lost" }), "pending"],
+    ["a clone", node({ quarantined: true }), "quarantined"],
+    ["lost", node({ status: "lost" }), "lost"],
+    ["no engine", node({ engine: { reachable: false, message: "x" } }), "no engine"],
+    ["ready", node(), "ready"],
+  ])("node: %s", (_name, item, text) => expect(nodeState(item).text).toBe(text));
+  const service = {
+    name: "web",
+    mode: "replicated" as const,
+    image: "x",
+    digest: null,
+    wanted: 3,
+    running: 3,
+    ready: 3,
+    ports: [],
+    removed: false,
+  };
+  const deployment = {
+    id: "d_aaaaaaaaaaaaaaaa" as const,
+    namespace: "default",
+    app: "shop",
+    revision: 7,
+    fromRevision: null,
+    kind: "deploy" as const,
+    message: "",
+    createdBy: "admin",
+    started: "2026-01-01T00:00:00.000Z",
+    finished: null,
+  };
+  test.each([
+    ["all ready", app({ services: [service] }), "ready"],
+    ["one short", app({ services: [{ ...service, ready: 2 }] }), "degraded"],
+    ["a removed service does not count", app({ services: [{ ...service, ready: 0, removed: true }] }), "ready"],
+    ["deploying", app({ services: [service], deployment: { ...deployment, state: "running" } }), "deploying"],
+    ["failed, the old one serves", app({ services: [service], deployment: { ...deployment, state: "failed" } }), "deploy failed"],
+    ["going", app({ deleting: true }), "removing"],
+  ])("app: %s", (_name, item, text) => expect(appState(item).text).toBe(text));
+  test.each([
+    ["ready", replica({ readySince: "2026-01-01T00:00:00.000Z" }), "ready"],
+    ["running", replica(), "running"],
+    ["unhealthy", replica({ health: "unhealthy" }), "unhealthy"],
+    [
+      "on a lost node nothing is known",
+      replica({ readySince: "2026-01-01T00:00:00.000Z", node: { ...replica().node, status: "lost" } }),
+      "running, node lost",
+    ],
+    ["to be stopped", replica({ readySince: "2026-01-01T00:00:00.000Z", desired: "stop" }), "ready, to stop"],
+    ["failed with its reason", replica({ state: "failed", reason: "oom" }), "failed: oom"],
+  ])("replica: %s", (_name, item, text) => expect(replicaState(item).text).toBe(text));
+});
+
+describe("contexts", () => {
+  const stored = { name: "prod", url: "https://prod.test:7420", token: "berth_p", rootThumbprint: "r", spki: null };
+  const world = async () => {
+    const home = await mkdtemp(join(tmpdir(), "berth-contexts-"));
+    const env: Record<string, string> = { HOME: home };
+    const clone = join(home, "clone");
+    await mkdir(join(clone, "deep", "er"), { recursive: true });
+    return { home, env, clone };
+  };
+  const makeLocal = async (clone: string) => {
+    await mkdir(join(clone, ".berth"));
+    await writeFile(join(clone, ".berth", "admin-token"), "berth_local\n");
+  };
+
+  test("are kept for their owner alone", async () => {
+    const { env, home } = await world();
+    await writeContexts(env, { current: "prod", contexts: [stored] });
+    expect((await stat(join(home, ".config", "berth", "contexts.json"))).mode & 0o777).toBe(0o600);
+    expect(readContexts(env)).toEqual({ current: "prod", contexts: [stored] });
+    expect(await readFile(join(home, ".config", "berth", "contexts.json"), "utf8")).toContain("berth_p");
+  });
+
+  test("a file that others can read is refused with the command that mends it", async () => {
+    const { env, home } = await world();
+    await mkdir(join(home, ".config", "berth"), { recursive: true });
+    await writeFile(join(home, ".config", "berth", "contexts.json"), "{}", { mode: 0o644 });
+    expect(() => readContexts(env)).toThrow(/others may read it/);
+  });
+
+  test("the order: option, environment, directory, choice", async () => {
+    const { env, clone } = await world();
+    const cwd = join(clone, "deep", "er");
+    expect(() => resolveTarget({ env, cwd })).toThrow(/no cluster is known here/);
+    await writeContexts(env, { current: "prod", contexts: [stored, { ...stored, name: "other", url: "https://other.test" }] });
+    expect(resolveTarget({ env, cwd })).toMatchObject({ source: "chosen", url: "https://prod.test:7420", pins: { root: "r", spki: null } });
+    await makeLocal(clone);
+    expect(findLocalDirectory(cwd)).toBe(join(clone, ".berth"));
+    expect(resolveTarget({ env, cwd })).toMatchObject({ source: "directory", url: "http://127.0.0.1:7420", token: "berth_local" });
+    await writeFile(join(clone, ".berth", "address.json"), JSON.stringify({ url: "https://10.0.0.1:1", root: "R", spki: "S" }));
+    expect(resolveTarget({ env, cwd })).toMatchObject({ url: "https://10.0.0.1:1", pins: { root: "R", spki: "S" } });
+    const named = { ...env, BERTH_URL: "https://env.test/", BERTH_TOKEN: "berth_e" };
+    expect(resolveTarget({ env: named, cwd })).toMatchObject({ source: "environment", url: "https://env.test", token: "berth_e" });
+    expect(resolveTarget({ context: "other", env: named, cwd })).toMatchObject({ source: "option", url: "https://other.test" });
+    expect(() => resolveTarget({ context: "nosuch", env, cwd })).toThrow(/no context "nosuch"/);
+  });
+
+  test.each(["ftp://x", "nonsense", "https://user:word@x"])("%s is no address", (text) => expect(() => checkedUrl(text)).toThrow());
+});
