@@ -5,7 +5,6 @@ import { AppSpec, type AppSpecInput, ReplicaSpec } from "../../../shared/model/a
 import { canonicalJson, contentHash, hashText } from "../../../shared/model/content.ts";
 import { deployErrors, splitErrors } from "../../../shared/model/deploy-errors.ts";
 import { colocatedServices, desireApp, engineVolumeName, replicaSpec, servicePlanning } from "../../../shared/model/desire.ts";
-import { NAME_PATTERN } from "../../../shared/model/name.ts";
 
 type Services = AppSpecInput["services"];
 const app = (services: Services, rest: Partial<AppSpecInput> = {}): AppSpec => AppSpec.parse({ name: "shop", services, ...rest });
@@ -46,7 +45,7 @@ describe("content", () => {
 
 describe("desire", () => {
   test("P14 no two volumes share an engine name", () => {
-    const name = fc.stringMatching(/^[ab]([ab_]{0,4}[ab])?$/).filter((text) => NAME_PATTERN.test(text));
+    const name = fc.constantFrom("a", "b", "a_b", "b_a", "a__b", "a_b_a", "b_a_b", "a-b");
     fc.assert(
       fc.property(fc.tuple(name, name, name), fc.tuple(name, name, name), (a, b) => {
         expect(engineVolumeName(...a) === engineVolumeName(...b)).toBe(a.join("/") === b.join("/"));

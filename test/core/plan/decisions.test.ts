@@ -261,6 +261,16 @@ describe("what is decided", () => {
       () => world().nodes(1).service("web").replica("web", 0, "gone", { run: false }),
     ],
     [
+      "a label that moved evicts nothing, whatever else the app does",
+      ["assign api/0 n1 initial"],
+      () =>
+        world()
+          .nodes(1)
+          .service("web", { constraints: [{ key: "node.labels.disk", operator: "=", values: ["ssd"] }] })
+          .replica("web", 0, "n1")
+          .service("api"),
+    ],
+    [
       "no success before what was removed is gone",
       ["stop old/0 n1 removed"],
       () => world().nodes(1).service("web").replica("web", 0, "n1").service("old", { removed: true }).replica("old", 0, "n1").deployment(),
