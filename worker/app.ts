@@ -85,22 +85,24 @@ function mountDownloads(app: Hono, downloads: Downloads | null): void {
     () => new Response(JOIN_SCRIPT, { headers: { "content-type": "text/x-shellscript; charset=utf-8", "cache-control": "no-store" } }),
   );
   app.get("/agent/v1/dist/:file", async (c) => {
-    const file = c.req.param("file");
-    const known = file === "sha256sums" ? file : DIST_FILES.find((name) => name === file);
-    if (known === undefined)
-      throw new BerthError("not_found", `there is no download of this name; there are ${["sha256sums", ...DIST_FILES].join(", ")}`, {
-        reason: "file",
-      });
+    const asked = c.req.param("file");
+    const file = DIST_FILES.find((name) => asked === name || asked === `${name}.sha256`);
+    if (file === undefined)
+      throw new BerthError(
+        "not_found",
+        `there is no download of this name; there are ${DIST_FILES.join(", ")}, each also with .sha256 behind it`,
+        { reason: "file" },
+      );
     if (downloads === null)
       throw new BerthError("unavailable", "this control plane hands out no agent; install it from the release page", {
         reason: "downloads",
       });
     try {
-      if (known === "sha256sums") return c.text(await downloads.sums());
-      const { bytes, stream } = await downloads.open(known);
+      if (asked !== file) return c.text(await downloads.sum(file));
+      const { bytes, stream } = await downloads.open(file);
       return new Response(stream, { headers: { "content-type": "application/octet-stream", "content-length": String(bytes) } });
     } catch (cause) {
-      throw new BerthError("unavailable", cause instanceof Error ? cause.message : `${known} cannot be had here`, {
+      throw new BerthError("unavailable", cause instanceof Error ? cause.message : `${file} cannot be had here`, {
         reason: "downloads",
         cause,
       });

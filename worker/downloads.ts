@@ -3,8 +3,8 @@ export const DIST_FILES = ["agent.mjs", "node-linux-x64", "node-linux-arm64"] as
 export type DistFile = (typeof DIST_FILES)[number];
 
 export interface Downloads {
-  /** As `sha256sum` prints: a line for each file that can be had here. */
-  sums(): Promise<string>;
+  /** The file's line as `sha256sum` prints it. Rejects as `open` does. */
+  sum(file: DistFile): Promise<string>;
   /** Rejects with a sentence for people when it cannot be had. */
   open(file: DistFile): Promise<{ readonly bytes: number; readonly stream: ReadableStream<Uint8Array> }>;
 }

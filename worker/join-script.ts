@@ -87,7 +87,6 @@ install_agent() {
   mkdir -p "$lib"
   work=$(mktemp -d "$lib/.new-XXXXXX")
   trap 'rm -rf "$work"' EXIT
-  fetch sha256sums "$work/sha256sums"
   install_file agent.mjs agent.mjs
   install_file "node-linux-$arch" node
   chmod 755 "$lib/node"
@@ -97,8 +96,8 @@ install_agent() {
 
 # install_file NAME AS: fetches it unless the very same file is there already.
 install_file() {
-  wanted=$(sed -n "s/^\\([0-9a-f]\\{64\\}\\)  $1\\$/\\1/p" "$work/sha256sums")
-  [ -n "$wanted" ] || fail "the control plane offers no $1; look at $url/agent/v1/dist/sha256sums"
+  fetch "$1.sha256" "$work/sum"
+  wanted=$(cut -d ' ' -f 1 "$work/sum")
   if [ -f "$lib/$2" ] && [ "$(sha256sum "$lib/$2" | cut -d ' ' -f 1)" = "$wanted" ]; then return; fi
   say "fetching $1"
   fetch "$1" "$work/$2"

@@ -57,6 +57,8 @@ export interface ServerOptions {
 
 export interface RunningServer {
   readonly url: string;
+  /** What it listens on, where 0 was asked for. */
+  readonly port: number;
   readonly address: AddressInfo;
   /** What the data folder's `admin-token` holds; null when the operator took the file away. */
   readonly adminToken: string | null;
@@ -126,6 +128,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     };
     return {
       url: address.url,
+      port,
       address,
       adminToken,
       close: () => {
