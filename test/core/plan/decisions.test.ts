@@ -36,6 +36,18 @@ describe("when to look again", () => {
           .replica("web", 0, "n1", starting),
     ],
     [
+      "a deadline shorter than that of another service",
+      80_000,
+      () =>
+        world()
+          .nodes(1)
+          .service("slow", { healthyDeadlineMs: 1_000_000 })
+          .service("web", { healthyDeadlineMs: 100_000 })
+          .deployment({ startedMs: START_MS - 60_000 })
+          .replica("slow", 0, "n1", starting)
+          .replica("web", 0, "n1", starting),
+    ],
+    [
       "a new replica becomes healthy",
       7_000,
       () =>
@@ -266,9 +278,10 @@ describe("what is decided", () => {
       () =>
         world()
           .nodes(1)
+          .node("n2", { labels: { disk: "ssd" }, availability: "active", cpuMillis: 100 })
           .service("web", { constraints: [{ key: "node.labels.disk", operator: "=", values: ["ssd"] }] })
           .replica("web", 0, "n1")
-          .service("api"),
+          .service("api", { cpuMillis: 200 }),
     ],
     [
       "no success before what was removed is gone",
