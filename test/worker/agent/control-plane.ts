@@ -6,6 +6,7 @@ import { createCluster, type KeyFiles } from "../../../worker/init.ts";
 import { type KeyRing, makeSigner, newEd25519, publicHalf } from "../../../worker/keys.ts";
 import { newId } from "../../../worker/new-id.ts";
 import type { Context } from "../../../worker/context.ts";
+import { toResponse } from "../../../worker/errors.ts";
 import type { Clock, Log, Random, Registry } from "../../../worker/ports.ts";
 import { Channels } from "../../../worker/shard/channels.ts";
 import type { Planning } from "../../../worker/shard/planner.ts";
@@ -128,6 +129,7 @@ export class ControlPlane {
     this.#clock = given.clock;
     this.#database = given.database;
     this.app = new Hono();
+    this.app.onError(toResponse(given.log));
     this.app.route("/agent/v1", agentRoutes(given.context));
   }
 

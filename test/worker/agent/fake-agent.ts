@@ -89,6 +89,13 @@ export class FakeAgent {
     );
   }
 
+  /** The same node and session, on another connection. */
+  over(send: Send): FakeAgent {
+    const agent = new FakeAgent(send, this.sign, this.seal);
+    const { instance, node, session, sessionKey, seq, reportSeq, generation, nonce, leaseKeys, keySet } = this;
+    return Object.assign(agent, { instance, node, session, sessionKey, seq, reportSeq, generation, nonce, leaseKeys, keySet });
+  }
+
   async fetchKeys(): Promise<void> {
     const answer = (await (await this.send("/agent/v1/keys")).json()) as { keySet: string; serverNonce: string };
     const [header = ""] = answer.keySet.split(".");

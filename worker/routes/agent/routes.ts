@@ -1,9 +1,11 @@
-/** `/agent/v1`: everything an agent asks. Every answer, errors and 204 included, carries the nonce for the next request. */
+/**
+ * `/agent/v1`: everything an agent asks. Every answer, errors and 204 included, carries the nonce for the next request.
+ * Refusals are thrown; whoever mounts this answers them (`toResponse`).
+ */
 import { Hono } from "hono";
 import type { KeysAnswer } from "../../../shared/wire/keys.ts";
 import { ERA_HEADER, NONCE_HEADER, PROTOCOL_HEADER, PROTOCOL_VERSION } from "../../../shared/wire/version.ts";
 import type { Context } from "../../context.ts";
-import { toResponse } from "../../errors.ts";
 import { Manifests } from "../../manifest.ts";
 import { body } from "./bodies.ts";
 import { channelWithoutUpgrade } from "./channels.ts";
@@ -14,17 +16,17 @@ import { report } from "./report.ts";
 import { openSession } from "./session.ts";
 
 export function agentRoutes(context: Context): Hono {
-  const { shard, signer, log } = context;
+  const { shard, signer } = context;
   const manifests = new Manifests(context.store, signer);
   const enrolments = new Enrolments(context);
   const app = new Hono();
-  app.onError(toResponse(log));
 
+  // Set beforehand and passed through, so that no frame of this waits while a poll is held.
   app.use("*", async (c, next) => {
-    await next();
-    c.res.headers.set(NONCE_HEADER, await signer.nonce());
-    c.res.headers.set(ERA_HEADER, shard.cluster.era);
-    c.res.headers.set(PROTOCOL_HEADER, String(PROTOCOL_VERSION));
+    c.header(NONCE_HEADER, await signer.nonce());
+    c.header(ERA_HEADER, shard.cluster.era);
+    c.header(PROTOCOL_HEADER, String(PROTOCOL_VERSION));
+    return next();
   });
 
   app.get("/keys", async (c) => {
