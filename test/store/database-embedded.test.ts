@@ -21,12 +21,12 @@ const insert = (number: number) => ({ changes: [{ op: "insert", table: "nodes", 
 test("what every connection is set to", async () => {
   const { database } = await fileStore();
   const settings = async () => {
-    const pragmas = ["journal_mode", "synchronous", "foreign_keys", "busy_timeout"];
+    const pragmas = ["journal_mode", "synchronous", "foreign_keys", "busy_timeout", "cache_size", "wal_autocheckpoint"];
     return (await database.read(pragmas.map((name) => `pragma ${name}`))).map(({ rows }) => rows[0]![0]);
   };
-  expect(await settings()).toEqual(["wal", 2, 1, 0]);
+  expect(await settings()).toEqual(["wal", 2, 1, 0, -65536, 8192]);
   database.reconnect();
-  expect(await settings()).toEqual(["wal", 2, 1, 0]);
+  expect(await settings()).toEqual(["wal", 2, 1, 0, -65536, 8192]);
 });
 
 test("a write while another program holds the lock waits without blocking, and then commits (F37)", async () => {

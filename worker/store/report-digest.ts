@@ -111,9 +111,6 @@ type Told = { readonly state: ReportState; readonly report: ReportRequest };
 /** The observation after this report, or null when it stays as it is. */
 function observe({ replica, observation }: KnownReplica, fact: ReplicaFact | undefined, { state, report }: Told): ObservationRow | null {
   if (observation && isTerminal(observation.state)) return null;
-  const isNewer =
-    !observation || observation.session < report.session || (observation.session === report.session && observation.seq < report.seq);
-  if (!isNewer) return null;
   const place = { replica: replica.id, nodeId: replica.nodeId, session: report.session, seq: report.seq, mark: MARK } as const;
   if (fact) {
     const next = { ...place, ...factValues(fact, observation, state.nowMs) };
