@@ -1,6 +1,6 @@
 /**
  * Placements a second through the whole of planCluster (index, placing, ids, explanations), and what planning a converged
- * cluster costs. One thread. `planner.full` also prints how evenly it placed beside a scan of all nodes for each slot.
+ * cluster costs, in time of one thread. `planner.full` also prints how evenly it placed beside a scan of all nodes for each slot.
  */
 import type { AppId, DeploymentId, NodeId } from "../shared/model/name.ts";
 import type { ClusterPlan } from "../shared/plan/change.ts";
@@ -8,7 +8,7 @@ import { lintPlan } from "../shared/plan/lint-plan.ts";
 import { planCluster } from "../shared/plan/plan-cluster.ts";
 import type { ClusterSnapshot, HostPort, NodeState, ReplicaTable, ServicePlanning, ServiceState } from "../shared/plan/snapshot.ts";
 import { hash32 } from "../shared/schedule/hash.ts";
-import { type Bench, type Line, measure, timeMs } from "./bench.ts";
+import { type Bench, type Line, measure, threadMs } from "./bench.ts";
 
 const ALPHABET = "abcdefghijklmnopqrstuvwxyz234567";
 const id = (prefix: string, n: number) =>
@@ -122,7 +122,7 @@ const assignsOf = (made: ClusterPlan) => made.changes.flatMap((change) => (chang
 function placementsPerSecond(snapshot: ClusterSnapshot, wanted: number) {
   return measure(() => {
     let placed = 0;
-    const ms = timeMs(() => {
+    const ms = threadMs(() => {
       placed = plan(snapshot).changes.length;
     });
     if (placed !== wanted) throw new Error(`placed ${placed} of ${wanted}`);
@@ -212,7 +212,7 @@ const converged: Bench = {
     const services = Array.from({ length: 1000 }, (_, n) => service(n, 100));
     const snapshot = cluster(fleet, services, tableOf(assignsOf(plan(cluster(fleet, services))), fleet, services));
     const once = () =>
-      timeMs(() => {
+      threadMs(() => {
         if (plan(snapshot).changes.length > 0) throw new Error("not converged");
       });
     report(line(this.name, this.unit, this.goal, measure(once)));
@@ -240,7 +240,7 @@ const deploying: Bench = {
     }));
     const snapshot = { ...before, deployments };
     const once = () =>
-      timeMs(() => {
+      threadMs(() => {
         if (plan(snapshot).changes.length !== 1000) throw new Error("every app moves one slot");
       });
     report(line(this.name, this.unit, this.goal, measure(once)));
@@ -260,7 +260,7 @@ const linted: Bench = {
     );
     const made = plan(snapshot);
     const once = () =>
-      timeMs(() => {
+      threadMs(() => {
         if (lintPlan(snapshot, made).length > 0) throw new Error("violations");
       });
     report(line(this.name, this.unit, this.goal, measure(once)));
@@ -278,7 +278,7 @@ const nodeLost: Bench = {
     const before = cluster(fleet, services, tableOf(assignsOf(plan(cluster(fleet, services))), fleet, services));
     const snapshot = { ...before, nodes: fleet.map((node, n) => (n === 7 ? { ...node, status: "lost" as const } : node)) };
     const once = () =>
-      timeMs(() => {
+      threadMs(() => {
         if (plan(snapshot).changes.length === 0) throw new Error("nothing replaced");
       });
     report(line(this.name, this.unit, this.goal, measure(once)));
