@@ -3,7 +3,11 @@ import { parseArgs } from "node:util";
 import { type Bench, isAtLeastAsGood, type Line } from "./bench.ts";
 
 /** Loaded only when asked for: some need engines or build artefacts. */
-const FILES: readonly (() => Promise<{ benches: Bench[] }>)[] = [() => import("./planner.ts"), () => import("./wake.ts")];
+const FILES: readonly (() => Promise<{ benches: Bench[] }>)[] = [
+  () => import("./planner.ts"),
+  () => import("./durable.ts"),
+  () => import("./wake.ts"),
+];
 
 const { values: options } = parseArgs({ options: { only: { type: "string", default: "" }, json: { type: "boolean", default: false } } });
 

@@ -222,7 +222,7 @@ test("hostile strings are data (B66, B67)", async () => {
     '"',
     "\\",
     "`",
-    "${x}",
+    "\u0024{x}",
     "__proto__",
     "null",
     "1e9",

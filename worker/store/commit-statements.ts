@@ -170,8 +170,8 @@ function bucketRows(table: TableShape, rows: readonly object[]): Bucket[] {
   let last: Bucket | undefined;
   for (const row of rows as readonly Readonly<Record<string, unknown>>[]) {
     if (!last || !fits(last, row)) {
-      last = buckets.find((bucket) => fits(bucket, row));
-      if (!last) buckets.push((last = { columns: bucketColumns(table, row), rows: [] }));
+      last = buckets.find((bucket) => fits(bucket, row)) ?? { columns: bucketColumns(table, row), rows: [] };
+      if (last.rows.length === 0) buckets.push(last);
     }
     last.rows.push(row);
   }
