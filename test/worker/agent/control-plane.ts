@@ -174,6 +174,11 @@ export class ControlPlane {
     return ControlPlane.#over({ database: this.#database, store: this.context.store, ring: this.ring, clock: this.#clock, options });
   }
 
+  /** A second process over the same database. */
+  beside(options: ControlPlaneOptions = {}): Promise<ControlPlane> {
+    return ControlPlane.#over({ database: this.#database, store: this.context.store, ring: this.ring, clock: this.#clock, options });
+  }
+
   get clock(): VirtualClock {
     if (!(this.#clock instanceof VirtualClock)) throw new Error("this control plane runs in real time");
     return this.#clock;

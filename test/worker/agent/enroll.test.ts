@@ -56,7 +56,8 @@ describe("enroll", () => {
     await Promise.all(agents.map((agent) => agent.fetchKeys()));
     const answers = await Promise.all(
       agents.map(async (agent, i) => {
-        const body = await agent.enrollBody(token);
+        // Names of their own, or the unique name alone would keep them apart.
+        const body = await agent.enrollBody(token, { payload: { facts: { ...FACTS, hostname: `edge-${i}` } } });
         return (i % 2 === 0 ? app : other.app).request("/agent/v1/enroll", { method: "POST", body });
       }),
     );

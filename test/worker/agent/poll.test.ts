@@ -194,6 +194,17 @@ describe("a poll", () => {
     expect((await lifted)?.manifest).toBeDefined();
   });
 
+  test("of a quarantined node does not get the set that was signed before either", async () => {
+    await assign(agent.node);
+    expect(await agent.poll()).not.toBeNull();
+    await plane.commit({ changes: [{ op: "update", table: "nodes", rows: [{ id: agent.node, quarantined: true }] }] });
+    await plane.context.shard.refresh();
+    const held = agent.poll();
+    await plane.held(1);
+    await plane.clock.advance(5_000);
+    expect(await held).toBeNull();
+  });
+
   test("ends when the control plane stops", async () => {
     const held = agent.poll();
     await plane.held(1);

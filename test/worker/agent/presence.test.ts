@@ -129,16 +129,20 @@ describe("a node", () => {
   afterEach(() => plane.stop());
 
   const status = async (node = agent.node) => (await plane.context.store.db.select().from(nodes)).find(({ id }) => id === node)?.status;
-  const written = async () => (await plane.context.store.db.select().from(events)).map(({ type }) => type);
-
-  test("that polls stays ready, and nothing is written for it", async () => {
-    const rev = await plane.context.store.rev();
-    for (let i = 0; i < 20; i++) {
+  /** The agent polls so many times, and each is held to its end. */
+  const polls = async (count: number) => {
+    for (let i = 0; i < count; i++) {
       const held = agent.poll();
       await plane.held(1);
       await plane.clock.advance(5_000);
       expect(await held).toBeNull();
     }
+  };
+  const written = async () => (await plane.context.store.db.select().from(events)).map(({ type }) => type);
+
+  test("that polls stays ready, and nothing is written for it", async () => {
+    const rev = await plane.context.store.rev();
+    await polls(20);
     expect(await status()).toBe("ready");
     expect(await plane.context.store.rev()).toBe(rev);
   });
@@ -172,20 +176,10 @@ describe("a node", () => {
   test("F32: that flaps every 20 s for an hour is lost twice, and not again until it was quiet", async () => {
     for (let second = 0; second < 3_600; second += 40) {
       await plane.clock.advance(20_000); // cut off
-      for (let i = 0; i < 4; i++) {
-        const held = agent.poll();
-        await plane.held(1);
-        await plane.clock.advance(5_000);
-        await held;
-      }
+      await polls(4);
     }
     expect((await written()).filter((type) => type === "lost")).toHaveLength(2);
-    for (let i = 0; i < 122; i++) {
-      const held = agent.poll();
-      await plane.held(1);
-      await plane.clock.advance(5_000);
-      await held;
-    }
+    await polls(122);
     await plane.clock.advance(8_000);
     expect((await written()).filter((type) => type === "lost")).toHaveLength(3);
   });
@@ -218,11 +212,22 @@ describe("a node", () => {
   test("that has enrolled and never connected is neither lost nor ready", async () => {
     const silent = await plane.agent();
     await silent.enroll(await plane.joinToken());
-    await plane.clock.advance(600_000);
+    await polls(5);
     expect(await status(silent.node)).toBe("unreachable");
-    expect(
-      (await plane.context.store.db.select().from(events)).filter(({ objectId }) => objectId === silent.node).map(({ type }) => type),
-    ).toEqual(["enrolled"]);
+    const mine = (await plane.context.store.db.select().from(events)).filter(({ objectId }) => objectId === silent.node);
+    expect(mine.map(({ type }) => type)).toEqual(["enrolled"]);
+  });
+
+  test("whose poll was replaced by a newer one is expected when the newer one ends", async () => {
+    const first = agent.poll();
+    await plane.held(1);
+    const second = agent.poll();
+    await first;
+    await plane.held(1);
+    await plane.clock.advance(4_400);
+    expect(await status()).toBe("ready");
+    await plane.clock.advance(600);
+    await second;
   });
 
   test("was last seen when it last proved itself", async () => {

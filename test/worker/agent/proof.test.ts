@@ -163,6 +163,27 @@ describe("a proof", () => {
     expect(answer.status).toBe(401);
   });
 
+  test("of a session that another process has opened is taken, and the older one refused, by every process", async () => {
+    const one = await ControlPlane.start();
+    const node = await one.node();
+    const two = await one.beside();
+    const old = { session: node.session, key: node.sessionKey };
+    const moved = node.over(two.send);
+    await moved.openSession();
+    const first = await moved.proof({ method: "GET", path: BODY, body: "" });
+    expect((await one.send(BODY, { headers: { authorization: `Berth ${first}` } })).status).toBe(PROVED);
+    const stale = await moved.proof(
+      { method: "GET", path: BODY, body: "" },
+      { header: { kid: `${node.node}.${old.session}` }, key: old.key },
+    );
+    for (const process of [one, two]) {
+      const answer = await process.send(BODY, { headers: { authorization: `Berth ${stale}` } });
+      expect(await errorOf(answer)).toMatchObject({ code: "session_replaced" });
+    }
+    await two.context.shard.stop();
+    await one.stop();
+  });
+
   test("holds after a restart of the control plane, whose memory is new", async () => {
     const before = await ControlPlane.start();
     const node = await before.node();

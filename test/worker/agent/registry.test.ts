@@ -95,7 +95,9 @@ describe("a registry", () => {
   });
 
   test("cannot have the password sent elsewhere in the clear", async () => {
-    answer = (_, response) => response.writeHead(401, { "www-authenticate": 'Bearer realm="http://192.0.2.1/token"' }).end();
+    // The same server by another name: it would answer.
+    const elsewhere = `http://localhost:${host.split(":")[1]}/token`;
+    answer = (_, response) => response.writeHead(401, { "www-authenticate": `Bearer realm="${elsewhere}"` }).end();
     expect(await registry.resolve(`${host}/app`, login)).toBeNull();
     expect(asked).toHaveLength(1);
   });
