@@ -22,7 +22,7 @@ import { ensureHelloImage } from "../up/hello-image.ts";
 import { hold, holderOf, isPortTaken, release } from "../up/lock.ts";
 import { type FileLog, openLogFile } from "../up/log-file.ts";
 import { Stage } from "../up/stage.ts";
-import { untilHealthy, workingUrls } from "../up/wait.ts";
+import { type HelloResult, untilHealthy } from "../up/wait.ts";
 import { appPath } from "./paths.ts";
 import { portTaken, writeAddress } from "./server.ts";
 
@@ -200,25 +200,16 @@ function nodeName(): string {
 /** True when all replicas are healthy and every address answers; says so, or what is wrong, either way. */
 async function deployHello(shell: Shell, cluster: Cluster, { stage, beganMs }: { stage: Stage; beganMs: number }): Promise<boolean> {
   const { terminal } = shell;
-  const sinceMs = cluster.client.nowMs() - 5_000;
   stage.set("deploying the example");
   const existing = await helloApp(cluster.client);
   if (existing === null) await createHello(shell, cluster);
   stage.end();
   const wanted = existing === null ? REPLICAS : existing.services.reduce((sum, service) => sum + service.wanted, 0);
-  const result = await untilHealthy(shell, { client: cluster.client, app: HELLO_APP, wanted, sinceMs, beganMs });
-  const urls = await workingUrls(result.replicas);
+  const result = await untilHealthy(shell, { client: cluster.client, app: HELLO_APP, wanted, beganMs });
   line(terminal);
-  if (!result.isHealthy || urls.some(({ works }) => !works)) {
-    tellTrouble(shell, cluster, { ...result, urls });
-    return false;
-  }
-  tellReady(
-    shell,
-    cluster,
-    urls.map(({ url }) => url),
-  );
-  return true;
+  if (result.isHealthy) tellReady(shell, cluster, result.urls);
+  else tellTrouble(shell, cluster, result);
+  return result.isHealthy;
 }
 
 async function helloApp(client: Client): Promise<App | null> {
@@ -244,11 +235,12 @@ async function createHello({ terminal }: Shell, { client, image }: Cluster): Pro
   await client.put<DeployAnswer>(appPath("default", app.name), { spec: app, message: "npm start" });
 }
 
-function tellReady(shell: Shell, { url, dataDir }: Cluster, urls: readonly string[]): void {
+function tellReady(shell: Shell, { url, dataDir }: Cluster, urls: HelloResult["urls"]): void {
   const { terminal } = shell;
   const { style } = terminal;
   const label = (text: string): string => style.quiet(text.padEnd(14));
-  for (const [at, address] of urls.entries()) line(terminal, `  ${label(at === 0 ? "hello" : "")}${style.accent(visible(address))}`);
+  for (const [at, { url: address }] of urls.entries())
+    line(terminal, `  ${label(at === 0 ? "hello" : "")}${style.accent(visible(address))}`);
   line(terminal, `  ${label("API docs")}${url}/docs`);
   line(terminal, `  ${label("admin token")}${path.join(dataDir, TOKEN_FILE)}`);
   line(terminal, "\nTry next, in another terminal:\n");
@@ -257,12 +249,7 @@ function tellReady(shell: Shell, { url, dataDir }: Cluster, urls: readonly strin
   line(terminal);
 }
 
-function tellTrouble(
-  shell: Shell,
-  { dataDir }: Cluster,
-  trouble: { replicas: readonly import("../../shared/api/resources.ts").Replica[]; urls: readonly { url: string; works: boolean }[] },
-): void {
-  const { terminal } = shell;
+function tellTrouble({ terminal }: Shell, { dataDir }: Cluster, trouble: HelloResult): void {
   line(terminal, terminal.style.bad("The example did not get healthy. The control plane and the agent go on running."));
   for (const { url } of trouble.urls.filter(({ works }) => !works)) line(terminal, `  ${visible(url)} does not answer`);
   const worst = [...trouble.replicas].sort((a, b) => b.logTail.length - a.logTail.length)[0];

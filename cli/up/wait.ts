@@ -21,23 +21,20 @@ export interface HelloWait {
   readonly client: Client;
   readonly app: string;
   readonly wanted: number;
-  /** Server time of this start: what was observed before it says nothing about now. */
-  readonly sinceMs: number;
   readonly beganMs: number;
 }
 
+export interface TriedUrl {
+  readonly url: string;
+  readonly works: boolean;
+}
 export interface HelloResult {
   readonly isHealthy: boolean;
   readonly replicas: readonly Replica[];
+  readonly urls: readonly TriedUrl[];
 }
 
-/** Healthy, and seen to be so since this start. */
-const isReady = (replica: Replica, sinceMs: number): boolean =>
-  replica.desired === "run" &&
-  replica.readySince !== null &&
-  replica.node.status === "ready" &&
-  replica.asOf !== null &&
-  Date.parse(replica.asOf) >= sinceMs;
+const isReady = (replica: Replica): boolean => replica.desired === "run" && replica.readySince !== null && replica.node.status === "ready";
 
 export async function untilHealthy(shell: Shell, wait: HelloWait): Promise<HelloResult> {
   const { terminal } = shell;
@@ -51,16 +48,20 @@ export async function untilHealthy(shell: Shell, wait: HelloWait): Promise<Hello
         wait.client.list<Node>("/v1/nodes", {}, shell.signal),
       ]);
       const replicas = items.filter((replica) => replica.desired === "run" && replica.ended === null).sort(byPlace);
-      const ready = replicas.filter((replica) => isReady(replica, wait.sinceMs));
+      const ready = replicas.filter(isReady);
       if (live === null) tellChanges(shell, replicas, told);
       else live.draw(frame(shell, { replicas, readyCount: ready.length, wait, nodes: nodes.items }));
-      if (ready.length >= wait.wanted && ready.length === replicas.length) {
-        live?.finish(table(shell, replicas));
-        return { isHealthy: true, replicas };
-      }
-      if (performance.now() - begin > HEALTHY_TIMEOUT_MS) {
-        live?.finish(table(shell, replicas));
-        return { isHealthy: false, replicas };
+      // What is stored may be from before a reboot: the node has to have been heard since this start, and the pages answer.
+      const isHeard = nodes.items.some((node) => node.lastSeen !== null);
+      const isLate = performance.now() - begin > HEALTHY_TIMEOUT_MS;
+      const isComplete = isHeard && ready.length >= wait.wanted && ready.length === replicas.length;
+      if (isComplete || isLate) {
+        const urls = await workingUrls(replicas);
+        const isHealthy = isComplete && urls.every(({ works }) => works);
+        if (isHealthy || isLate) {
+          live?.finish(table(shell, replicas));
+          return { isHealthy, replicas, urls };
+        }
       }
       await sleep(LOOK_MS, undefined, { signal: shell.signal });
     }
@@ -118,26 +119,19 @@ function tellChanges(shell: Shell, replicas: readonly Replica[], told: Map<strin
   }
 }
 
-/** The address of each replica, tried: null beside the ones that did not answer. */
-export async function workingUrls(replicas: readonly Replica[]): Promise<{ readonly url: string; readonly works: boolean }[]> {
-  const urls = replicas.flatMap((replica) => addressesOf(replica, true).map(({ url }) => url));
-  return Promise.all(urls.map(async (url) => ({ url, works: await answers(url) })));
-}
-
-/** Three looks: a port that was bound a moment ago may refuse once. */
-async function answers(url: string): Promise<boolean> {
-  for (let tries = 0; tries < 3; tries++) {
-    if (
-      await statusOf(url).then(
-        (status) => status >= 200 && status < 400,
-        () => false,
-      )
-    )
-      return true;
-    await sleep(100);
-  }
-  return false;
-}
+/** The address of each replica, tried. */
+const workingUrls = (replicas: readonly Replica[]): Promise<TriedUrl[]> =>
+  Promise.all(
+    replicas
+      .flatMap((replica) => addressesOf(replica, true).map(({ url }) => url))
+      .map(async (url) => ({
+        url,
+        works: await statusOf(url).then(
+          (status) => status >= 200 && status < 400,
+          () => false,
+        ),
+      })),
+  );
 
 const statusOf = (url: string): Promise<number> =>
   new Promise((resolve, reject) => {

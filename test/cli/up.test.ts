@@ -140,7 +140,7 @@ describe("the example's image", () => {
 
   test("libraries are those that the loader finds, the loader among them", async () => {
     const libraries = await librariesOf(process.execPath);
-    expect(libraries.some((path) => /libc\.so\.6$/.test(path))).toBe(true);
+    expect(libraries.some((path) => path.endsWith("libc.so.6"))).toBe(true);
     expect(libraries.some((path) => /\/ld-linux/.test(path))).toBe(true);
     for (const path of libraries) expect(existsSync(path), path).toBe(true);
   });
