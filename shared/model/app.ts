@@ -13,7 +13,11 @@ import { ContentHash, LabelKey, Labels, Name } from "./name.ts";
 /** A day and a bit bounds every duration a user may set: a longer one is a mistake of units. */
 const DURATION_MAX_MS = 100_000_000;
 export const DurationMs = z.number().int().min(0).max(DURATION_MAX_MS);
-const Text = (max: number) => z.string().max(max).refine((value) => !value.includes("\0"), "no NUL characters");
+const Text = (max: number) =>
+  z
+    .string()
+    .max(max)
+    .refine((value) => !value.includes("\0"), "no NUL characters");
 const AbsolutePath = z
   .string()
   .max(4096)
@@ -43,7 +47,13 @@ export type PortSpec = z.infer<typeof PortSpec>;
 
 export const Mount = z.discriminatedUnion("kind", [
   /** A named volume of the app. `subpath` is not offered: engine API 1.41 cannot mount one. */
-  z.strictObject({ kind: z.literal("volume"), volume: Name, target: AbsolutePath, readOnly: z.boolean().default(false), noCopy: z.boolean().default(false) }),
+  z.strictObject({
+    kind: z.literal("volume"),
+    volume: Name,
+    target: AbsolutePath,
+    readOnly: z.boolean().default(false),
+    noCopy: z.boolean().default(false),
+  }),
   z.strictObject({
     kind: z.literal("bind"),
     source: AbsolutePath,
@@ -53,15 +63,30 @@ export const Mount = z.discriminatedUnion("kind", [
     createHostPath: z.boolean().default(false),
     propagation: z.enum(["private", "rprivate", "shared", "rshared", "slave", "rslave"]).default("rprivate"),
   }),
-  z.strictObject({ kind: z.literal("tmpfs"), target: AbsolutePath, sizeBytes: z.number().int().min(0).optional(), mode: z.number().int().min(0).max(0o7777).optional() }),
+  z.strictObject({
+    kind: z.literal("tmpfs"),
+    target: AbsolutePath,
+    sizeBytes: z.number().int().min(0).optional(),
+    mode: z.number().int().min(0).max(0o7777).optional(),
+  }),
   /** A config's content as a read-only file. */
   z.strictObject({
     kind: z.literal("config"),
     config: Name,
     target: AbsolutePath,
     mode: z.number().int().min(0).max(0o7777).default(0o444),
-    uid: z.number().int().min(0).max(2 ** 31).default(0),
-    gid: z.number().int().min(0).max(2 ** 31).default(0),
+    uid: z
+      .number()
+      .int()
+      .min(0)
+      .max(2 ** 31)
+      .default(0),
+    gid: z
+      .number()
+      .int()
+      .min(0)
+      .max(2 ** 31)
+      .default(0),
   }),
 ]);
 export type Mount = z.infer<typeof Mount>;
@@ -91,19 +116,31 @@ export type RestartPolicy = z.infer<typeof RestartPolicy>;
 export const DeviceMapping = z.strictObject({
   source: AbsolutePath,
   target: AbsolutePath,
-  permissions: z.string().regex(/^[rwm]{1,3}$/).default("rwm"),
+  permissions: z
+    .string()
+    .regex(/^[rwm]{1,3}$/)
+    .default("rwm"),
 });
 
 /** What is set aside on a node for each replica. Unset: 50 millicores and 64 MiB. */
 export const Reservation = z.strictObject({
   cpuMillis: z.number().int().min(0).max(1_024_000).default(50),
-  memoryMiB: z.number().int().min(0).max(64 * 1024 * 1024).default(64),
+  memoryMiB: z
+    .number()
+    .int()
+    .min(0)
+    .max(64 * 1024 * 1024)
+    .default(64),
   /** Counted devices by the kind a node declares, e.g. `{ "gpu": 1 }`. */
   devices: z.record(Name, z.number().int().min(1).max(1024)).default({}),
 });
 export type Reservation = z.infer<typeof Reservation>;
 
-export const EnvName = z.string().min(1).max(256).regex(/^[^=\0\n]+$/, "no '=', newline or NUL in a variable's name");
+export const EnvName = z
+  .string()
+  .min(1)
+  .max(256)
+  .regex(/^[^=\0\n]+$/, "no '=', newline or NUL in a variable's name");
 
 export const Workload = z.strictObject({
   image: ImageReference,
@@ -112,29 +149,95 @@ export const Workload = z.strictObject({
   command: z.array(Text(32_768)).max(1024).optional(),
   env: z.record(EnvName, Text(131_072)).default({}),
   workingDir: AbsolutePath.optional(),
-  user: z.string().max(128).regex(/^[A-Za-z0-9_.-]+(?::[A-Za-z0-9_.-]+)?$/).optional(),
-  groupAdd: z.array(z.string().max(64).regex(/^[A-Za-z0-9_.-]+$/)).max(64).default([]),
-  hostname: z.string().max(253).regex(/^[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?$/).optional(),
-  domainname: z.string().max(253).regex(/^[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?$/).optional(),
+  user: z
+    .string()
+    .max(128)
+    .regex(/^[A-Za-z0-9_.-]+(?::[A-Za-z0-9_.-]+)?$/)
+    .optional(),
+  groupAdd: z
+    .array(
+      z
+        .string()
+        .max(64)
+        .regex(/^[A-Za-z0-9_.-]+$/),
+    )
+    .max(64)
+    .default([]),
+  hostname: z
+    .string()
+    .max(253)
+    .regex(/^[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?$/)
+    .optional(),
+  domainname: z
+    .string()
+    .max(253)
+    .regex(/^[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?$/)
+    .optional(),
   labels: z.record(LabelKey, Text(4096)).default({}),
   init: z.boolean().default(false),
   tty: z.boolean().default(false),
   stdinOpen: z.boolean().default(false),
   readOnly: z.boolean().default(false),
   privileged: z.boolean().default(false),
-  capAdd: z.array(z.string().regex(/^[A-Z_]{2,40}$/)).max(64).default([]),
-  capDrop: z.array(z.string().regex(/^[A-Z_]{2,40}$/)).max(64).default([]),
+  capAdd: z
+    .array(z.string().regex(/^[A-Z_]{2,40}$/))
+    .max(64)
+    .default([]),
+  capDrop: z
+    .array(z.string().regex(/^[A-Z_]{2,40}$/))
+    .max(64)
+    .default([]),
   securityOpt: z.array(Text(256)).max(16).default([]),
-  sysctls: z.record(z.string().max(128).regex(/^[a-z0-9_.-]+$/i), z.string().max(256).regex(/^[^\0\n]*$/)).default({}),
-  ulimits: z.record(z.string().regex(/^[a-z]{2,20}$/), z.strictObject({ soft: z.number().int().min(-1), hard: z.number().int().min(-1) })).default({}),
+  sysctls: z
+    .record(
+      z
+        .string()
+        .max(128)
+        .regex(/^[a-z0-9_.-]+$/i),
+      z
+        .string()
+        .max(256)
+        .regex(/^[^\0\n]*$/),
+    )
+    .default({}),
+  ulimits: z
+    .record(z.string().regex(/^[a-z]{2,20}$/), z.strictObject({ soft: z.number().int().min(-1), hard: z.number().int().min(-1) }))
+    .default({}),
   devices: z.array(DeviceMapping).max(64).default([]),
   shmBytes: z.number().int().min(0).optional(),
   oomScoreAdj: z.number().int().min(-1000).max(1000).optional(),
   oomKillDisable: z.boolean().optional(),
-  extraHosts: z.array(z.string().max(320).regex(/^[A-Za-z0-9_.-]+:[A-Fa-f0-9.:]+$|^[A-Za-z0-9_.-]+:host-gateway$/)).max(128).default([]),
-  dns: z.array(z.union([z.ipv4(), z.ipv6()])).max(8).default([]),
-  dnsSearch: z.array(z.string().max(253).regex(/^[A-Za-z0-9.-]+$/)).max(16).default([]),
-  dnsOptions: z.array(z.string().max(64).regex(/^[a-z0-9:-]+$/)).max(16).default([]),
+  extraHosts: z
+    .array(
+      z
+        .string()
+        .max(320)
+        .regex(/^[A-Za-z0-9_.-]+:[A-Fa-f0-9.:]+$|^[A-Za-z0-9_.-]+:host-gateway$/),
+    )
+    .max(128)
+    .default([]),
+  dns: z
+    .array(z.union([z.ipv4(), z.ipv6()]))
+    .max(8)
+    .default([]),
+  dnsSearch: z
+    .array(
+      z
+        .string()
+        .max(253)
+        .regex(/^[A-Za-z0-9.-]+$/),
+    )
+    .max(16)
+    .default([]),
+  dnsOptions: z
+    .array(
+      z
+        .string()
+        .max(64)
+        .regex(/^[a-z0-9:-]+$/),
+    )
+    .max(16)
+    .default([]),
   /** `app`: the app's own bridge on the node, services known by name. */
   networkMode: z.enum(["app", "none", "host"]).default("app"),
   /** Further names on the app's bridge. */
@@ -143,30 +246,54 @@ export const Workload = z.strictObject({
   pid: z.enum(["host"]).optional(),
   uts: z.enum(["host"]).optional(),
   cgroupns: z.enum(["host", "private"]).optional(),
-  runtime: z.string().max(64).regex(/^[A-Za-z0-9_.-]+$/).optional(),
+  runtime: z
+    .string()
+    .max(64)
+    .regex(/^[A-Za-z0-9_.-]+$/)
+    .optional(),
   mounts: z.array(Mount).max(128).default([]),
   ports: z.array(PortSpec).max(1024).default([]),
   healthcheck: Healthcheck.optional(),
   restart: RestartPolicy.prefault({}),
-  stopSignal: z.string().regex(/^(?:SIG)?[A-Z0-9+-]{2,12}$|^[0-9]{1,2}$/).optional(),
+  stopSignal: z
+    .string()
+    .regex(/^(?:SIG)?[A-Z0-9+-]{2,12}$|^[0-9]{1,2}$/)
+    .optional(),
   stopGraceMs: DurationMs.default(10_000),
   limits: z
     .strictObject({
       cpuMillis: z.number().int().min(1).max(1_024_000).optional(),
-      memoryBytes: z.number().int().min(6 * 1024 * 1024).max(Number.MAX_SAFE_INTEGER).optional(),
+      memoryBytes: z
+        .number()
+        .int()
+        .min(6 * 1024 * 1024)
+        .max(Number.MAX_SAFE_INTEGER)
+        .optional(),
       /** Memory plus swap; -1: no limit. */
       memorySwapBytes: z.number().int().min(-1).max(Number.MAX_SAFE_INTEGER).optional(),
       memorySwappiness: z.number().int().min(0).max(100).optional(),
       memoryReservationBytes: z.number().int().min(0).max(Number.MAX_SAFE_INTEGER).optional(),
       pids: z.number().int().min(-1).max(4_194_304).optional(),
       cpuShares: z.number().int().min(0).max(262_144).optional(),
-      cpuset: z.string().max(256).regex(/^[0-9]+(?:[-,][0-9]+)*$/).optional(),
+      cpuset: z
+        .string()
+        .max(256)
+        .regex(/^[0-9]+(?:[-,][0-9]+)*$/)
+        .optional(),
     })
     .default({}),
   logging: z
     .strictObject({
       driver: z.enum(["json-file", "local", "none", "journald", "syslog", "fluentd", "gelf"]),
-      options: z.record(z.string().max(64).regex(/^[a-z0-9.-]+$/), Text(1024)).default({}),
+      options: z
+        .record(
+          z
+            .string()
+            .max(64)
+            .regex(/^[a-z0-9.-]+$/),
+          Text(1024),
+        )
+        .default({}),
     })
     .optional(),
 });
@@ -179,7 +306,13 @@ export const CONSTRAINT_OPERATORS = ["=", "!=", "in", "notIn", "exists", "notExi
  * missing or non-numeric label does not match.
  */
 export const Constraint = z.strictObject({
-  key: z.string().max(160).regex(/^(?:node\.labels\.|site\.labels\.)[a-zA-Z0-9_./-]+$|^node\.(?:name|id|site|arch|os|hostname)$/, "node.labels.KEY, site.labels.KEY, node.name, node.id, node.site, node.arch, node.os or node.hostname"),
+  key: z
+    .string()
+    .max(160)
+    .regex(
+      /^(?:node\.labels\.|site\.labels\.)[a-zA-Z0-9_./-]+$|^node\.(?:name|id|site|arch|os|hostname)$/,
+      "node.labels.KEY, site.labels.KEY, node.name, node.id, node.site, node.arch, node.os or node.hostname",
+    ),
   operator: z.enum(CONSTRAINT_OPERATORS),
   values: z.array(z.string().max(256)).max(64).default([]),
 });
@@ -236,7 +369,11 @@ export type ServiceSpec = z.infer<typeof ServiceSpec>;
 export const VolumeSpec = z.strictObject({
   labels: z.record(LabelKey, Text(4096)).default({}),
   /** The engine's name for it; absent: `berth_<namespace>_<app>_<volume>`. External volumes must exist on the node. */
-  externalName: z.string().max(128).regex(/^[a-zA-Z0-9][a-zA-Z0-9_.-]*$/).optional(),
+  externalName: z
+    .string()
+    .max(128)
+    .regex(/^[a-zA-Z0-9][a-zA-Z0-9_.-]*$/)
+    .optional(),
 });
 
 /** Text of a config, at most 1 MB; bytes that are not UTF-8 are refused at the edge. */

@@ -45,6 +45,9 @@ export const LabelKey = z
   .max(128)
   .regex(/^[a-zA-Z0-9](?:[a-zA-Z0-9_./-]{0,126}[a-zA-Z0-9])?$/, "letters, digits, '.', '_', '/' and '-', at most 128")
   .refine((key) => !RESERVED_NAMES.has(key.toLowerCase()), "this word is reserved; choose another key");
-export const LabelValue = z.string().max(256).regex(/^[\p{L}\p{N}\p{P}\p{S} ]*$/u, "no control characters, at most 256");
+export const LabelValue = z
+  .string()
+  .max(256)
+  .regex(/^[\p{L}\p{N}\p{P}\p{S} ]*$/u, "no control characters, at most 256");
 export const Labels = z.record(LabelKey, LabelValue).refine((labels) => Object.keys(labels).length <= 64, "at most 64 labels");
 export type Labels = z.infer<typeof Labels>;
