@@ -1,7 +1,8 @@
 import { and, asc, eq } from "drizzle-orm";
+import { registryOf } from "../../shared/model/image.ts";
 import type { Row } from "./commit-types.ts";
 import { marksIn, marksQuery } from "./read-marks.ts";
-import { namespaces, registries } from "./schema.ts";
+import { apps, images, namespaces, registries } from "./schema.ts";
 import type { Marks, Store } from "./store.ts";
 
 /** A namespace's registry credentials, sealed as they are stored; `registry`: that one alone. */
@@ -21,4 +22,20 @@ export async function readRegistries(
     marksQuery(store),
   ]);
   return { marks: marksIn(marks), namespace: namespaceRows[0] ?? null, registries: rows };
+}
+
+/** Revisions whose images come from this registry: what their nodes pull with has changed. */
+export async function readRevisionsUsing(
+  store: Store,
+  namespace: string,
+  registry: string,
+): Promise<{ readonly appId: string; readonly revision: number }[]> {
+  const [rows] = await store.selectAll([
+    store.db
+      .select({ appId: images.appId, revision: images.revision, reference: images.reference })
+      .from(images)
+      .innerJoin(apps, eq(apps.id, images.appId))
+      .where(eq(apps.namespace, namespace)),
+  ]);
+  return rows.filter(({ reference }) => registryOf(reference) === registry).map(({ appId, revision }) => ({ appId, revision }));
 }

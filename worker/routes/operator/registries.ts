@@ -5,7 +5,7 @@ import { noNamespace } from "../../auth.ts";
 import { BerthError } from "../../errors.ts";
 import { isoTime, STAMP } from "../../stamp.ts";
 import { NOW, type Row } from "../../store/commit-types.ts";
-import { readRegistries } from "../../store/read-registries.ts";
+import { readRegistries, readRevisionsUsing } from "../../store/read-registries.ts";
 import { list, mutation, type Route } from "./route.ts";
 
 const tag = "Registries";
@@ -60,6 +60,7 @@ export const registryRoutes: readonly Route[] = [
             onConflict: "replace",
           },
         ],
+        bumpNodesOf: await readRevisionsUsing(context.store, namespace, registry),
         audit: { namespace, object: `registry/${registry}`, detail: `user ${username}` },
         answer: { registry, username, created: STAMP.time },
       };
@@ -85,6 +86,7 @@ export const registryRoutes: readonly Route[] = [
         marks: found.marks,
         guards: [{ table: "registries", key: { namespace, registry }, rev: row.rev }],
         changes: [{ op: "delete", table: "registries", keys: [{ namespace, registry }] }],
+        bumpNodesOf: await readRevisionsUsing(context.store, namespace, registry),
         audit: { namespace, object: `registry/${registry}`, detail: `user ${row.username}` },
         answer: { removed: registry, notes: [] },
       };

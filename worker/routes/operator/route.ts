@@ -159,6 +159,8 @@ export interface Draft<Answer> {
   readonly marks: Marks;
   readonly changes: readonly RowChange[];
   readonly guards?: readonly Guard[];
+  /** Nodes that run these revisions get a new manifest. */
+  readonly bumpNodesOf?: NonNullable<Mutation["bumpNodesOf"]>;
   readonly events?: readonly NewEvent[];
   /** Namespace and object for the audit log; `detail` never holds a secret. */
   readonly audit: { readonly namespace: string | null; readonly object: string; readonly detail: string };
@@ -268,6 +270,7 @@ function asMutation<A>(
   return {
     changes: draft.changes,
     guards: draft.guards ?? [],
+    ...(draft.bumpNodesOf === undefined || draft.bumpNodesOf.length === 0 ? {} : { bumpNodesOf: draft.bumpNodesOf }),
     events: draft.events ?? [],
     audit: { actor: `${made.principal.name} (${made.principal.tokenId})`, verb: made.verb, ...draft.audit },
     ...(made.opId === null ? {} : { opId: made.opId, result: made.kept }),
