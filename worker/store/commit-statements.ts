@@ -9,7 +9,7 @@
  */
 import { assert } from "./assert.ts";
 import { type CommitResult, type Guard, MARK, type Mutation, NOW, REV, type RowChange } from "./commit-types.ts";
-import { type ColumnShape, keyText, type Scalar, shape, type TableShape } from "./table-shape.ts";
+import { assertText, type ColumnShape, encodeRows, keyText, type Scalar, shape, type TableShape } from "./table-shape.ts";
 
 export type Conflict = Extract<CommitResult, { kind: "conflict" }>;
 
@@ -86,6 +86,7 @@ function planStatements(atRev: number | undefined): Statement[] {
 function operationStatements({ opId, result }: Mutation): Statement[] {
   if (opId === undefined) return [];
   const madeMs = Number(/^([0-9]{1,15})-.{1,184}$/s.exec(opId)?.[1] ?? Number.NaN);
+  assertText(opId);
   assert(Number.isSafeInteger(madeMs), "an operation id is `<unix ms>-<random>`, at most 200 characters");
   const insert = `insert into ops (op_id, at_ms, rev, result) values (?, ${THIS_TIME}, ${THIS_REV}, ?)`;
   const message =
@@ -108,9 +109,9 @@ function guardStatements(guards: readonly Guard[]): Statement[] {
     const group = groups.get(name) ?? { table, isAbsence, columns, rows: new Map(), first: guard };
     groups.set(name, group);
     const key = table.primaryKey.map((column) => column.encode(guard.key[column.key]));
-    const row = JSON.stringify([...key, ...columns.map((column) => column.encode(values[column.key]))]);
+    const row = [...key, ...columns.map((column) => column.encode(values[column.key]))];
     // The same guard twice counts once; the same row with two values can never hold, and does not.
-    group.rows.set(row, row);
+    group.rows.set(JSON.stringify(row), row);
   }
   return [...groups.values()].map((group) => {
     const columns = [...group.table.primaryKey, ...group.columns];
@@ -118,7 +119,7 @@ function guardStatements(guards: readonly Guard[]): Statement[] {
     const found = `(select count(*) from json_each(?) g join ${quoted(group.table.name)} t on ${matches})`;
     return {
       sql: expect(`${found} = ${group.isAbsence ? 0 : group.rows.size}`),
-      args: [`[${[...group.rows.values()].join(",")}]`],
+      args: [encodeRows([...group.rows.values()])],
       onMiss: { kind: "conflict", what: "guard", message: guardMessage(group) },
     };
   });
@@ -128,7 +129,7 @@ interface GuardGroup {
   readonly table: TableShape;
   readonly isAbsence: boolean;
   readonly columns: readonly ColumnShape[];
-  readonly rows: Map<string, string>;
+  readonly rows: Map<string, Scalar[]>;
   readonly first: Guard;
 }
 
@@ -178,10 +179,16 @@ function bucketRows(table: TableShape, rows: readonly object[]): Bucket[] {
   return buckets;
 }
 
+/** Plain loops: this looks at every value of every row of a commit. */
 function fits({ columns }: Bucket, row: Readonly<Record<string, unknown>>): boolean {
   let set = 0;
   for (const key in row) if (row[key] !== undefined) set++;
-  return set === columns.length && columns.every(({ column, from }) => row[column.key] !== undefined && sourceOf(row[column.key]) === from);
+  if (set !== columns.length) return false;
+  for (const { column, from } of columns) {
+    const value = row[column.key];
+    if (value === undefined || (typeof value === "symbol" || from !== "row" ? sourceOf(value) !== from : false)) return false;
+  }
+  return true;
 }
 
 function bucketColumns(table: TableShape, row: Readonly<Record<string, unknown>>): Bucket["columns"] {
@@ -206,7 +213,11 @@ function jsonArguments(
   columns: readonly ColumnShape[],
   rows: readonly Readonly<Record<string, unknown>>[],
 ): { json: string; count: number }[] {
-  const values = rows.map((row) => columns.map((column) => column.encode(row[column.key])));
+  const values = rows.map((row) => {
+    const scalars: Scalar[] = [];
+    for (const column of columns) scalars.push(column.encode(row[column.key]));
+    return scalars;
+  });
   const pages: { json: string; count: number }[] = [];
   for (let from = 0; from < values.length; from += ROWS_A_STATEMENT_MAX)
     pages.push(...textPages(values.slice(from, from + ROWS_A_STATEMENT_MAX)));
@@ -215,7 +226,7 @@ function jsonArguments(
 
 /** One text at once is faster than one a row, so it is halved only when it has come out too long. */
 function textPages(values: readonly Scalar[][]): { json: string; count: number }[] {
-  const json = JSON.stringify(values);
+  const json = encodeRows(values);
   if (json.length <= CHARACTERS_A_STATEMENT_MAX || values.length === 1) return [{ json, count: values.length }];
   const half = values.length >> 1;
   return [...textPages(values.slice(0, half)), ...textPages(values.slice(half))];
@@ -330,6 +341,12 @@ function trimStatement(ring: (typeof RINGS)[keyof typeof RINGS], columns: readon
   return { sql, args: [json] };
 }
 
+function bound(column: ColumnShape, value: unknown): Scalar {
+  const scalar = column.encode(value);
+  assertText(scalar);
+  return scalar;
+}
+
 function auditStatements(audit: Mutation["audit"]): Statement[] {
   if (!audit) return [];
   const { columns } = shape("audit");
@@ -337,7 +354,7 @@ function auditStatements(audit: Mutation["audit"]): Statement[] {
   return [
     {
       sql: `insert into audit (rev, at_ms, actor, verb, namespace, object, detail) values (${THIS_REV}, ${THIS_TIME}, ?, ?, ?, ?, ?)`,
-      args: keys.map((key) => columns.get(key)!.encode(audit[key])),
+      args: keys.map((key) => bound(columns.get(key)!, audit[key])),
     },
   ];
 }

@@ -40,12 +40,30 @@ function encodeInteger(value: unknown): Scalar {
   return value;
 }
 
-/** NUL cuts a string short in SQLite, and lone surrogates all become the same replacement: two names would be one. */
 function encodeText(value: unknown): Scalar {
   if (value === null) return null;
   assert(typeof value === "string", `not a string: ${typeof value}`);
-  assert(!value.includes("\0") && value.isWellFormed(), "a string with NUL or a lone surrogate reached the store");
   return value;
+}
+
+/** As JSON writes what SQLite cannot hold: NUL, and a surrogate without its other half. */
+const SUSPECT = /\\u0000|\\u[dD][89a-fA-F]/;
+
+/**
+ * One JSON argument for many values. NUL cuts a string short in SQLite, and lone surrogates all become the same
+ * replacement: two names would be one. JSON escapes both, so one look at the text finds them (a backslash that was there
+ * already looks like it, and is looked at again).
+ */
+export function encodeRows(rows: readonly (readonly Scalar[])[]): string {
+  const text = JSON.stringify(rows);
+  if (SUSPECT.test(text)) for (const row of rows) for (const value of row) assertText(value);
+  return text;
+}
+
+/** The same for a value that is bound by itself. */
+export function assertText(value: Scalar): void {
+  const isHarmless = typeof value !== "string" || (!value.includes("\0") && value.isWellFormed());
+  assert(isHarmless, "a string with NUL or a lone surrogate reached the store");
 }
 
 function encodeBoolean(value: unknown): Scalar {
