@@ -125,6 +125,12 @@ export class Converger {
     });
   }
 
+  /** A new manifest: what an operator has mended is tried now and not after the wait of the last failure. */
+  accepted(): void {
+    this.#retries.clear();
+    this.wake();
+  }
+
   /** What runs here has been looked at, or is known not to be knowable now. */
   get isKnown(): boolean {
     return this.#watch.isListed || this.#watch.hasFailed;
@@ -270,7 +276,7 @@ export class Converger {
     const record = this.#input.ledger.record(replica);
     if (record === undefined) return;
     await this.#input.ledger
-      .putRecord({ ...record, state: "rejected", reason: "engineRefused", message: message.slice(0, 2048) })
+      .concludeRecord({ ...record, state: "rejected", reason: "engineRefused", message: message.slice(0, 2048) })
       .catch((error: unknown) => {
         this.#input.log.error({ replica, error: String(error) }, "a rejection could not be written");
       });
@@ -283,7 +289,13 @@ export class Converger {
       if (view.record.state === "assigned" && view.desired === null && view.container === null && next === null) continue;
       const imageKey = view.desired?.kind === "allowed" ? view.desired.imageKey : "";
       const isPreparing = next !== null && view.container === null;
-      const fact = factOf({ view, waiting: next?.waiting.get(id), isPreparing, pull: this.#context.pulls.get(imageKey) ?? null });
+      const fact = factOf({
+        view,
+        waiting: next?.waiting.get(id),
+        isPreparing,
+        hasManifest: this.#input.ledger.accepted !== null,
+        pull: this.#context.pulls.get(imageKey) ?? null,
+      });
       facts.put(fact, { readySinceMs: view.container?.readySinceMs ?? null, seenMs });
       // Forward only, from one look to the next.
       if (fact.state !== view.record.state && !isTerminal(fact.state))

@@ -127,7 +127,7 @@ export class NodeAgent {
         opened: (session) => reporter.opened(session),
         manifest: async (jws, session) => {
           const result = await this.#accept(jws, session, ledger);
-          converger.wake();
+          if (result.kind === "accepted") converger.accepted();
           reporter.changed();
           return result;
         },

@@ -19,6 +19,8 @@ const RECONNECT_FIRST_MS = 200;
 const RECONNECT_MAX_MS = 5_000;
 /** Inspections at a time while listing: an engine answers one in about 2 ms. */
 const INSPECTIONS_MAX = 8;
+/** INT, QUIT, KILL, TERM, and the real-time signal that some init programs end by; others, as HUP, are a conversation. */
+const ENDING_SIGNALS: ReadonlySet<string> = new Set(["2", "3", "9", "15", "37"]);
 const CONTAINER_ACTIONS = /^(?:start|die|oom|destroy|pause|unpause|rename|health_status.*)$/;
 
 export interface EngineWatchInput {
@@ -238,9 +240,10 @@ export class EngineWatch {
       if (event.action !== "rename") this.#later(() => this.refreshVolumes());
       return;
     }
-    if (!CONTAINER_ACTIONS.test(event.action)) return;
     const replica = this.#replicaOf(event.id);
     if (replica === null) return;
+    if (event.action === "kill" && ENDING_SIGNALS.has(event.signal ?? "")) observed.noteKill(event.id);
+    if (!CONTAINER_ACTIONS.test(event.action)) return;
     // The step that is under way looks by itself after what it does; what comes after that look must not be lost.
     if (this.#input.isBusy(replica)) {
       if (event.action !== "start") this.#unsettled.add(event.id);

@@ -102,6 +102,8 @@ export async function enrol(identity: Identity, input: EnrolInput): Promise<Enro
       keySet: keys.jws,
       wallMs: Math.max(identity.wallMs, input.clock.wallMs()),
     };
+    // Twice: then the previous version, which stands in for a torn one, is enrolled too.
+    await file.write(enrolled);
     await file.write(enrolled);
     return { kind: "enrolled", identity: enrolled };
   } catch (error) {

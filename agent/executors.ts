@@ -183,7 +183,7 @@ export function makeExecutors(context: ExecutorContext): Executors {
           : await checkBinds({ spec: specOf(record), policy: context.policy().policy, host: context.host, pid: inspected.pid });
       if (difference === null) return;
       await engine.kill(containerId);
-      await put({ ...recordOf(replica), state: "rejected", reason: "mount", message: difference });
+      await ledger.concludeRecord({ ...recordOf(replica), state: "rejected", reason: "mount", message: difference });
       await look(containerId);
     },
 
@@ -206,7 +206,7 @@ export function makeExecutors(context: ExecutorContext): Executors {
       const ended = record.containerId === null ? null : observed.inspected(record.containerId);
       const isExit = ended !== null && (state === "completed" || state === "failed");
       const exit = isExit ? { exitCode: ended.exitCode, oomKilled: ended.oomKilled, logTail: await readTail(context, ended.id) } : {};
-      await put({ ...recordOf(replica), ...exit, state, reason, message });
+      await ledger.concludeRecord({ ...recordOf(replica), ...exit, state, reason, message });
     },
 
     async scheduleRestart({ replica, atMs, memory }) {
@@ -255,7 +255,7 @@ export function makeExecutors(context: ExecutorContext): Executors {
 
   async function failedToRun(replica: string, message: string): Promise<void> {
     const record = recordOf(replica);
-    const exit = { exitCode: EXIT_CANNOT_RUN, oomKilled: false, readyForMs: 0, interrupted: false };
+    const exit = { exitCode: EXIT_CANNOT_RUN, oomKilled: false, readyForMs: 0, interrupted: "no" as const };
     const decision = decideRestart({
       policy: specOf(record).workload.restart,
       exit,
@@ -263,7 +263,7 @@ export function makeExecutors(context: ExecutorContext): Executors {
       nowMs: clock.bootMs(),
     });
     const known = { ...record, exitCode: EXIT_CANNOT_RUN, message: message.slice(0, 1000), bootId: context.host.bootId };
-    if (decision.kind === "end") await put({ ...known, state: decision.state, reason: "cannotRun" });
+    if (decision.kind === "end") await ledger.concludeRecord({ ...known, state: decision.state, reason: "cannotRun" });
     else putLater({ ...known, memory: decision.memory, restartAtMs: decision.atMs });
     if (record.containerId !== null) await look(record.containerId);
   }

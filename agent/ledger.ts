@@ -180,6 +180,13 @@ export class Ledger {
     });
   }
 
+  /** Of what has ended: on disk first, and only then for anyone to see. */
+  async concludeRecord(record: ReplicaRecord): Promise<void> {
+    const id = record.ref.replica;
+    await this.#inOrder(`replicas/${id}`, () => this.#recordFile(id).write(record));
+    this.#records.set(id, record);
+  }
+
   /** Known until the process ends: where it is can be found again from its container. */
   rememberRecord(record: ReplicaRecord): void {
     this.#records.set(record.ref.replica, record);

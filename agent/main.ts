@@ -40,6 +40,8 @@ export interface AgentOptions {
   readonly name?: string;
   /** Path of the engine's socket; default: DOCKER_HOST, else /var/run/docker.sock. */
   readonly engineSocket?: string;
+  /** Default: Docker on that socket. */
+  readonly engine?: Engine;
   /** PEM file of a CA besides the well-known ones. */
   readonly caFile?: string;
   /** Default: the process's. Proxy variables and DOCKER_HOST are read from it. */
@@ -148,7 +150,7 @@ async function prepare(options: AgentOptions): Promise<Ground> {
     disk: await openDisk(options.dataDir ?? DATA_DIR_DEFAULT),
     host: await openHost(),
     log: options.log ?? pino({ name: "agent", level: env.BERTH_LOG ?? "info" }, pino.destination({ dest: 2, sync: true })),
-    engine: openDocker(socket.path),
+    engine: options.engine ?? openDocker(socket.path),
     socketPath: socket.path,
     env,
     onState: options.onState ?? (() => undefined),

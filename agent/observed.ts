@@ -11,8 +11,13 @@ interface Seen {
   readonly inspected: InspectedContainer;
 }
 
+/** A process that was asked to end does so within its grace; long after, an end is its own. */
+const KILL_EXPLAINS_MS = 120_000;
+
 export class Observed {
   readonly #clock: Clock;
+  /** Containers that the engine signalled to end, and when. */
+  readonly #killedMs = new Map<string, number>();
   readonly #containers = new Map<string, Seen>();
   readonly images = new Map<string, string>();
   networks: ReadonlySet<string> = new Set();
@@ -40,6 +45,12 @@ export class Observed {
 
   forget(id: string): void {
     this.#containers.delete(id);
+    this.#killedMs.delete(id);
+  }
+
+  /** The engine has signalled it to end: at somebody's word, or because it goes down itself. */
+  noteKill(id: string): void {
+    this.#killedMs.set(id, this.#clock.bootMs());
   }
 
   /** `endedWithEngine`: it was found ended after the engine itself had been away. */
@@ -56,10 +67,21 @@ export class Observed {
       readyForMs: isOver ? this.#readyFor(inspected, isSameRun ? before : undefined) : 0,
       exitCode: inspected.exitCode,
       oomKilled: inspected.oomKilled,
-      interrupted: isOver && (isSameRun && before.observed.interrupted ? true : endedWithEngine && before?.observed.status === "running"),
+      interrupted:
+        isOver &&
+        ((isSameRun && before.observed.interrupted) ||
+          this.#wasKilled(inspected.id) ||
+          (endedWithEngine && before?.observed.status === "running")),
       ports: inspected.ports,
     };
     this.#containers.set(inspected.id, { observed, inspected });
+    // Told already, or started again since.
+    if (isOver || !isSameRun) this.#killedMs.delete(inspected.id);
+  }
+
+  #wasKilled(id: string): boolean {
+    const killedMs = this.#killedMs.get(id);
+    return killedMs !== undefined && this.#clock.bootMs() - killedMs <= KILL_EXPLAINS_MS;
   }
 
   #readySince(now: InspectedContainer, before: Seen | undefined): number | null {

@@ -16,6 +16,7 @@ import {
   type EngineFailure,
   type EngineInfo,
   type InspectedContainer,
+  type Login,
 } from "./engine.ts";
 import { splitLog } from "./log-frames.ts";
 
@@ -56,10 +57,9 @@ export function openDocker(socketPath: string): Engine {
   const modem = docker.modem as unknown as Modem;
 
   const dial = (call: Call, isStream: boolean): Promise<unknown> => {
-    // Both limits: the caller's signal, and the time for the whole call or, of a stream, for its beginning.
-    const limit = AbortSignal.timeout(call.timeoutMs ?? READ_TIMEOUT_MS);
-    const signals = isStream ? [] : [limit];
-    const signal = AbortSignal.any([...signals, ...(call.signal === undefined ? [] : [call.signal])]);
+    // For the whole call; of a stream for its beginning: an engine may accept and never reply (F6).
+    const limit = new AbortController();
+    const timer = setTimeout(() => limit.abort(), call.timeoutMs ?? READ_TIMEOUT_MS);
     return new Promise((resolve, reject) => {
       modem.dial(
         {
@@ -67,12 +67,16 @@ export function openDocker(socketPath: string): Engine {
           method: call.method,
           // The client joins `options` to the path of every call; without `_body` it would also send them as the body.
           options: { _query: call.query ?? {}, _body: call.body ?? {} },
-          abortSignal: signal,
+          abortSignal: call.signal === undefined ? limit.signal : AbortSignal.any([limit.signal, call.signal]),
           isStream,
           ...(call.headers === undefined ? {} : { headers: call.headers }),
           statusCodes: { 200: true, 201: true, 204: true, 304: true },
         },
-        (error, data) => (error === null || error === undefined ? resolve(data) : reject(toEngineError(error, call, limit.aborted))),
+        (error, data) => {
+          clearTimeout(timer);
+          if (error === null || error === undefined) resolve(data);
+          else reject(toEngineError(error, call, limit.signal.aborted));
+        },
       );
     });
   };
@@ -203,14 +207,15 @@ export function openDocker(socketPath: string): Engine {
     async pull(reference, { login, onProgress, signal }) {
       await negotiate();
       assertReference(reference);
-      const headers =
-        login === null
-          ? {}
-          : {
-              "X-Registry-Auth": Buffer.from(JSON.stringify({ username: login.username, password: login.password })).toString("base64url"),
-            };
-      const answer = await stream({ method: "POST", path: "/images/create", query: { fromImage: reference }, headers, signal });
-      await followPull(answer, reference, onProgress);
+      const headers = login === null ? {} : { "X-Registry-Auth": encodeLogin(login) };
+      try {
+        const query = { fromImage: reference };
+        const answer = await stream({ method: "POST", path: "/images/create", query, headers, timeoutMs: PULL_SILENCE_MS, signal });
+        await followPull(answer, reference, onProgress);
+      } catch (error) {
+        if (!(error instanceof EngineError) || error.status === null) throw error;
+        throw new EngineError(pullFailure(error.message), error.message, { status: error.status, cause: error });
+      }
     },
     async removeImage(reference) {
       await negotiate();
@@ -280,7 +285,7 @@ export function openDocker(socketPath: string): Engine {
       // Named one by one: each probe of a health check would bring three events more.
       const filters = JSON.stringify({
         type: ["container", "image", "network", "volume"],
-        event: ["create", "start", "die", "oom", "destroy", "pause", "unpause", "rename", "health_status", "delete", "untag"],
+        event: ["create", "start", "kill", "die", "oom", "destroy", "pause", "unpause", "rename", "health_status", "delete", "untag"],
       });
       const opened = await stream({ method: "GET", path: "/events", query: { filters }, signal });
       onOpen();
@@ -292,6 +297,7 @@ export function openDocker(socketPath: string): Engine {
             action: raw.Action,
             id: raw.Actor.ID,
             name: raw.Actor.Attributes?.name ?? "",
+            signal: raw.Actor.Attributes?.signal ?? null,
             time: String(raw.timeNano ?? ""),
           } satisfies EngineEvent);
         }
@@ -435,7 +441,8 @@ const FAILURE_OF_STATUS: Readonly<Record<number, EngineFailure>> = {
 
 function toEngineError(error: ModemFailure, { method, path }: Call, isTimeout: boolean): EngineError {
   if (error.statusCode !== undefined) {
-    const message = (error.json?.message ?? error.message).slice(0, 1500);
+    // The client puts its own words before the engine's.
+    const message = (error.json?.message ?? error.message.replace(/^\(HTTP code \d+\) [a-z ]+ - /, "")).trim().slice(0, 1500);
     const code = /no space left on device/.test(message) ? "noSpace" : (FAILURE_OF_STATUS[error.statusCode] ?? "failed");
     return new EngineError(code, message, { status: error.statusCode, cause: error });
   }
@@ -495,6 +502,10 @@ async function followPull(
   }
   if (failure !== null) throw new EngineError(pullFailure(failure), `pulling ${reference}: ${String(failure).slice(0, 1000)}`);
 }
+
+/** With padding: 20.10 takes a login without it for none, and says nothing. */
+const encodeLogin = ({ username, password }: Login): string =>
+  Buffer.from(JSON.stringify({ username, password })).toString("base64").replaceAll("+", "-").replaceAll("/", "_");
 
 const pullFailure = (message: string): EngineFailure =>
   /no space left/.test(message)

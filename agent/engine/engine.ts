@@ -9,6 +9,8 @@ export interface EngineEvent {
   readonly action: string;
   readonly id: string;
   readonly name: string;
+  /** Number of the signal of a container's `kill`. */
+  readonly signal: string | null;
   /** Engine's wall-clock nanoseconds as text, for asking again from here. */
   readonly time: string;
 }

@@ -5,10 +5,11 @@ import type { Waiting } from "./steps.ts";
 import type { ReplicaView } from "./world.ts";
 
 /** How far a replica is. States only move forward: a container that is started again stays `running`. */
-export function stateOf(view: ReplicaView, isPreparing: boolean): ReplicaState {
+function stateOf(view: ReplicaView, { isPreparing, hasManifest }: FactInput): ReplicaState {
   const { record, container, desired } = view;
   if (hasEnded(record)) return record.state;
-  if (desired === null) return "stopping";
+  // With no manifest at hand nothing is known to be unwanted.
+  if (desired === null && hasManifest) return "stopping";
   if (record.hasStarted || container?.status === "running") return "running";
   if (container !== null) return "starting";
   return isPreparing ? "preparing" : "assigned";
@@ -20,15 +21,20 @@ export const furthest = (a: ReplicaState, b: ReplicaState): ReplicaState =>
 /** Everything but the two that move by themselves, which are filled in when the report is sent. */
 export type FactBase = Omit<ReplicaFact, "readyForMs" | "ageMs">;
 
-export function factOf(input: {
+export interface FactInput {
   readonly view: ReplicaView;
   readonly waiting: Waiting | undefined;
   readonly isPreparing: boolean;
+  readonly hasManifest: boolean;
   readonly pull: ReplicaFact["pull"];
-}): FactBase {
+}
+
+export function factOf(input: FactInput): FactBase {
   const { view, waiting, pull } = input;
   const { record, container } = view;
-  const state = furthest(record.state, stateOf(view, input.isPreparing));
+  // A database that was restored may want again what it had given up.
+  const remembered = record.state === "stopping" && view.desired !== null ? "assigned" : record.state;
+  const state = furthest(remembered, stateOf(view, input));
   const over = hasEnded(record);
   const hasRun = record.exitCode !== null;
   return {

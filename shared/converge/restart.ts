@@ -17,8 +17,11 @@ export interface Exit {
   readonly oomKilled: boolean;
   /** How long it had been ready when it ended; 0: it never was. */
   readonly readyForMs: number;
-  /** Ended by something other than itself (the host or the engine went down): started again at once, not counted. */
-  readonly interrupted: boolean;
+  /**
+   * Ended by something other than itself, so not counted. `host`: the machine went down; started again at once.
+   * `outside`: the engine or a person at it stopped it; the engine may be about to go, so after the first wait.
+   */
+  readonly interrupted: "no" | "host" | "outside";
 }
 
 export type RestartDecision =
@@ -41,7 +44,8 @@ export function decideRestart(input: {
       : { kind: "end", state: "failed", reason: exit.oomKilled ? "outOfMemory" : "exited", message: describeExit(exit) };
 
   if (policy.condition === "no") return ended();
-  if (exit.interrupted) return { kind: "restart", atMs: nowMs, memory };
+  if (exit.interrupted === "host") return { kind: "restart", atMs: nowMs, memory };
+  if (exit.interrupted === "outside") return { kind: "restart", atMs: nowMs + backoffMs(policy.delayMs, 0), memory };
   if (policy.condition === "on-failure" && exit.exitCode === 0) return ended();
 
   const streak = exit.readyForMs >= BACKOFF_RESET_MS ? 0 : memory.streak;

@@ -214,7 +214,7 @@ function ended(id: string, desired: Allowed, view: ReplicaView, world: World): O
       exitCode: container.exitCode,
       oomKilled: container.oomKilled,
       readyForMs: container.readyForMs,
-      interrupted: container.interrupted || !isOfThisBoot,
+      interrupted: isOfThisBoot ? (container.interrupted ? "outside" : "no") : "host",
     },
     memory: memoryInBoot(record, world),
     nowMs: world.nowMs,

@@ -20,7 +20,7 @@ export interface ObservedContainer {
   readonly readyForMs: number;
   readonly exitCode: number;
   readonly oomKilled: boolean;
-  /** It ended together with its engine, not by itself. */
+  /** The engine or a person at it stopped it: it did not end by itself. */
   readonly interrupted: boolean;
   readonly ports: readonly PortBinding[];
 }

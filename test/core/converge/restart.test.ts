@@ -9,7 +9,7 @@ type PolicyInput = Partial<Parameters<typeof RestartPolicy.parse>[0] & object>;
 const decide = (policy: PolicyInput, exit: Partial<Exit> = {}, memory: Partial<RestartMemory> = {}) =>
   decideRestart({
     policy: RestartPolicy.parse(policy),
-    exit: { exitCode: 1, oomKilled: false, readyForMs: 0, interrupted: false, ...exit },
+    exit: { exitCode: 1, oomKilled: false, readyForMs: 0, interrupted: "no", ...exit },
     memory: { ...NO_RESTARTS, ...memory },
     nowMs: NOW,
   });
@@ -25,9 +25,10 @@ describe("whether a container is started again", () => {
     ["no, after a success", { condition: "no" }, { exitCode: 0 }, "completed: completed"],
     ["no, after a failure", { condition: "no" }, { exitCode: 3 }, "failed: exited"],
     ["no, killed for its memory", { condition: "no" }, { exitCode: 137, oomKilled: true }, "failed: outOfMemory"],
-    ["always, ended by the host", { condition: "always" }, { interrupted: true }, "+0"],
-    ["on-failure, ended cleanly by the engine", { condition: "on-failure" }, { exitCode: 0, interrupted: true }, "+0"],
-    ["no, ended by the host", { condition: "no" }, { exitCode: 137, interrupted: true }, "failed: exited"],
+    ["always, ended by the host", { condition: "always" }, { interrupted: "host" }, "+0"],
+    ["always, stopped by a person at the engine", { condition: "always", delayMs: 2_000 }, { interrupted: "outside" }, "+2000"],
+    ["on-failure, ended cleanly by the engine", { condition: "on-failure" }, { exitCode: 0, interrupted: "outside" }, "+1000"],
+    ["no, ended by the host", { condition: "no" }, { exitCode: 137, interrupted: "host" }, "failed: exited"],
     ["a declared delay", { condition: "always", delayMs: 5_000 }, {}, "+5000"],
     ["a delay of nothing does not spin", { condition: "always", delayMs: 0 }, {}, "+100"],
   ] as const)("%s", (_, policy, exit, expected) => {
@@ -67,7 +68,7 @@ describe("whether a container is started again", () => {
   test("a restart counts once everywhere, and an interruption nowhere", () => {
     const counted = decide({}, {}, { restarts: 4, streak: 2, windowRestarts: 1, windowSinceMs: 7 });
     expect(counted).toMatchObject({ memory: { restarts: 5, streak: 3, windowRestarts: 2, windowSinceMs: 7 } });
-    const interrupted = decide({}, { interrupted: true }, { restarts: 4, streak: 2, windowRestarts: 1, windowSinceMs: 7 });
+    const interrupted = decide({}, { interrupted: "outside" }, { restarts: 4, streak: 2, windowRestarts: 1, windowSinceMs: 7 });
     expect(interrupted).toMatchObject({ memory: { restarts: 4, streak: 2, windowRestarts: 1, windowSinceMs: 7 } });
   });
 
