@@ -411,7 +411,7 @@ test.for([undefined, 2])("following the feed shows what a full load shows, pages
       expect(normal((await keeper.advance()).snapshot)).toEqual(await fullLoad(store));
       await database.close();
     }),
-    { numRuns: 100 },
+    { numRuns: 60 },
   );
 });
 
