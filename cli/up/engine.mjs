@@ -22,16 +22,19 @@ export class EngineProblem extends Error {
   }
 }
 
+/** An engine answers in a millisecond; on a machine that swaps or builds, in seconds. */
+const ASK_TIMEOUT_MS = 20_000;
+
 /** @param {string} socket @param {string} path @returns {Promise<{status: number, headers: import("node:http").IncomingHttpHeaders, text: string}>} */
 function ask(socket, path) {
   return new Promise((resolve, reject) => {
-    const sent = request({ socketPath: socket, path, agent: false, timeout: 5_000 }, (answer) => {
+    const sent = request({ socketPath: socket, path, agent: false, timeout: ASK_TIMEOUT_MS }, (answer) => {
       let text = "";
       answer.setEncoding("utf8").on("data", (chunk) => (text += chunk));
       answer.on("end", () => resolve({ status: answer.statusCode ?? 0, headers: answer.headers, text }));
       answer.on("error", reject);
     });
-    sent.on("timeout", () => sent.destroy(Object.assign(new Error("no answer in 5 s"), { code: "ETIMEDOUT" })));
+    sent.on("timeout", () => sent.destroy(Object.assign(new Error("no answer in time"), { code: "ETIMEDOUT" })));
     sent.on("error", reject);
     sent.end();
   });
@@ -47,9 +50,9 @@ export async function probeEngine(socket) {
     const ping = await ask(socket, "/_ping");
     if (ping.headers["libpod-api-version"] !== undefined) return { kind: "podman" };
     if (ping.status !== 200) return { kind: "silent" };
-    const info = JSON.parse((await ask(socket, "/info")).text);
-    if ((info.SecurityOptions ?? []).some((option) => String(option).includes("name=rootless"))) return { kind: "rootless" };
-    return { kind: "answers", version: String(info.ServerVersion ?? "") };
+    const { Version, Components } = JSON.parse((await ask(socket, "/version")).text);
+    if ((Components ?? []).some(({ Name }) => Name === "rootlesskit")) return { kind: "rootless" };
+    return { kind: "answers", version: String(Version ?? "") };
   } catch (error) {
     if (error.code === "EACCES" || error.code === "EPERM") return { kind: "denied" };
     if (error.code === "ETIMEDOUT") return { kind: "hangs" };
@@ -119,7 +122,7 @@ function refuseUnfit(kind, socket) {
     );
   if (kind === "hangs")
     throw new EngineProblem(
-      `The container engine on ${socket} takes connections and does not answer: restart it (sudo systemctl restart docker).`,
+      `The container engine on ${socket} takes connections and does not answer for ${ASK_TIMEOUT_MS / 1000} s: restart it${hasSystemd() ? " (sudo systemctl restart docker)" : ""}, then npm start.`,
     );
 }
 
