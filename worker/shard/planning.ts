@@ -16,7 +16,7 @@ export interface PlanningParts {
 export function makePlanning({ store, snapshots, rollBack }: PlanningParts): Planning {
   const applier = new PlanApplier(store);
   return {
-    use: async (take) => await await snapshots.use(take),
+    use: async (take) => await snapshots.use(take),
     plan: planCluster,
     lint: lintPlan,
     apply: (snapshot, plan) => applier.apply(snapshot, plan),

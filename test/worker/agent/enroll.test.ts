@@ -52,6 +52,13 @@ describe("enroll", () => {
     const token = await plane.joinToken({ usesMax: 2 });
     const { app } = plane;
     const other = await plane.restart();
+    // A slow disk: both processes have read the token before either has written.
+    const { database } = plane.context.store;
+    const write = database.write.bind(database);
+    database.write = async (statements) => {
+      await new Promise((resolve) => setTimeout(resolve, 5));
+      return write(statements);
+    };
     const agents = await Promise.all(Array.from({ length: 20 }, () => plane.agent()));
     await Promise.all(agents.map((agent) => agent.fetchKeys()));
     const answers = await Promise.all(
