@@ -44,8 +44,8 @@ const docker =
     else
       response.end(
         JSON.stringify({
-          ServerVersion: "20.10.24",
-          SecurityOptions: options.rootless === true ? ["name=seccomp,profile=default", "name=rootless"] : [],
+          Version: "20.10.24",
+          Components: [{ Name: "Engine" }, ...(options.rootless === true ? [{ Name: "rootlesskit" }] : [])],
         }),
       );
   };
