@@ -90,6 +90,11 @@ export class Host {
     return this.exec(await this.#bare.command(argv, options), options);
   }
 
+  /** Like `command`, inside that Debian. */
+  async commandBare(argv: readonly string[], options?: Pick<ExecOptions, "env" | "cwd">): Promise<string[]> {
+    return this.command(await this.#bare.command(argv, options));
+  }
+
   async spawnBare(argv: readonly string[], options?: SpawnOptions): Promise<Spawned> {
     return this.spawn(await this.#bare.command(argv, options), options);
   }
