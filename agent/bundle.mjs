@@ -13,7 +13,7 @@ const { version } = JSON.parse(readFileSync(join(root, "package.json"), "utf8"))
 
 /** Required and never used: each becomes an empty module. Its cost would be memory on every node. */
 const STUBBED =
-  /^(?:ssh2|cpu-features|@grpc\/grpc-js|@grpc\/proto-loader|protobufjs|tar-fs|@balena\/dockerignore|pino-pretty|bufferutil|utf-8-validate|thread-stream|debug|uuid)(?:\/.*)?$/;
+  /^(?:ssh2|cpu-features|@grpc\/grpc-js|@grpc\/proto-loader|protobufjs|tar-fs|@balena\/dockerignore|pino-pretty|thread-stream|debug|uuid)(?:\/.*)?$/;
 
 /** undici without fetch, caches, mocks and HTTP/2: the dispatcher and its `request`. */
 const UNDICI = `
@@ -54,7 +54,13 @@ await build({
   legalComments: "none",
   logLevel: "warning",
   plugins: [slim],
-  define: { BERTH_VERSION: JSON.stringify(version), BERTH_BUILD_WALL_MS: String(Date.now()) },
+  define: {
+    BERTH_VERSION: JSON.stringify(version),
+    BERTH_BUILD_WALL_MS: String(Date.now()),
+    // ws tries two native helpers; as empty modules they would count as there, and fail at the first frame of 48 bytes.
+    "process.env.WS_NO_BUFFER_UTIL": '"1"',
+    "process.env.WS_NO_UTF_8_VALIDATE": '"1"',
+  },
   // Packages in CommonJS ask for `require` of Node's own modules.
   banner: { js: 'import { createRequire as berthRequire } from "node:module"; const require = berthRequire(import.meta.url);' },
 });
