@@ -149,6 +149,8 @@ export class Rollout {
       .filter(
         (track) =>
           track.steps.some(({ phase }) => phase === "failed") ||
+          // A failed deployment's own replicas are stopped at once where the old ones serve: it is over, and why is still to be told.
+          (track.replica.exitCode !== null && !track.steps.some(({ phase }) => phase === "ready")) ||
           (track.steps.at(-1)?.phase !== "ready" && track.replica.desired === "run" && track.replica.ended === null),
       )
       .map((track) => track.replica)
