@@ -71,7 +71,8 @@ function sender(url: string, connections: HttpAgent): Send {
         });
         answer.on("error", reject);
       });
-      sent.on("error", reject);
+      // A kept connection that the server closed just then: as any client does, once more on another.
+      sent.on("error", (error) => (sent.reusedSocket ? resolve(sender(url, connections)(path, init)) : reject(error)));
       sent.end(init?.body as string | undefined);
     });
 }

@@ -61,7 +61,10 @@ for (const suite of SUITES) {
   if (suite.engines) {
     enginesReady ??= run("node", ["test/e2e/install.mjs"]);
     if (!enginesReady) {
-      count(false, `${suite.name}: container engines could not be installed; run as root on Debian or Ubuntu, or install what test/e2e/install.mjs lists`);
+      count(
+        false,
+        `${suite.name}: container engines could not be installed; run as root on Debian or Ubuntu, or install what test/e2e/install.mjs lists`,
+      );
       continue;
     }
   }
@@ -76,7 +79,9 @@ for (const suite of SUITES) {
   if (notRun > 0) count(false, `${suite.name}: ${notRun} tests were not run`);
   if (result.numTotalTests === 0) count(false, `${suite.name}: no test was found`);
   else if (!ok && result.numFailedTests === 0) count(false, `${suite.name}: the suite failed outside its tests`);
-  console.log(`== ${suite.name}: ${result.numPassedTests} passed, ${result.numFailedTests} failed, ${((Date.now() - startedMs) / 1000).toFixed(1)} s`);
+  console.log(
+    `== ${suite.name}: ${result.numPassedTests} passed, ${result.numFailedTests} failed, ${((Date.now() - startedMs) / 1000).toFixed(1)} s`,
+  );
 }
 rmSync(reports, { recursive: true, force: true });
 

@@ -32,7 +32,12 @@ const ROOT_DAYS = 36_500;
 const RENEW_DAYS = 60;
 
 /** Makes or reuses the certificate for these host names and addresses. `dir` is public: it holds certificates, no keys. */
-export async function ownCertificate(parts: { readonly files: KeyFiles; readonly dir: string; readonly hosts: readonly string[]; readonly nowMs: number }): Promise<ServerCertificate> {
+export async function ownCertificate(parts: {
+  readonly files: KeyFiles;
+  readonly dir: string;
+  readonly hosts: readonly string[];
+  readonly nowMs: number;
+}): Promise<ServerCertificate> {
   const { files, dir, hosts, nowMs } = parts;
   const key = createPrivateKey({ key: await leafKey(files), format: "jwk" });
   const keyPem = key.export({ format: "pem", type: "pkcs8" }).toString();
@@ -43,10 +48,18 @@ export async function ownCertificate(parts: { readonly files: KeyFiles; readonly
 
   const rootText = await files.read(ROOT_KEY_FILE);
   if (rootText === null) {
-    throw new Error(`the certificate has to be made anew and ${ROOT_KEY_FILE} is not here; put the root key back for one start, or pass --cert and --key`);
+    throw new Error(
+      `the certificate has to be made anew and ${ROOT_KEY_FILE} is not here; put the root key back for one start, or pass --cert and --key`,
+    );
   }
   const root = await authority(JSON.parse(rootText), nowMs);
-  const publicKey = await webcrypto.subtle.importKey("spki", createPublicKey(key).export({ format: "der", type: "spki" }), { name: "ECDSA", namedCurve: "P-256" }, true, ["verify"]);
+  const publicKey = await webcrypto.subtle.importKey(
+    "spki",
+    createPublicKey(key).export({ format: "der", type: "spki" }),
+    { name: "ECDSA", namedCurve: "P-256" },
+    true,
+    ["verify"],
+  );
   const leaf = await x509.X509CertificateGenerator.create({
     serialNumber: serial(),
     subject: "CN=berth control plane",
@@ -104,7 +117,11 @@ async function leafKey(files: KeyFiles): Promise<JsonWebKey> {
   const held = await files.read(LEAF_KEY_FILE);
   if (held !== null) return JSON.parse(held);
   const pair = await webcrypto.subtle.generateKey({ name: "ECDSA", namedCurve: "P-256" }, true, ["sign", "verify"]);
-  const jwk: JsonWebKey = createPrivateKey({ key: Buffer.from(await webcrypto.subtle.exportKey("pkcs8", pair.privateKey)), format: "der", type: "pkcs8" }).export({ format: "jwk" });
+  const jwk: JsonWebKey = createPrivateKey({
+    key: Buffer.from(await webcrypto.subtle.exportKey("pkcs8", pair.privateKey)),
+    format: "der",
+    type: "pkcs8",
+  }).export({ format: "jwk" });
   await files.create(LEAF_KEY_FILE, JSON.stringify(jwk));
   return jwk;
 }

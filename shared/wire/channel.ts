@@ -6,7 +6,13 @@
 import { z } from "zod";
 
 export const LogFrame = z.discriminatedUnion("kind", [
-  z.object({ kind: z.literal("line"), stream: z.enum(["stdout", "stderr"]), at: z.string().max(40).nullable(), text: z.string().max(16_384), cut: z.boolean() }),
+  z.object({
+    kind: z.literal("line"),
+    stream: z.enum(["stdout", "stderr"]),
+    at: z.string().max(40).nullable(),
+    text: z.string().max(16_384),
+    cut: z.boolean(),
+  }),
   z.object({ kind: z.literal("end"), reason: z.enum(["eof", "error"]), message: z.string().max(512) }),
 ]);
 export type LogFrame = z.infer<typeof LogFrame>;

@@ -52,7 +52,10 @@ export const JoinToken = z.strictObject({
   /** RFC 7638 thumbprint (SHA-256, base64url) of the cluster's root key. */
   root: z.string().regex(/^[A-Za-z0-9_-]{43}$/),
   /** SHA-256 of the TLS certificate's SubjectPublicKeyInfo, base64url; absent behind a proxy or with a public certificate. */
-  spki: z.string().regex(/^[A-Za-z0-9_-]{43}$/).optional(),
+  spki: z
+    .string()
+    .regex(/^[A-Za-z0-9_-]{43}$/)
+    .optional(),
 });
 export type JoinToken = z.infer<typeof JoinToken>;
 export const JOIN_TOKEN_PREFIX = "berth_join_";

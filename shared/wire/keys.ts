@@ -14,7 +14,10 @@ export const KeySet = z.object({
   era: z.string().max(64),
   /** Rises with each rotation; an agent refuses a lower one. */
   version: z.number().int().min(1),
-  keys: z.array(z.object({ kid: Kid, use: z.literal("lease"), jwk: Ed25519Jwk })).min(1).max(8),
+  keys: z
+    .array(z.object({ kid: Kid, use: z.literal("lease"), jwk: Ed25519Jwk }))
+    .min(1)
+    .max(8),
 });
 export type KeySet = z.infer<typeof KeySet>;
 

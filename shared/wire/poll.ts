@@ -22,9 +22,15 @@ export const ImageSource = z.object({
   /** Reference as the user wrote it. */
   reference: z.string().max(512),
   /** Index digest to pull `repository@digest`; null while nobody has resolved the tag. */
-  digest: z.string().regex(/^sha256:[0-9a-f]{64}$/).nullable(),
+  digest: z
+    .string()
+    .regex(/^sha256:[0-9a-f]{64}$/)
+    .nullable(),
   /** Image id where only a node has it (no registry): run exactly this local image. */
-  imageId: z.string().regex(/^sha256:[0-9a-f]{64}$/).nullable(),
+  imageId: z
+    .string()
+    .regex(/^sha256:[0-9a-f]{64}$/)
+    .nullable(),
   /** True: this node resolves the tag and reports it; others wait. */
   resolve: z.boolean(),
 });

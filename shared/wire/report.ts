@@ -5,7 +5,17 @@
 import { z } from "zod";
 import { Labels, Name, ReplicaId } from "../model/name.ts";
 
-export const REPLICA_STATES = ["assigned", "preparing", "starting", "running", "stopping", "completed", "stopped", "failed", "rejected"] as const;
+export const REPLICA_STATES = [
+  "assigned",
+  "preparing",
+  "starting",
+  "running",
+  "stopping",
+  "completed",
+  "stopped",
+  "failed",
+  "rejected",
+] as const;
 export type ReplicaState = (typeof REPLICA_STATES)[number];
 export const TERMINAL_STATES: ReadonlySet<ReplicaState> = new Set(["completed", "stopped", "failed", "rejected"]);
 
@@ -47,8 +57,14 @@ export const ImageFact = z.object({
   app: Name,
   revision: z.number().int().min(1),
   reference: z.string().max(512),
-  digest: z.string().regex(/^sha256:[0-9a-f]{64}$/).nullable(),
-  imageId: z.string().regex(/^sha256:[0-9a-f]{64}$/).nullable(),
+  digest: z
+    .string()
+    .regex(/^sha256:[0-9a-f]{64}$/)
+    .nullable(),
+  imageId: z
+    .string()
+    .regex(/^sha256:[0-9a-f]{64}$/)
+    .nullable(),
 });
 export type ImageFact = z.infer<typeof ImageFact>;
 
@@ -84,7 +100,10 @@ export const ReportRequest = z.object({
   images: z.array(ImageFact).max(1000),
   facts: NodeFacts.nullable(),
   /** Volumes of berth's on this node with their size where known, so that data is never forgotten. */
-  volumes: z.array(z.object({ engineName: z.string().max(255) })).max(10_000).nullable(),
+  volumes: z
+    .array(z.object({ engineName: z.string().max(255) }))
+    .max(10_000)
+    .nullable(),
   engine: z.object({ reachable: z.boolean(), message: z.string().max(512) }),
 });
 export type ReportRequest = z.infer<typeof ReportRequest>;

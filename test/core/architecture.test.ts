@@ -8,7 +8,12 @@ const FOLDERS = ["shared", "worker", "agent", "cli"] as const;
 type Folder = (typeof FOLDERS)[number];
 
 /** Which folders a folder may import from. `cli` starts the server and the agent, through their entries alone. */
-const MAY_IMPORT: Record<Folder, readonly Folder[]> = { shared: ["shared"], worker: ["shared", "worker"], agent: ["shared", "agent"], cli: ["shared", "cli"] };
+const MAY_IMPORT: Record<Folder, readonly Folder[]> = {
+  shared: ["shared"],
+  worker: ["shared", "worker"],
+  agent: ["shared", "agent"],
+  cli: ["shared", "cli"],
+};
 const CLI_ENTRIES: ReadonlySet<string> = new Set(["worker/node.ts", "agent/main.ts"]);
 
 /** Each third-party client is imported by the one file that implements its port; everything else stays replaceable. */
@@ -52,7 +57,8 @@ describe("imports", () => {
 
   test("of Node stay out of shared/, and out of worker/ and agent/ but for the files that implement ports", () => {
     const wrong = arrows.filter(
-      ({ folder, path, specifier }) => specifier.startsWith("node:") && folder !== "cli" && !PORT_FILES.some((pattern) => pattern.test(path)),
+      ({ folder, path, specifier }) =>
+        specifier.startsWith("node:") && folder !== "cli" && !PORT_FILES.some((pattern) => pattern.test(path)),
     );
     expect(wrong.map(({ path, specifier }) => `${path} → ${specifier}`)).toEqual([]);
   });
@@ -68,13 +74,17 @@ describe("imports", () => {
   });
 
   test("are seen: the scan finds the arrows that are there", () => {
-    expect(importsOf('import x from "a";\nexport * from "./b.ts";\nconst c = await import("c");\nimport "d";\ntype E = import("e").E;')).toEqual(["a", "./b.ts", "c", "d", "e"]);
+    expect(
+      importsOf('import x from "a";\nexport * from "./b.ts";\nconst c = await import("c");\nimport "d";\ntype E = import("e").E;'),
+    ).toEqual(["a", "./b.ts", "c", "d", "e"]);
     expect(arrows.length).toBeGreaterThan(50);
   });
 });
 
 describe("names", () => {
   test("no drawer called utils or helpers", () => {
-    expect(sources.map((source) => source.path).filter((path) => /(?:^|\/)(?:utils?|helpers?|common|misc)(?:\/|\.)/.test(path))).toEqual([]);
+    expect(sources.map((source) => source.path).filter((path) => /(?:^|\/)(?:utils?|helpers?|common|misc)(?:\/|\.)/.test(path))).toEqual(
+      [],
+    );
   });
 });

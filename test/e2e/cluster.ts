@@ -5,7 +5,7 @@ import { Agent } from "undici";
 import type { App, Deployment, Event, JoinTokenCreated, Node, Replica, Why } from "../../shared/api/resources.ts";
 import { type ExecResult, execute } from "./hosts/command.ts";
 import type { Host } from "./hosts/host.ts";
-import { Lab } from "./hosts/lab.ts";
+import type { Lab } from "./hosts/lab.ts";
 import type { Spawned } from "./hosts/spawned.ts";
 import { until } from "./hosts/until.ts";
 
@@ -167,7 +167,9 @@ export class Cluster {
 
   /** Starts the agent as its unit would: what the join script installed. */
   async startAgent(host: Host): Promise<void> {
-    const agent = await host.spawnBare(["/usr/local/lib/berth/node", "/usr/local/lib/berth/agent.mjs", "run"], { logFile: join(host.dir, "agent.log") });
+    const agent = await host.spawnBare(["/usr/local/lib/berth/node", "/usr/local/lib/berth/agent.mjs", "run"], {
+      logFile: join(host.dir, "agent.log"),
+    });
     this.#agents.set(host.name, agent);
   }
 
@@ -185,13 +187,21 @@ export class Cluster {
       `${app} to settle at ${count}`,
       async () => {
         const replicas = await this.replicas(app);
-        const serving = replicas.filter((replica) => replica.state === "running" && replica.readySince !== null && replica.desired === "run" && replica.node.status === "ready");
+        const serving = replicas.filter(
+          (replica) =>
+            replica.state === "running" && replica.readySince !== null && replica.desired === "run" && replica.node.status === "ready",
+        );
         return replicas.length === count && serving.length === count ? replicas : undefined;
       },
       {
         timeoutMs,
         detail: async () =>
-          (await this.replicas(app)).map((replica) => `${replica.service}/${replica.slot} ${replica.node.name}(${replica.node.status}) ${replica.desired} ${replica.state} ${replica.reason} ${replica.message}`).join("\n"),
+          (await this.replicas(app))
+            .map(
+              (replica) =>
+                `${replica.service}/${replica.slot} ${replica.node.name}(${replica.node.status}) ${replica.desired} ${replica.state} ${replica.reason} ${replica.message}`,
+            )
+            .join("\n"),
       },
     );
   }
@@ -200,5 +210,10 @@ export class Cluster {
 /** Containers that berth runs on a host, id → name. */
 export async function containersOf(host: Host, app: string): Promise<Map<string, string>> {
   const listed = await host.docker(["ps", "--no-trunc", "--filter", `label=berth.app=${app}`, "--format", "{{.ID}} {{.Names}}"]);
-  return new Map(listed.stdout.split("\n").filter(Boolean).map((line) => line.split(" ") as [string, string]));
+  return new Map(
+    listed.stdout
+      .split("\n")
+      .filter(Boolean)
+      .map((line) => line.split(" ") as [string, string]),
+  );
 }

@@ -6,8 +6,12 @@ const run = (args: string[]) => spawnSync("sh", ["-s", "--", ...args], { input: 
 const token = (value: object) => `berth_join_${Buffer.from(JSON.stringify(value)).toString("base64url")}`;
 
 test("the line pins our own certificate and trusts the machine's authorities otherwise", () => {
-  expect(joinCommand({ url: "https://10.0.0.1:7443", spki: "a-b_c" }, "T")).toBe("curl -fsSL -k --pinnedpubkey 'sha256//a+b/c=' https://10.0.0.1:7443/join.sh | sh -s -- T");
-  expect(joinCommand({ url: "https://berth.example.com", spki: null }, "T")).toBe("curl -fsSL https://berth.example.com/join.sh | sh -s -- T");
+  expect(joinCommand({ url: "https://10.0.0.1:7443", spki: "a-b_c" }, "T")).toBe(
+    "curl -fsSL -k --pinnedpubkey 'sha256//a+b/c=' https://10.0.0.1:7443/join.sh | sh -s -- T",
+  );
+  expect(joinCommand({ url: "https://berth.example.com", spki: null }, "T")).toBe(
+    "curl -fsSL https://berth.example.com/join.sh | sh -s -- T",
+  );
 });
 
 test("what is not a token is refused before anything is touched", () => {

@@ -17,7 +17,8 @@ beforeEach(async () => {
 });
 afterEach(() => rmSync(dir, { recursive: true, force: true }));
 
-const own = (hosts: string[], nowMs = NOW_MS) => ownCertificate({ files: keyFilesIn(join(dir, "keys")), dir: join(dir, "tls"), hosts, nowMs });
+const own = (hosts: string[], nowMs = NOW_MS) =>
+  ownCertificate({ files: keyFilesIn(join(dir, "keys")), dir: join(dir, "tls"), hosts, nowMs });
 
 test("a client that trusts the cluster's root connects, by name and by address", async () => {
   const { cert, key } = await own(["127.0.0.1", "localhost"], Date.now());
@@ -25,7 +26,9 @@ test("a client that trusts the cluster's root connects, by name and by address",
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   const { port } = server.address() as AddressInfo;
   const root = cert.slice(cert.indexOf("-----BEGIN", 10));
-  const status = await new Promise((resolve, reject) => get({ host: "127.0.0.1", port, ca: root }, (answer) => resolve(answer.statusCode)).on("error", reject));
+  const status = await new Promise((resolve, reject) =>
+    get({ host: "127.0.0.1", port, ca: root }, (answer) => resolve(answer.statusCode)).on("error", reject),
+  );
   expect(status).toBe(200);
   server.close();
 });

@@ -20,7 +20,7 @@ function registryOf(
     resolve: async (reference, credentials) => {
       asked.push({ reference, credentials });
       const found = tags[reference];
-      return found == null ? null : { digest: found };
+      return found === undefined || found === null ? null : { digest: found };
     },
   };
 }

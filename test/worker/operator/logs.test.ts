@@ -40,7 +40,9 @@ function agentEnd(world: World, number: number) {
   const sink = world.context.channels.join(id("n", number), ask.id, {
     pause: () => {},
     resume: () => {},
-    close: () => void (state.isClosed = true),
+    close: () => {
+      state.isClosed = true;
+    },
   });
   return { ...sink!, state, say: (text: string) => sink!.frame({ kind: "line", stream: "stdout", at: null, text, cut: false }) };
 }
