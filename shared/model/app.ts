@@ -8,7 +8,7 @@
  * itself.
  */
 import { z } from "zod";
-import { ContentHash, LabelKey, Labels, Name } from "./name.ts";
+import { ContentHash, LabelKey, Labels, Name, RESERVED_NAMES } from "./name.ts";
 
 /** A day and a bit bounds every duration a user may set: a longer one is a mistake of units. */
 const DURATION_MAX_MS = 100_000_000;
@@ -142,6 +142,20 @@ export const EnvName = z
   .max(256)
   .regex(/^[^=\0\n]+$/, "no '=', newline or NUL in a variable's name");
 
+/** Labels on a container, as proxies and monitors read them (`traefik.http.routers.web.tls.domains[0].main`). */
+const ContainerLabels = z
+  .record(
+    z
+      .string()
+      .min(1)
+      .max(512)
+      .regex(/^[!-<>-~]+$/, "printable ASCII without blanks and '='")
+      .refine((key) => !key.startsWith("berth."), "berth.* is reserved")
+      .refine((key) => !RESERVED_NAMES.has(key.toLowerCase()), "this word is reserved; choose another key"),
+    Text(4096),
+  )
+  .default({});
+
 export const Workload = z.strictObject({
   image: ImageReference,
   pullPolicy: z.enum(["missing", "always", "never"]).default("missing"),
@@ -173,7 +187,7 @@ export const Workload = z.strictObject({
     .max(253)
     .regex(/^[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?$/)
     .optional(),
-  labels: z.record(LabelKey, Text(4096)).default({}),
+  labels: ContainerLabels,
   init: z.boolean().default(false),
   tty: z.boolean().default(false),
   stdinOpen: z.boolean().default(false),
