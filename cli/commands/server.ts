@@ -8,6 +8,7 @@ import { CliError, EXIT } from "../exit.ts";
 import type { Shell } from "../shell.ts";
 import { line } from "../terminal.ts";
 import { listenerOn } from "../up/lock.ts";
+import { openLogFile } from "../up/log-file.ts";
 
 export interface ServerOptions {
   readonly listen: string;
@@ -18,6 +19,9 @@ export interface ServerOptions {
   readonly url?: string;
   readonly plainRegistry: readonly string[];
 }
+
+/** In the data directory, as with `berth up`. */
+const LOG_FILE = "server.log";
 
 /** `127.0.0.1:7420`, `[::]:7420`, `:7420` (all addresses), `7420` (loopback). */
 export function parseListen(text: string): { host: string; port: number } {
@@ -46,6 +50,9 @@ export async function server(shell: Shell, options: ServerOptions): Promise<void
     throw new CliError("--cert and --key go together", { exitCode: EXIT.usage });
   const dataDir = path.resolve(shell.cwd, options.dataDir);
   const { signal } = shell;
+  await mkdir(dataDir, { recursive: true, mode: 0o700 });
+  // A terminal is for people; a service manager or a container collects what is written to standard error.
+  const log = shell.terminal.isTty ? openLogFile(path.join(dataDir, LOG_FILE)) : null;
   const { startServer } = await import("../../worker/node.ts");
   const running = await startServer({
     dataDir,
@@ -56,6 +63,7 @@ export async function server(shell: Shell, options: ServerOptions): Promise<void
       : { cert: path.resolve(shell.cwd, options.cert), key: path.resolve(shell.cwd, options.key) }),
     behindProxy: options.behindProxy === true,
     plainRegistries: options.plainRegistry,
+    ...(log === null ? {} : { log }),
     ...(options.url === undefined ? {} : { url: checkedUrl(options.url) }),
   }).catch((error: unknown) => {
     if (error instanceof Error && "code" in error && error.code === "EADDRINUSE")
@@ -69,7 +77,9 @@ export async function server(shell: Shell, options: ServerOptions): Promise<void
   line(shell.terminal, `The control plane listens on ${url}`);
   line(shell.terminal, `  API docs     ${url}/docs`);
   line(shell.terminal, `  admin token  ${path.join(dataDir, TOKEN_FILE)}`);
+  if (log !== null) line(shell.terminal, `  log          ${path.join(dataDir, LOG_FILE)}`);
   if (address.spki !== null) line(shell.terminal, `  elsewhere    berth context add NAME --url ${url} --root ${root}`);
   await new Promise<void>((resolve) => (signal.aborted ? resolve() : signal.addEventListener("abort", () => resolve(), { once: true })));
   await running.close();
+  log?.close();
 }
