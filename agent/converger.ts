@@ -179,7 +179,7 @@ export class Converger {
         desired: wanted,
         record,
         container: this.#observed.container(record.containerId),
-        isAcknowledged: ledger.isAbandoned || facts.isAcknowledged(id),
+        isAcknowledged: ledger.isAbandoned || facts.isAcknowledged(id, record.state),
         configsWritten:
           this.#context.configsWritten.has(id) ||
           !(wanted?.kind === "allowed" && wanted.spec.workload.mounts.some((mount) => mount.kind === "config")),

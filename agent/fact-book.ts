@@ -1,6 +1,6 @@
 /** Facts about replicas, and which of them the control plane does not know yet. */
 import type { FactBase } from "../shared/converge/facts.ts";
-import type { ReplicaFact } from "../shared/wire/report.ts";
+import type { ReplicaFact, ReplicaState } from "../shared/wire/report.ts";
 
 interface Entry {
   base: FactBase;
@@ -44,9 +44,10 @@ export class FactBook {
     this.#entries.delete(replica);
   }
 
-  isAcknowledged(replica: string): boolean {
+  /** The control plane knows that the replica is in this state. What it was told of an earlier state does not count. */
+  isAcknowledged(replica: string, state: ReplicaState): boolean {
     const entry = this.#entries.get(replica);
-    return entry !== undefined && entry.acknowledged === entry.version;
+    return entry !== undefined && entry.base.state === state && entry.acknowledged === entry.version;
   }
 
   /** A copy: the caller removes while it walks. */
