@@ -281,7 +281,10 @@ function addNodes(program: Command, shellOf: ShellOf): void {
     .description("remove a machine: frees its slots and revokes its key")
     .argument("<node>")
     .option("-y, --yes", "do not ask", false)
-    .action(async (name: string, options: { yes: boolean }, command: Command) => (await load()).nodeRm(shellOf(command), name, options));
+    .option("--force", "also when it is alive, or holds volumes that exist nowhere else", false)
+    .action(async (name: string, options: { yes: boolean; force: boolean }, command: Command) =>
+      (await load()).nodeRm(shellOf(command), name, options),
+    );
 }
 
 function addSites(program: Command, shellOf: ShellOf): void {

@@ -113,7 +113,7 @@ export const labelText = (labels: Readonly<Record<string, string>>): string => {
   return pairs.length === 0 ? "no labels" : pairs.join(", ");
 };
 
-export async function nodeRm(shell: Shell, typed: string, options: { yes: boolean }): Promise<void> {
+export async function nodeRm(shell: Shell, typed: string, options: { yes: boolean; force: boolean }): Promise<void> {
   const node = await findNode(shell, typed);
   const name = visible(node.name);
   const fate =
@@ -121,6 +121,6 @@ export async function nodeRm(shell: Shell, typed: string, options: { yes: boolea
       ? `It is alive: the ${node.replicas} replicas on it will be stopped and placed elsewhere.`
       : `Its ${node.replicas} slots are freed for other nodes.`;
   await confirm(shell, `Remove ${name} (${node.site})? ${fate} Its key is revoked: the machine has to join anew.`, options.yes);
-  const removed = await shell.client().delete<Removed>(nodePath(node.id));
+  const removed = await shell.client().delete<Removed>(nodePath(node.id), { force: options.force ? true : undefined });
   await emitRemoved(shell, removed, `${name} is removed, its key is revoked and its ${node.replicas} slots are free`);
 }

@@ -18,8 +18,9 @@ export interface Exit {
   /** How long it had been ready when it ended; 0: it never was. */
   readonly readyForMs: number;
   /**
-   * Ended by something other than itself, so not counted. `host`: the machine went down; started again at once.
-   * `outside`: the engine or a person at it stopped it; the engine may be about to go, so after the first wait.
+   * Ended by something other than itself, so nothing of its policy is used up. `host`: the machine went down; started again at once.
+   * `outside`: the engine or a person at it stopped it; the engine may be about to go, so after the first wait,
+   * and shown as a restart.
    */
   readonly interrupted: "no" | "host" | "outside";
 }
@@ -45,7 +46,8 @@ export function decideRestart(input: {
 
   if (policy.condition === "no") return ended();
   if (exit.interrupted === "host") return { kind: "restart", atMs: nowMs, memory };
-  if (exit.interrupted === "outside") return { kind: "restart", atMs: nowMs + backoffMs(policy.delayMs, 0), memory };
+  if (exit.interrupted === "outside")
+    return { kind: "restart", atMs: nowMs + backoffMs(policy.delayMs, 0), memory: { ...memory, restarts: memory.restarts + 1 } };
   if (policy.condition === "on-failure" && exit.exitCode === 0) return ended();
 
   const streak = exit.readyForMs >= BACKOFF_RESET_MS ? 0 : memory.streak;

@@ -69,7 +69,7 @@ describe("whether a container is started again", () => {
     const counted = decide({}, {}, { restarts: 4, streak: 2, windowRestarts: 1, windowSinceMs: 7 });
     expect(counted).toMatchObject({ memory: { restarts: 5, streak: 3, windowRestarts: 2, windowSinceMs: 7 } });
     const interrupted = decide({}, { interrupted: "outside" }, { restarts: 4, streak: 2, windowRestarts: 1, windowSinceMs: 7 });
-    expect(interrupted).toMatchObject({ memory: { restarts: 4, streak: 2, windowRestarts: 1, windowSinceMs: 7 } });
+    expect(interrupted).toMatchObject({ memory: { restarts: 5, streak: 2, windowRestarts: 1, windowSinceMs: 7 } });
   });
 
   test("the message says the exit code, the signal, and what was used up", () => {
