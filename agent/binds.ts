@@ -45,11 +45,12 @@ export async function checkBinds(input: {
   readonly spec: ReplicaSpec;
   readonly policy: Policy;
   readonly host: Host;
-  readonly pid: number;
+  readonly process: { readonly pid: number; readonly containerId: string };
 }): Promise<string | null> {
-  const { spec, policy, host, pid } = input;
+  const { spec, policy, host } = input;
+  const { pid, containerId } = input.process;
   const binds = bindsOf(spec);
-  if (binds.length === 0 || pid <= 0) return null;
+  if (binds.length === 0 || pid <= 0 || !(await host.isProcessOf(pid, containerId))) return null;
   const text = await host.mountInfo(pid);
   if (text === null) return null;
   // The kernel writes mount points with every link resolved, so a target like /var/run/x is found as /run/x.

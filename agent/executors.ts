@@ -180,7 +180,12 @@ export function makeExecutors(context: ExecutorContext): Executors {
       const difference =
         inspected === null
           ? null
-          : await checkBinds({ spec: specOf(record), policy: context.policy().policy, host: context.host, pid: inspected.pid });
+          : await checkBinds({
+              spec: specOf(record),
+              policy: context.policy().policy,
+              host: context.host,
+              process: { pid: inspected.pid, containerId },
+            });
       if (difference === null) return;
       await engine.kill(containerId);
       await ledger.concludeRecord({ ...recordOf(replica), state: "rejected", reason: "mount", message: difference });

@@ -25,6 +25,10 @@ export async function openHost(): Promise<Host> {
       await mkdir(path, { recursive: true });
     },
     mountInfo: (pid) => orNull(readFile(`/proc/${pid}/mountinfo`, "utf8")),
+    async isProcessOf(pid, containerId) {
+      const groups = await orNull(readFile(`/proc/${pid}/cgroup`, "utf8"));
+      return groups?.includes(containerId) ?? false;
+    },
     identityOf: identity,
     identityInside: (pid, path) => identity(`/proc/${pid}/root${path}`),
     /** Machine id, product uuid and the first hardware address: what a cloned disk shares only in part. */

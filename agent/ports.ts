@@ -95,6 +95,8 @@ export interface Host {
   mountInfo(pid: number): Promise<string | null>;
   /** Device and inode of a path, as "dev:inode"; null: there is nothing there. */
   identityOf(path: string): Promise<string | null>;
+  /** That this number names a process of the container here: in another process namespace it may name anything. */
+  isProcessOf(pid: number, containerId: string): Promise<boolean>;
   /** Of a path inside a process's own root. */
   identityInside(pid: number, path: string): Promise<string | null>;
   hardware(): Promise<string>;

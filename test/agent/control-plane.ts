@@ -76,8 +76,10 @@ export class ControlPlane {
   holdMs = HOLD_MS;
   /** Bodies of answers that the test spoils, by path prefix. */
   disturb: Disturbance | null = null;
-  /** Replaces the manifest's JWS, for forgeries. */
-  forge: ((jws: string) => Promise<string> | string) | null = null;
+  /** Sent with every answer to a poll from now on, whatever the agent holds: a forgery, a replay. */
+  sendAlways: string | null = null;
+  forgeries = 0;
+  onEnrol: (payload: EnrollPayload) => void = () => undefined;
   asks: ChannelAsk[] = [];
   keySetVersion = 1;
   readonly #bodies = new Map<string, string>();
@@ -301,6 +303,7 @@ export class ControlPlane {
     await generalVerify({ payload: jws.payload, signatures: [byNode!] }, await importJWK(payload.signKey, "Ed25519"));
     if (!(await this.signer.nonceIsFresh(payload.serverNonce))) throw new Refusal(401, "stale_nonce");
     this.enrolments++;
+    this.onEnrol(payload);
     this.#node = { signKey: payload.signKey, sealKey: payload.sealKey };
     this.nodeFacts = payload.facts;
     const grant: EnrollGrant = {
@@ -358,14 +361,17 @@ export class ControlPlane {
       const isNewer = this.#manifest !== null && this.#manifest.generation > asked.generation;
       if (!isNewer && asks.length === 0) return null;
       const jws = isNewer ? await this.signer.sign(JOSE_TYPES.manifest, { ...this.#manifest }) : undefined;
-      const sent = jws === undefined ? undefined : this.forge === null ? jws : await this.forge(jws);
       return {
-        ...(sent === undefined ? {} : { manifest: sent }),
+        ...(jws === undefined ? {} : { manifest: jws }),
         challenge: asked.challenge,
         channels: asks,
         keySetVersion: this.keySetVersion,
       };
     };
+    if (this.sendAlways !== null) {
+      this.forgeries++;
+      return { manifest: this.sendAlways, challenge: asked.challenge, channels: [], keySetVersion: this.keySetVersion };
+    }
     const answer = await now();
     if (answer !== null) return answer;
     await new Promise<void>((resolve) => {
@@ -390,6 +396,30 @@ export class ControlPlane {
     if (report.facts !== null) this.nodeFacts = report.facts;
     if (report.volumes !== null) this.volumes = report.volumes.map(({ engineName }) => engineName);
     return { ackSeq: report.seq };
+  }
+
+  manifest(): Record<string, unknown> {
+    return { ...this.#manifest };
+  }
+
+  /** Every connection that is open now. */
+  cut(): void {
+    this.#server.closeAllConnections();
+  }
+
+  get channelsOpen(): number {
+    return this.#sockets.clients.size;
+  }
+
+  closeChannels(): void {
+    for (const client of this.#sockets.clients) client.close();
+  }
+
+  /** A new lease key signs from now on; the old one is gone. */
+  async rotate(): Promise<void> {
+    this.ring = { ...this.ring, lease: [await newEd25519()] };
+    this.signer = await makeSigner(this.ring);
+    this.keySetVersion++;
   }
 
   replaceSession(): void {
