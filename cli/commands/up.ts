@@ -5,6 +5,7 @@
 import { writeFile } from "node:fs/promises";
 import { hostname } from "node:os";
 import path from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import type { AgentHandle } from "../../agent/main.ts";
 import type { App, DeployAnswer, JoinTokenCreated } from "../../shared/api/resources.ts";
@@ -201,7 +202,7 @@ function nodeName(): string {
 async function deployHello(shell: Shell, cluster: Cluster, { stage, beganMs }: { stage: Stage; beganMs: number }): Promise<boolean> {
   const { terminal } = shell;
   stage.set("deploying the example");
-  const existing = await helloApp(cluster.client);
+  const existing = await helloApp(cluster.client, stage);
   if (existing === null) await createHello(shell, cluster);
   stage.end();
   const wanted = existing === null ? REPLICAS : existing.services.reduce((sum, service) => sum + service.wanted, 0);
@@ -212,13 +213,26 @@ async function deployHello(shell: Shell, cluster: Cluster, { stage, beganMs }: {
   return result.isHealthy;
 }
 
-async function helloApp(client: Client): Promise<App | null> {
-  try {
-    const app = await client.get<App>(appPath("default", HELLO_APP));
-    return app.deleting ? null : app;
-  } catch (error) {
-    if (error instanceof ApiError && error.status === 404) return null;
-    throw error;
+/** How long a removal that was begun earlier is waited for: a stop takes its 10 s of grace at most. */
+const REMOVAL_TIMEOUT_MS = 60_000;
+
+/** The example as it is deployed; null: it is not, or not any more. */
+async function helloApp(client: Client, stage: Stage): Promise<App | null> {
+  const endMs = performance.now() + REMOVAL_TIMEOUT_MS;
+  for (;;) {
+    try {
+      const app = await client.get<App>(appPath("default", HELLO_APP));
+      if (!app.deleting) return app;
+    } catch (error) {
+      if (error instanceof ApiError && error.status === 404) return null;
+      throw error;
+    }
+    if (performance.now() > endMs)
+      throw new CliError("the example is being removed, and its containers do not go", {
+        next: "npx berth ps hello   (while `npm start` runs)",
+      });
+    stage.set("waiting for the removal of the example to end");
+    await sleep(100);
   }
 }
 

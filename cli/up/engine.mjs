@@ -8,6 +8,8 @@ import { request } from "node:http";
 import { join } from "node:path";
 
 export const ENGINE_SOCKET = "/var/run/docker.sock";
+/** API 1.41, which Docker Engine 20.10 brought. */
+const API_OLDEST_MINOR = 41;
 /** In the data directory: the engine that was started from here, and its log. */
 const RECORD_FILE = "engine.json";
 const LOG_FILE = "engine.log";
@@ -43,15 +45,16 @@ function ask(socket, path) {
 /**
  * What is at a socket. `silent`: nobody answers; `denied`: this account may not ask.
  * @param {string} socket
- * @returns {Promise<{kind: "answers", version: string} | {kind: "silent" | "denied" | "podman" | "rootless" | "hangs"}>}
+ * @returns {Promise<{kind: "answers", version: string} | {kind: "silent" | "denied" | "podman" | "rootless" | "old" | "hangs"}>}
  */
 export async function probeEngine(socket) {
   try {
     const ping = await ask(socket, "/_ping");
     if (ping.headers["libpod-api-version"] !== undefined) return { kind: "podman" };
     if (ping.status !== 200) return { kind: "silent" };
-    const { Version, Components } = JSON.parse((await ask(socket, "/version")).text);
+    const { Version, ApiVersion, Components } = JSON.parse((await ask(socket, "/version")).text);
     if ((Components ?? []).some(({ Name }) => Name === "rootlesskit")) return { kind: "rootless" };
+    if (Number(String(ApiVersion ?? "").split(".")[1] ?? API_OLDEST_MINOR) < API_OLDEST_MINOR) return { kind: "old" };
     return { kind: "answers", version: String(Version ?? "") };
   } catch (error) {
     if (error.code === "EACCES" || error.code === "EPERM") return { kind: "denied" };
@@ -119,6 +122,10 @@ function refuseUnfit(kind, socket) {
   if (kind === "rootless")
     throw new EngineProblem(
       `The engine on ${socket} is a rootless Docker, whose containers berth cannot limit or reach: use the system's Docker Engine on ${ENGINE_SOCKET}.`,
+    );
+  if (kind === "old")
+    throw new EngineProblem(
+      `The engine on ${socket} is older than Docker Engine 20.10, and berth needs its API 1.41 or newer: upgrade it, then npm start.`,
     );
   if (kind === "hangs")
     throw new EngineProblem(
