@@ -8,7 +8,7 @@ export declare class EngineProblem extends Error {
 
 export type EngineProbe =
   | { readonly kind: "answers"; readonly version: string }
-  | { readonly kind: "silent" | "denied" | "podman" | "rootless" | "hangs" };
+  | { readonly kind: "silent" | "denied" | "podman" | "rootless" | "old" | "hangs" };
 export declare function probeEngine(socket: string): Promise<EngineProbe>;
 export declare function socketOf(env: Readonly<Record<string, string | undefined>>): string;
 export declare function ensureEngine(options: {

@@ -37,7 +37,7 @@ async function engineAt(name: string, listener: RequestListener): Promise<string
 }
 
 const docker =
-  (options: { podman?: boolean; rootless?: boolean }): RequestListener =>
+  (options: { podman?: boolean; rootless?: boolean; apiVersion?: string }): RequestListener =>
   (request, response) => {
     if (options.podman === true) response.setHeader("libpod-api-version", "4.3.1");
     if (request.url === "/_ping") response.end("OK");
@@ -45,6 +45,7 @@ const docker =
       response.end(
         JSON.stringify({
           Version: "20.10.24",
+          ApiVersion: options.apiVersion ?? "1.41",
           Components: [{ Name: "Engine" }, ...(options.rootless === true ? [{ Name: "rootlesskit" }] : [])],
         }),
       );
@@ -67,6 +68,7 @@ describe("an engine is what answers on its socket", () => {
   test.each([
     ["Podman", { podman: true }, /Podman answers on/],
     ["a rootless Docker", { rootless: true }, /rootless Docker/],
+    ["an engine before API 1.41", { apiVersion: "1.40" }, /needs its API 1\.41 or newer: upgrade it/],
   ])("%s is told apart, in a sentence", async (_name, options, sentence) => {
     const socket = await engineAt("other.sock", docker(options));
     const told = await ensureEngine({ dataDir: dir, env: { DOCKER_HOST: `unix://${socket}` }, say: () => undefined }).catch(
