@@ -105,7 +105,7 @@ export async function startCluster(shell: Shell, options: ClusterStart): Promise
   const { dataDir, port, stage } = options;
   const holder = await holderOf(dataDir);
   if (holder !== null)
-    throw new CliError(`berth runs here already, at ${holder.url} (pid ${holder.pid}): stop it with Ctrl-C there`, {
+    throw new CliError(`this cluster runs already, at ${holder.url} (pid ${holder.pid}): stop it with Ctrl-C there`, {
       next: "npx berth ps",
     });
   if (await isPortTaken(port)) throw portTaken(port, `npm start -- --port ${port + 1}`);
