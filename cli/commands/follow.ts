@@ -1,6 +1,7 @@
 /** Watches a deployment until it ends, with what each of its replicas does. */
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Deployment, Replica } from "../../shared/api/resources.ts";
+import { ApiError } from "../client/client.ts";
 import { CliError, EXIT } from "../exit.ts";
 import { addressesOf, isThisMachine, slotName } from "../render/address.ts";
 import { seconds } from "../render/amount.ts";
@@ -18,6 +19,8 @@ import { isLoopback } from "./tokens.ts";
  * each, and a person sees no difference to more.
  */
 const LOOK_MS = 250;
+/** How long the control plane may be silent before this gives up watching. */
+const SILENCE_MAX_MS = 60_000;
 /** The spinner and the seconds move between looks. */
 const FRAME_MS = 100;
 
@@ -44,6 +47,7 @@ export async function follow(
   const isQuiet = shell.output !== "table";
   const live = terminal.isTty && !isQuiet ? new Live(terminal) : null;
   const begin = performance.now();
+  let heardMs = begin;
   let deployment = ask.deployment;
   let replicas: readonly Replica[] = [];
   const draw = (): void => {
@@ -57,11 +61,19 @@ export async function follow(
   };
   try {
     while (true) {
-      [deployment, replicas] = await Promise.all([
-        client.get<Deployment>(deploymentPath(shell.namespace, ask.deployment.id), {}, shell.signal),
-        client.list<Replica>(replicasPath(shell.namespace), { app: ask.app }, shell.signal).then(({ items }) => items),
-      ]);
-      rollout.observe(replicas, performance.now());
+      try {
+        [deployment, replicas] = await Promise.all([
+          client.get<Deployment>(deploymentPath(shell.namespace, ask.deployment.id), {}, shell.signal),
+          client.list<Replica>(replicasPath(shell.namespace), { app: ask.app }, shell.signal).then(({ items }) => items),
+        ]);
+        heardMs = performance.now();
+        rollout.observe(replicas, heardMs);
+      } catch (error) {
+        // A control plane that restarts is back in seconds, and the deployment went on meanwhile.
+        const mayPass =
+          error instanceof CliError && (error.exitCode === EXIT.unreachable || (error instanceof ApiError && error.retryable));
+        if (!mayPass || performance.now() - heardMs > SILENCE_MAX_MS) throw error;
+      }
       draw();
       if (deployment.state !== "running") break;
       if (ask.timeoutMs !== null && performance.now() - begin > ask.timeoutMs) {
@@ -75,7 +87,7 @@ export async function follow(
         if (live !== null) draw();
       }
     }
-    live?.finish(rollout.lines(performance.now(), terminal.style));
+    live?.finish(rollout.lines(performance.now(), terminal.style, true));
     return { deployment, replicas, rollout, tookMs: performance.now() - begin };
   } catch (error) {
     live?.finish(rollout.lines(performance.now(), terminal.style));

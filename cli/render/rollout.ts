@@ -107,8 +107,8 @@ export class Rollout {
     return news;
   }
 
-  /** The live block: a line a replica, those that are not ready first to be read last. */
-  lines(nowMs: number, style: Style): string[] {
+  /** The live block: a line a replica. `isOver`: nothing moves any more, and what is not ready has failed. */
+  lines(nowMs: number, style: Style, isOver = false): string[] {
     const tracks = [...this.#tracks.values()].filter((track) => track.steps.at(-1)?.phase !== "stopped");
     const name = (track: Track): string => visible(replicaName(track.replica));
     const nameWidth = Math.max(0, ...tracks.map((track) => name(track).length));
@@ -117,14 +117,17 @@ export class Rollout {
       .sort((a, b) => name(a).localeCompare(name(b), "en", { numeric: true }) || a.firstMs - b.firstMs)
       .map((track) => {
         const phase = track.steps.at(-1)?.phase ?? "waiting for the node";
-        const mark = phase === "ready" ? style.good("✓") : phase === "failed" ? style.bad("✗") : style.accent(spinner(nowMs));
+        const isBad = phase === "failed" || (isOver && phase !== "ready" && phase !== "stopping");
+        const mark = phase === "ready" ? style.good("✓") : isBad ? style.bad("✗") : isOver ? " " : style.accent(spinner(nowMs));
         return `${mark} ${name(track).padEnd(nameWidth)}  ${visible(track.replica.node.name).padEnd(nodeWidth)}  ${this.#stepsText(track, nowMs, style)}`;
       });
   }
 
   #stepsText(track: Track, nowMs: number, style: Style): string {
-    const parts = track.steps.map((step, at) => {
-      const next = track.steps[at + 1];
+    // Of one that starts over and over the way here says nothing; the count does.
+    const steps = track.restarts > 0 ? track.steps.slice(-1) : track.steps;
+    const parts = steps.map((step, at) => {
+      const next = steps[at + 1];
       const isLast = next === undefined;
       const name = PHASE_STYLES[step.phase];
       const text = name === undefined ? step.phase : style[name](step.phase);
@@ -136,7 +139,8 @@ export class Rollout {
       // A step that took no time worth showing would only push the others off the line.
       return isLast || (next?.beganMs ?? 0) - step.beganMs >= 50 ? `${text}${progress} ${style.quiet(took)}` : "";
     });
-    return parts.filter((part) => part !== "").join("  ");
+    const restarted = track.restarts > 0 ? [style.warn(`restarted ${track.restarts}×`)] : [];
+    return [...restarted, ...parts].filter((part) => part !== "").join("  ");
   }
 
   get readyCount(): number {
