@@ -14,11 +14,9 @@ const tooLarge = (maxBytes: number) => new BerthError("too_large", `the body is 
 
 /** The whole body. Throws `unsupported_encoding`, or `too_large` as soon as more than `maxBytes` are announced or have come. */
 export async function readBody(request: Request, maxBytes = BODY_BYTES_MAX): Promise<Uint8Array> {
-  const encoding = request.headers.get("content-encoding");
-  if (encoding !== null && encoding.trim().toLowerCase() !== "identity")
-    throw new BerthError("unsupported_encoding", `content-encoding ${encoding.slice(0, 64)} is not accepted; send the body as it is`);
+  refuseEncoding(request);
   const announced = request.headers.get("content-length");
-  if (announced !== null) return readAnnounced(request, { announced, maxBytes });
+  if (announced !== null && Number(announced) > maxBytes) throw tooLarge(maxBytes);
   if (request.body === null) return NOTHING;
 
   const chunks: Uint8Array[] = [];
@@ -46,18 +44,24 @@ export async function readBody(request: Request, maxBytes = BODY_BYTES_MAX): Pro
 }
 
 /**
- * A server takes no more than was announced, so it can be taken whole. On Node that is the path that makes no stream:
- * measured 10 KiB less for each poll that is held.
+ * The same for a request of the agent protocol, taken whole: an HTTP server passes on no more than was announced. On Node
+ * that is the path that makes no stream, measured 10 KiB less for each poll that is held.
  */
-async function readAnnounced(
-  request: Request,
-  { announced, maxBytes }: { readonly announced: string; readonly maxBytes: number },
-): Promise<Uint8Array> {
+export async function readAnnouncedBody(request: Request, maxBytes = BODY_BYTES_MAX): Promise<Uint8Array> {
+  const announced = request.headers.get("content-length");
+  if (announced === null) return readBody(request, maxBytes);
+  refuseEncoding(request);
   if (!/^[0-9]{1,15}$/.test(announced)) throw new BerthError("invalid", "the Content-Length is not a number", { reason: "length" });
   if (Number(announced) > maxBytes) throw tooLarge(maxBytes);
   const body = new Uint8Array(await request.arrayBuffer());
   if (body.byteLength > maxBytes) throw tooLarge(maxBytes);
   return body;
+}
+
+function refuseEncoding(request: Request): void {
+  const encoding = request.headers.get("content-encoding");
+  if (encoding !== null && encoding.trim().toLowerCase() !== "identity")
+    throw new BerthError("unsupported_encoding", `content-encoding ${encoding.slice(0, 64)} is not accepted; send the body as it is`);
 }
 
 const invalid = (message: string, reason: string) => new BerthError("invalid", message, { reason });

@@ -9,7 +9,7 @@ import { base64url } from "jose";
 import { NodeId } from "../../../shared/model/name.ts";
 import { JOSE_TYPES } from "../../../shared/wire/jose.ts";
 import { PROOF_SCHEME, RequestProof } from "../../../shared/wire/request.ts";
-import { readBody } from "../../body.ts";
+import { readAnnouncedBody } from "../../body.ts";
 import type { Context } from "../../context.ts";
 import { BerthError } from "../../errors.ts";
 import type { Link } from "../../shard/link.ts";
@@ -45,7 +45,7 @@ export function pathOf(url: string): string {
 
 export async function proveRequest(context: Context, request: Request): Promise<Proven> {
   const asked = { method: request.method, path: pathOf(request.url), authorization: request.headers.get("authorization") };
-  return prove(context, asked, () => readBody(request));
+  return prove(context, asked, () => readAnnouncedBody(request));
 }
 
 /** Throws `bad_proof`, `stale_nonce`, `session_replaced`, `removed`, and what reading the body throws. */
