@@ -28,6 +28,8 @@ export class Link implements Presence {
   returns = 0;
   /** It has proved itself to this process. Until then it counts as seen when the process started, and cannot return. */
   isProved = false;
+  /** A poll of it has been held by this process before. */
+  hasPolled = false;
   /** It was logged that this node holds a newer set than the database knows. */
   isBehindWarned = false;
   /** Last change of its status: quiet is counted from here. */

@@ -17,6 +17,13 @@ import type { NodeStatus } from "../../shared/plan/snapshot.ts";
 
 export interface PresenceTiming {
   readonly pollHoldMs: number;
+  /**
+   * Holds are cut short by chance, so that agents which came together do not stay together: the first of each agent that
+   * this process hears by anything up to this share, which spreads a herd over the whole hold at once.
+   */
+  readonly jitterFirst: number;
+  /** The same for its later ones. */
+  readonly jitter: number;
   /** A round trip, a TLS handshake and a busy agent between an answer and the next poll. */
   readonly missedSlackMs: number;
   readonly lostAfterMs: number;
@@ -26,6 +33,8 @@ export interface PresenceTiming {
 
 export const EMBEDDED_TIMING: PresenceTiming = {
   pollHoldMs: 5_000,
+  jitterFirst: 0.9,
+  jitter: 0.1,
   missedSlackMs: 1_500,
   lostAfterMs: 8_000,
   lostAfterMaxMs: 300_000,

@@ -30,9 +30,6 @@ export interface ShardParts {
   readonly timing?: Partial<ShardTiming>;
 }
 
-/** Holds are cut short by up to a tenth, so that agents which came together do not stay together. */
-const HOLD_JITTER = 0.1;
-
 export class Shard {
   readonly #parts: ShardParts;
   readonly #timing: ShardTiming;
@@ -184,7 +181,9 @@ export class Shard {
   async hold(link: Link, signal: AbortSignal | null): Promise<HoldOutcome> {
     const { clock, random } = this.#parts;
     const [high = 0, low = 0] = random.bytes(2);
-    const holdMs = Math.round(this.#timing.pollHoldMs * (1 - (HOLD_JITTER * (high * 256 + low)) / 65_536));
+    const jitter = link.hasPolled ? this.#timing.jitter : this.#timing.jitterFirst;
+    link.hasPolled = true;
+    const holdMs = Math.round(this.#timing.pollHoldMs * (1 - (jitter * (high * 256 + low)) / 65_536));
     link.holdEndMs = clock.nowMs() + holdMs;
     const outcome = await this.#doorbell.hold(link.row.id, holdMs, signal);
     // `replaced`: the hold that counts is the newer one's.

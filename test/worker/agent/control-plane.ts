@@ -157,7 +157,8 @@ export class ControlPlane {
       random,
       log,
       planning: options.planning?.({ store, snapshots }) ?? null,
-      timing: options.timing ?? {},
+      // Holds are as long as they can be, so that a test knows when they end.
+      timing: options.timing ?? { jitter: 0, jitterFirst: 0 },
     });
     const channels = new Channels({ clock, random, wake: (id) => shard.wake(id) });
     const registry: Registry = { resolve: async () => null };

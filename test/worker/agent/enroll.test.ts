@@ -3,6 +3,7 @@ import { freeName, matchesPattern, wantedName } from "../../../worker/routes/age
 import { newEd25519 } from "../../../worker/keys.ts";
 import { nodes } from "../../../worker/store/schema.ts";
 import { ControlPlane } from "./control-plane.ts";
+import { cpuMs } from "./cpu-time.ts";
 import { FACTS } from "./fake-agent.ts";
 
 let plane: ControlPlane;
@@ -197,8 +198,8 @@ describe("names", () => {
   });
 
   test("B68: a pattern of many stars takes no time", () => {
-    const startMs = performance.now();
+    const startMs = cpuMs();
     expect(matchesPattern("a".repeat(63), `${"*a".repeat(30)}*b`)).toBe(false);
-    expect(performance.now() - startMs).toBeLessThan(5);
+    expect(cpuMs() - startMs).toBeLessThan(5);
   });
 });

@@ -3,6 +3,7 @@ import { JOSE_TYPES } from "../../../shared/wire/jose.ts";
 import { Manifest } from "../../../shared/wire/poll.ts";
 import { contentHash, canonicalJson, hashText } from "../../../shared/model/content.ts";
 import { NOW, REV } from "../../../worker/store/commit-types.ts";
+import { Link, type LinkRow } from "../../../worker/shard/link.ts";
 import { ControlPlane } from "./control-plane.ts";
 import type { FakeAgent } from "./fake-agent.ts";
 
@@ -93,11 +94,43 @@ describe("a poll", () => {
     const revBefore = await plane.context.store.rev();
     const held = agent.poll();
     await plane.held(1);
-    await plane.clock.advance(4_499);
+    await plane.clock.advance(4_999);
     expect(plane.context.shard.heldPolls).toBe(1);
-    await plane.clock.advance(501);
+    await plane.clock.advance(1);
     expect(await held).toBeNull();
     expect(await plane.context.store.rev()).toBe(revBefore);
+  });
+
+  test("is held for less by chance: the first of an agent by up to nine tenths, later ones by up to one", async () => {
+    const { shard } = (await plane.beside({ timing: {} })).context;
+    const rows = Array.from({ length: 200 }, (_, i) => ({
+      id: `n_${i}`,
+      name: "",
+      site: "",
+      session: 1,
+      generation: 0,
+      status: "ready",
+      quarantined: false,
+      rev: 1,
+    }));
+    const links = rows.map((row) => new Link(row as LinkRow, 0));
+    const hold = async (from: number, step: number): Promise<number[]> => {
+      const startMs = plane.clock.nowMs();
+      const endsMs: number[] = [];
+      const held = links.map((link) => shard.hold(link, null).then(() => endsMs.push(plane.clock.nowMs() - startMs)));
+      await plane.clock.advance(from - 1);
+      expect(endsMs).toEqual([]);
+      await plane.clock.advance(1);
+      while (endsMs.length < links.length) await plane.clock.advance(step);
+      await Promise.all(held);
+      return endsMs;
+    };
+    const first = await hold(500, 500);
+    expect(first.filter((ms) => ms <= 2_500).length).toBeGreaterThan(40);
+    expect(first.filter((ms) => ms > 2_500).length).toBeGreaterThan(40);
+    expect(Math.max(...first)).toBeLessThanOrEqual(5_000);
+    expect(Math.max(...(await hold(4_500, 100)))).toBeLessThanOrEqual(5_000);
+    await shard.stop();
   });
 
   test("is answered at once when the set is newer than the one held, signed for this node", async () => {

@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { sha256 as hash, random22, type FakeAgent, type ProofChanges } from "./fake-agent.ts";
 import { ControlPlane } from "./control-plane.ts";
+import { cpuMs } from "./cpu-time.ts";
 
 let plane: ControlPlane;
 let agent: FakeAgent;
@@ -58,10 +59,10 @@ describe("a proof", () => {
   });
 
   test("F58: of 1 MB is refused before it is decoded", async () => {
-    const startMs = performance.now();
+    const startMs = cpuMs();
     const answer = await plane.send(BODY, { headers: { authorization: `Berth ${"A".repeat(1_000_000)}.e30.AA` } });
     expect(answer.status).toBe(401);
-    expect(performance.now() - startMs).toBeLessThan(50);
+    expect(cpuMs() - startMs).toBeLessThan(50);
   });
 
   test("F58: a flood of unknown kids reads nothing from the database", async () => {
@@ -245,9 +246,9 @@ describe("a body", () => {
     ["of another form", "[]", "schema"],
   ])("B64: %s is refused in no time", async (_, text, reason) => {
     const jws = await agent.proof({ method: "POST", path: "/agent/v1/poll", body: text });
-    const startMs = performance.now();
+    const startMs = cpuMs();
     const answer = await plane.send("/agent/v1/poll", { method: "POST", body: text, headers: { authorization: `Berth ${jws}` } });
-    const tookMs = performance.now() - startMs;
+    const tookMs = cpuMs() - startMs;
     expect(answer.status).toBe(400);
     expect(await errorOf(answer)).toMatchObject({ code: "invalid", reason });
     expect(tookMs).toBeLessThan(100);
