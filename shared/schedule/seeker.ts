@@ -100,7 +100,9 @@ export class Seeker {
     const taken = this.#fleet.portsTaken(demand.hostPorts);
     if (taken) andNotInto(this.#mask, taken);
     this.#maxPerNode = service.mode === "global" ? Number.POSITIVE_INFINITY : (maxPerNode ?? Number.POSITIVE_INFINITY);
-    this.#seed = hash32(`${service.appId}/${service.name}`);
+    // The spec's hash names namespace, app and service too, and is known before the app has an id: a rehearsal of its
+    // first deploy breaks ties as the deploy itself will.
+    this.#seed = hash32(`${service.spec}/${service.name}`);
     for (const rank of wish.present) this.#count(rank);
   }
 

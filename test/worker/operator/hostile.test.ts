@@ -94,11 +94,12 @@ describe("B64 JSON that costs", () => {
   test("a large body without fault is checked in the time of its size", () => {
     const value = Array.from({ length: 4_000 }, (_, i) => ({ [`key${i}`]: "x".repeat(200), list: [1, 2, "ü"] }));
     const times = Array.from({ length: 5 }, () => {
-      const startMs = performance.now();
+      const { user } = process.cpuUsage();
       checkText(value);
-      return performance.now() - startMs;
+      return (process.cpuUsage().user - user) / 1000;
     });
-    expect(Math.min(...times)).toBeLessThan(10);
+    // Three to five of a quiet core; the square of its size would be hundreds.
+    expect(Math.min(...times)).toBeLessThan(50);
   });
 });
 
