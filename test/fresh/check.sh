@@ -165,13 +165,39 @@ start_until_ready second-start
 npx berth ls
 npx berth ps
 npx berth node ls
+
+gone() {
+  if docker ps -aq >"$logs/left" 2>/dev/null && [ -s "$logs/left" ]; then wrong "--down left containers"; fi
+  engines=$(for comm in /proc/[0-9]*/comm; do cat "$comm" 2>/dev/null; done | grep -E '^(dockerd|containerd)' || true)
+  [ -z "$engines" ] || wrong "--down left the engine that npm start had started: $engines"
+  if ls -d /var/lib/docker/volumes/berth_* 2>/dev/null; then wrong "--down left volumes"; fi
+  [ ! -e .berth ] && [ ! -e examples/hello/.env ] || wrong "--down left files"
+  [ -z "$(git status --porcelain)" ] || wrong "the working tree changed: $(git status --porcelain)"
+}
+
+# Somebody's own app with data keeps --down from removing anything.
+cat >"$logs/data.yaml" <<'YAML'
+services:
+  web:
+    deploy: {replicas: 1}
+    volumes: ["kept:/data"]
+volumes:
+  kept:
+YAML
+npx berth deploy -p other -f examples/hello/compose.yaml -f "$logs/data.yaml" -y
+stop_it
+before=$(containers)
+if npm start -- --down >"$logs/refused.log" 2>&1; then wrong "--down removed an app that it had not made"; fi
+cat "$logs/refused.log"
+grep -q 'app other in namespace default' "$logs/refused.log" || wrong "--down does not say which app keeps it"
+[ "$(containers)" = "$before" ] || wrong "the refused --down changed the containers"
+npm start -- --down --delete-data
+gone
+
+start_until_ready third-start
 stop_it
 npm start -- --down
-if docker ps -aq >"$logs/left" 2>/dev/null && [ -s "$logs/left" ]; then wrong "--down left containers"; fi
-pgrep_left=$(for stat in /proc/[0-9]*/comm; do cat "$stat" 2>/dev/null; done | grep -E '^(dockerd|containerd)' || true)
-[ -z "$pgrep_left" ] || wrong "--down left the engine that npm start had started: $pgrep_left"
-[ ! -e .berth ] && [ ! -e examples/hello/.env ] || wrong "--down left files"
-[ -z "$(git status --porcelain)" ] || wrong "the working tree changed: $(git status --porcelain)"
+gone
 echo "== npm start: both, and --down left nothing"
 if [ "$what" = all ]; then CI=true npm test; fi
 INSIDE
