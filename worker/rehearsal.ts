@@ -2,12 +2,12 @@
  * A rollout played in memory: the planner plans, its changes are taken as carried out and healthy at once, and it plans
  * again until it has nothing more to do for the app. What a deploy will do is so decided by the planner itself.
  */
-import type { AppId, NodeId, ReplicaId } from "../shared/model/name.ts";
+import type { AppId, ReplicaId } from "../shared/model/name.ts";
 import type { Change } from "../shared/plan/change.ts";
 import type { Explanation } from "../shared/plan/explanation.ts";
 import { planCluster } from "../shared/plan/plan-cluster.ts";
 import type { AppState, ClusterSnapshot, DeploymentState, HostPort, ServiceState, VolumeState } from "../shared/plan/snapshot.ts";
-import { REPLICA_STATES } from "../shared/wire/report.ts";
+import { REPLICA_STATES, TERMINAL_STATES } from "../shared/wire/report.ts";
 
 /** The app as it would be after the commit. */
 export interface Proposal {
@@ -54,7 +54,7 @@ interface Row {
   readonly image: string;
   run: boolean;
   state: number;
-  readySinceMs: number;
+  readonly readySinceMs: number;
   readonly restarts: number;
   readonly assignedMs: number;
   readonly attempt: number;
@@ -80,7 +80,7 @@ class World {
   readonly #appId: AppId;
   readonly #rows = new Map<string, Row>();
   readonly #volumes: VolumeState[];
-  #apps: readonly AppState[];
+  readonly #app: AppState;
   #services: readonly ServiceState[];
   #deployments: readonly DeploymentState[];
   #nowMs: number;
@@ -89,11 +89,11 @@ class World {
     this.#base = base;
     this.#appId = app.id;
     this.#nowMs = nowMs;
-    this.#apps = [...base.apps.filter(({ id }) => id !== app.id), app];
-    this.#services = [...base.services.filter(({ appId }) => appId !== app.id), ...services.map(hurried)];
-    this.#deployments = [...base.deployments.filter(({ appId }) => appId !== app.id), deployment];
-    this.#volumes = [...base.volumes];
-    for (const row of rowsOf(base)) this.#rows.set(row.id, row);
+    this.#app = app;
+    this.#services = services.map(hurried);
+    this.#deployments = [deployment];
+    this.#volumes = base.volumes.filter(({ appId }) => appId === app.id);
+    for (const row of [...rowsOfApp(base, app.id), ...othersOnEachNode(base, app.id)]) this.#rows.set(row.id, row);
   }
 
   /** False: nothing is left to do for the app. */
@@ -129,7 +129,6 @@ class World {
       if (change.kind === "end") this.#rows.delete(change.replica);
       row.run = false;
       row.state = STOPPED;
-      row.readySinceMs = Number.NaN;
       return true;
     }
     if (change.kind === "bindVolume") {
@@ -191,10 +190,10 @@ class World {
     const nodeIndex = new Map<string, number>(this.#base.nodes.map(({ id }, i) => [id, i]));
     return {
       ...this.#base,
-      apps: this.#apps,
+      apps: [this.#app],
       services: this.#services,
       deployments: this.#deployments,
-      failed: this.#base.failed.filter(({ appId }) => appId !== this.#appId),
+      failed: [],
       volumes: this.#volumes,
       replicas: {
         length: rows.length,
@@ -231,17 +230,18 @@ function hurried(service: ServiceState): ServiceState {
   return { ...service, planning: { ...service.planning, parallelism, delayMs: 0, minHealthyMs: 0 } };
 }
 
-function rowsOf({ replicas: table, services, nodes }: ClusterSnapshot): Row[] {
+function rowsOfApp(base: ClusterSnapshot, appId: AppId): Row[] {
+  const { replicas: table, services, nodes } = base;
   const rows: Row[] = [];
   for (let i = 0; i < table.length; i++) {
     const service = services[table.service[i]!];
-    const node: { id: NodeId } | undefined = nodes[table.node[i]!];
+    if (service?.appId !== appId) continue;
     rows.push({
       id: table.id[i]!,
-      appId: service?.appId ?? "",
-      service: service?.name ?? "",
+      appId,
+      service: service.name,
       slot: table.slot[i]!,
-      nodeId: node?.id ?? "",
+      nodeId: nodes[table.node[i]!]?.id ?? "",
       spec: table.spec[i]!,
       revision: table.revision[i]!,
       image: table.image[i]!,
@@ -257,6 +257,47 @@ function rowsOf({ replicas: table, services, nodes }: ClusterSnapshot): Row[] {
       devices: table.devices[i]!,
       rev: table.rev[i]!,
     });
+  }
+  return rows;
+}
+
+/**
+ * What all other apps occupy on each node, as one row that nobody wants and that is still there: the scheduler counts
+ * sums, so nothing of it is lost, and a round costs the nodes and this app instead of every replica of the cluster.
+ */
+function othersOnEachNode(base: ClusterSnapshot, appId: AppId): Row[] {
+  const { replicas: table, services, nodes } = base;
+  const rows = nodes.map(
+    ({ id }, n): Row & { cpuMillis: number; memoryMiB: number; hostPorts: HostPort[]; devices: Record<string, number> } => ({
+      id: `r_others-${n}` as ReplicaId,
+      appId: "",
+      service: "",
+      slot: "",
+      nodeId: id,
+      spec: "",
+      revision: 0,
+      image: "",
+      run: false,
+      state: RUNNING,
+      readySinceMs: Number.NaN,
+      restarts: 0,
+      assignedMs: 0,
+      attempt: 0,
+      cpuMillis: 0,
+      memoryMiB: 0,
+      hostPorts: [],
+      devices: {},
+      rev: base.rev,
+    }),
+  );
+  for (let i = 0; i < table.length; i++) {
+    const row = rows[table.node[i]!];
+    if (row === undefined || services[table.service[i]!]?.appId === appId || TERMINAL_STATES.has(REPLICA_STATES[table.state[i]!]!))
+      continue;
+    row.cpuMillis += table.cpuMillis[i]!;
+    row.memoryMiB += table.memoryMiB[i]!;
+    row.hostPorts.push(...table.hostPorts[i]!);
+    for (const [kind, count] of Object.entries(table.devices[i]!)) row.devices[kind] = (row.devices[kind] ?? 0) + count;
   }
   return rows;
 }

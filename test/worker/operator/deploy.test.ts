@@ -253,6 +253,21 @@ describe("rollback", () => {
     expect((await world.get<App>(APP)).body.services[0]).toMatchObject({ image: "registry.test/web:1", digest: digest("a") });
   });
 
+  test("to before a tag moved runs what the tag meant then", async () => {
+    const registry = registryOf({ "registry.test/web:1": digest("a") });
+    const world = await start({ registry });
+    await world.deploy(web());
+    registry.tags["registry.test/web:1"] = digest("b");
+    await world.deploy(web());
+    expect((await world.get<App>(APP)).body.services[0]?.digest).toBe(digest("b"));
+    const back = await world.call<DeployAnswer>("POST", `${APP}/rollback`, { body: {} });
+    expect(serviceOf(back)).toMatchObject({
+      action: "update",
+      differences: [`image registry.test/web:1 moved ${"b".repeat(12)} → ${"a".repeat(12)}`],
+    });
+    expect((await world.get<App>(APP)).body.services[0]?.digest).toBe(digest("a"));
+  });
+
   test("can name any revision, and says which there are", async () => {
     const world = await start();
     const first = await world.deploy(web());

@@ -5,7 +5,8 @@ import type { AppSpecInput } from "../../../shared/model/app.ts";
 import { ServiceSpec } from "../../../shared/model/app.ts";
 import { differences } from "../../../worker/differences.ts";
 import { NOW } from "../../../worker/store/commit-types.ts";
-import { id } from "../../store/rows.ts";
+import type { NodeFacts } from "../../../shared/wire/report.ts";
+import { id, nodeRow } from "../../store/rows.ts";
 import { appSpec, World } from "./world.ts";
 
 const APP = "/v1/namespaces/default/apps/shop";
@@ -114,6 +115,51 @@ describe("replicas", () => {
     expect(await placed()).toEqual(
       plan.services.flatMap(({ service, replicas }) => replicas.map(({ slot, to }) => `${service} ${slot} ${to}`)).sort(),
     );
+  });
+
+  test("what other apps occupy counts: load, host ports and devices as the planner sees them", async () => {
+    const world = await World.start({ plans: true });
+    const { facts } = nodeRow(1);
+    for (const number of [1, 2, 3, 4]) await world.node(number, { facts: { ...(facts as NodeFacts), devices: { gpu: 1 } } });
+    const placed = async (app: string) =>
+      (
+        await world.context.store.readRaw([
+          {
+            sql: "select r.service, r.slot, n.name from replicas r join nodes n on n.id = r.node_id join apps a on a.id = r.app_id where a.name = ? order by 1, 2",
+            args: [app],
+          },
+        ])
+      ).results[0]!.rows.map((row) => `${String(row[0])} ${String(row[1])} ${String(row[2])}`);
+    const settled = async (app: string, count: number) => {
+      for (let turn = 0; turn < 50 && (await placed(app)).length < count; turn++) await world.plane.clock.advance(200);
+      expect((await placed(app)).length).toBe(count);
+    };
+    await world.deploy(
+      appSpec("big", { services: { a: lone("x.test/a:1", { replicas: 3, reservation: { cpuMillis: 900, memoryMiB: 2000 } }) } }),
+    );
+    await settled("big", 3);
+    await world.deploy(
+      appSpec("edge", {
+        services: { a: lone("x.test/a:1", { replicas: 2 }, { ports: [{ target: 80, published: 80 }], networkMode: "app" }) },
+      }),
+    );
+    await settled("edge", 2);
+    await world.deploy(appSpec("ml", { services: { a: lone("x.test/a:1", { replicas: 2, reservation: { devices: { gpu: 1 } } }) } }));
+    await settled("ml", 2);
+
+    const wanted = spec({
+      web: lone("x.test/web:1", { replicas: 2 }, { ports: [{ target: 80, published: 80 }] }),
+      gpu: lone("x.test/gpu:1", { replicas: 3, reservation: { devices: { gpu: 1 } } }),
+      api: lone("x.test/api:1", { replicas: 4 }),
+    });
+    const plan = await preview(world, wanted);
+    expect(of(plan, "gpu").counts).toMatchObject({ create: 2, unplaced: 1 });
+    await world.deploy(wanted);
+    await settled("shop", 8);
+    const shown = plan.services.flatMap(({ service, replicas }) =>
+      replicas.filter(({ to }) => to !== null).map(({ slot, to }) => `${service} ${slot} ${to}`),
+    );
+    expect(await placed("shop")).toEqual(shown.sort());
   });
 
   test("a new image replaces each slot, start-first, from where to where", async () => {
