@@ -132,12 +132,16 @@ async function tunnel(proxy: URL, authority: string): Promise<TcpSocket> {
   return socket;
 }
 
+/**
+ * The status of the answer to CONNECT. By `readable`, which leaves the stream as new when its listener goes: whoever gets
+ * the socket next begins to read as from a fresh one.
+ */
 function connectAnswer(socket: TcpSocket, what: string): Promise<number> {
   return new Promise((resolve, reject) => {
     let head = "";
     const finish = (work: () => void) => {
       clearTimeout(timer);
-      socket.off("data", onData).off("error", onEnd).off("close", onEnd);
+      socket.off("readable", onReadable).off("error", onEnd).off("close", onEnd);
       work();
     };
     const timer = setTimeout(() => {
@@ -145,20 +149,19 @@ function connectAnswer(socket: TcpSocket, what: string): Promise<number> {
       socket.destroy();
     }, CONNECT_TIMEOUT_MS);
     const onEnd = () => finish(() => reject(new HttpError("unreachable", `${what} closed the connection`)));
-    const onData = (chunk: Buffer) => {
-      head += chunk.toString("latin1");
-      if (head.length > CONNECT_ANSWER_MAX_BYTES) return socket.destroy();
+    const onReadable = () => {
+      for (let chunk: Buffer | null = socket.read(); chunk !== null; chunk = socket.read()) head += chunk.toString("latin1");
       const end = head.indexOf("\r\n\r\n");
+      if (end < 0 && head.length > CONNECT_ANSWER_MAX_BYTES) socket.destroy();
       if (end < 0) return;
       const status = Number(/^HTTP\/1\.[01] (\d{3})/.exec(head)?.[1] ?? 0);
+      const rest = head.slice(end + 4);
       finish(() => {
-        socket.pause();
-        const rest = head.slice(end + 4);
         if (rest !== "") socket.unshift(Buffer.from(rest, "latin1"));
         resolve(status);
       });
     };
-    socket.on("data", onData).once("error", onEnd).once("close", onEnd);
+    socket.on("readable", onReadable).once("error", onEnd).once("close", onEnd);
   });
 }
 

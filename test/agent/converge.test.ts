@@ -2,6 +2,7 @@
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { openDocker } from "../../agent/engine/docker.ts";
 import { until } from "../e2e/hosts/until.ts";
 import { newReplicaId } from "./control-plane.ts";
 import { appOf, Ground } from "./ground.ts";
@@ -230,8 +231,7 @@ describe("people at the node", () => {
       const { State } = await ground.host.engine.client.inspect(kept.Id);
       return State.Running && State.StartedAt !== kept.State.StartedAt;
     });
-    // Not its own doing, so not counted as its failure.
-    expect(ground.control.fact(renamed)?.restarts).toBe(0);
+    await ground.control.until(renamed, "shown as restarted", ({ restarts }) => restarts === 1);
     ground.control.assign([]);
     await ground.untilContainers(0);
   });
@@ -381,5 +381,68 @@ describe("a spec that this agent does not understand", () => {
     await until("a rejection", () =>
       [...ground.control.facts.values()].some(({ state, reason }) => state === "rejected" && reason === "spec"),
     );
+  });
+});
+
+describe("binds", () => {
+  test("of a directory and a file are what was asked for, also where the image has a link; a link is refused", async () => {
+    await ground.host.run([
+      "sh",
+      "-c",
+      "mkdir -p /srv/site && echo page > /srv/site/index && echo zone > /srv/zone && ln -sfn /etc /srv/escape",
+    ]);
+    const linked = (await ground.registry.push("linked:1", { files: { "/run/keep": "" }, cmd: ["sh", "-c", "exec sleep 1000"] })).tag;
+    await ground.spawn();
+    const bind = (source: string, target: string, more: object = {}) => ({ kind: "bind" as const, source, target, ...more });
+    const [good, bad, made] = ground.control.assign([
+      {
+        app: appOf(linked, {
+          mounts: [
+            bind("/srv/site", "/www", { readOnly: true }),
+            bind("/srv/zone", "/run/zone"),
+            bind("/etc/localtime", "/etc/localtime", { readOnly: true }),
+          ],
+        }),
+        service: "web",
+      },
+      { app: appOf(linked, { mounts: [bind("/srv/escape", "/host")] }), service: "web", slot: "1" },
+      { app: appOf(linked, { mounts: [bind("/srv/new/deep", "/data", { createHostPath: true })] }), service: "web", slot: "2" },
+    ]);
+    await ground.control.until(good, "ready", ({ readyForMs }) => readyForMs !== null);
+    const { Id } = await ground.container(good);
+    expect(await ground.exec(Id, ["cat", "/www/index", "/run/zone"])).toBe("page\nzone");
+    expect(await ground.untilEnded(bad)).toMatchObject({
+      state: "rejected",
+      message: expect.stringContaining("/srv/escape is a symbolic link"),
+    });
+    await ground.control.until(made, "ready", ({ readyForMs }) => readyForMs !== null);
+    expect(await ground.host.run(["ls", "-d", "/srv/new/deep"])).toContain("/srv/new/deep");
+  });
+});
+
+describe("the engine's port", () => {
+  test("removes an image that nothing uses, and says when something does", async () => {
+    const engine = openDocker(ground.host.socket);
+    const { client } = ground.host.engine;
+    const { tag } = await ground.registry.push("once:1", { env: { ONCE: "1" } });
+    await client.pull(tag);
+    const user = await client.runContainer("user", { Image: tag, Cmd: ["sleep", "1000"] });
+    await expect(engine.removeImage(tag)).rejects.toMatchObject({ code: "inUse" });
+    await client.removeContainer(user);
+    await engine.removeImage(tag);
+    expect(await engine.image(tag)).toBeNull();
+    await engine.removeImage(tag);
+  });
+
+  test("gives up on an engine that accepts and never replies (F6), and finds it again", async () => {
+    await ground.start();
+    const [replica] = ground.control.assign([{ app: appOf(web.tag), service: "web" }]);
+    const { containerId } = await ground.control.until(replica, "ready", ({ readyForMs }) => readyForMs !== null);
+    ground.host.engine.freeze();
+    await until("the engine to be reported away", () => ground.control.reports.at(-1)?.engine.reachable === false, { timeoutMs: 90_000 });
+    ground.host.engine.thaw();
+    await until("it to be back", () => ground.control.reports.at(-1)?.engine.reachable === true, { timeoutMs: 30_000 });
+    expect((await ground.containers()).map(({ Id, State }) => [Id, State.Running])).toEqual([[containerId, true]]);
+    expect(ground.control.fact(replica)?.restarts).toBe(0);
   });
 });

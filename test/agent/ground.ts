@@ -94,10 +94,10 @@ export class Ground {
   }
 
   /** On the host, as a process that can be killed. */
-  async spawn(): Promise<Spawned> {
+  async spawn(script: string = join(REPO, "agent", "main.ts")): Promise<Spawned> {
     const argv = [
       process.execPath,
-      join(REPO, "agent", "main.ts"),
+      script,
       "join",
       await this.control.joinToken(),
       "--foreground",

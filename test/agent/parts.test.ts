@@ -1,0 +1,284 @@
+/** Small parts of the agent, each against what it promises. */
+import { execFile } from "node:child_process";
+import { mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { promisify } from "node:util";
+import { z } from "zod";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { readCommandLine } from "../../agent/command-line.ts";
+import { describeEngineProblem, describePlatformProblem, engineSocket } from "../../agent/engine/detect.ts";
+import { assertContainerId, assertObjectName, assertReference, type EngineInfo, type LogLine } from "../../agent/engine/engine.ts";
+import { LINE_MAX, splitLog } from "../../agent/engine/log-frames.ts";
+import { imageKeyOf, pullReference, runReference } from "../../agent/images.ts";
+import { openDisk } from "../../agent/node-disk.ts";
+import { SealedFile } from "../../agent/sealed-file.ts";
+import { unitText } from "../../agent/unit.ts";
+import { networkName } from "../../shared/converge/names.ts";
+import { image, ref } from "../core/converge/world.ts";
+
+let dir: string;
+beforeEach(async () => {
+  dir = await mkdtemp(join(tmpdir(), "berth-parts-"));
+});
+afterEach(async () => {
+  await rm(dir, { recursive: true, force: true });
+});
+
+describe("the systemd unit", () => {
+  const verify = async (text: string): Promise<string> => {
+    const file = join(dir, "berth-agent.service");
+    await writeFile(file, text);
+    // It exits 0 on a bad unit: what it says is what counts.
+    return (await promisify(execFile)("systemd-analyze", ["verify", "--man=no", file])).stderr;
+  };
+
+  test("is one that systemd takes without a word", async () => {
+    expect(
+      await verify(
+        unitText({
+          node: process.execPath,
+          script: "/usr/local/lib/berth/agent.mjs",
+          dataDir: "/var/lib/berth",
+          environment: { HTTPS_PROXY: "http://user:p%40ss@proxy:3128" },
+        }),
+      ),
+    ).toBe("");
+  });
+
+  test("keeps odd paths whole", async () => {
+    const text = unitText({ node: process.execPath, script: "/opt/a b/$x %i.mjs", dataDir: '/data/"q"' });
+    expect(text).toContain('"/opt/a b/$$x %%i.mjs" "run" "--data-dir" "/data/\\"q\\""');
+    expect(await verify(text)).toBe("");
+  });
+
+  test("refuses a path with a line break", () => {
+    expect(() => unitText({ node: "/n", script: "/a\nExecStartPre=/bin/evil", dataDir: "/d" })).toThrow("line break");
+  });
+
+  test("ends the agent and none of its containers, and tries for ever", () => {
+    const text = unitText({ node: "/n", script: "/s", dataDir: "/d" });
+    expect(text).toContain("KillMode=process\n");
+    expect(text).toContain("Restart=always\n");
+    expect(text).toContain("StartLimitIntervalSec=0\n");
+  });
+});
+
+describe("the command line", () => {
+  test.each([
+    [
+      ["join", "berth_join_x", "--name", "n1"],
+      { kind: "command", command: "join", token: "berth_join_x", flags: { name: "n1", foreground: false } },
+    ],
+    [["join", "T", "--foreground", "--data-dir=/d"], { kind: "command", command: "join", flags: { dataDir: "/d", foreground: true } }],
+    [["run", "--ca", "/c.pem", "--socket", "/s"], { kind: "command", command: "run", flags: { caFile: "/c.pem", engineSocket: "/s" } }],
+    [[], { kind: "help" }],
+    [["run", "--help"], { kind: "help" }],
+    [["--version"], { kind: "version" }],
+    [["join"], { kind: "wrong", message: "join needs a token, as berth join-token create prints it" }],
+    [["dance"], { kind: "wrong", message: "unknown command dance; there are join, run, install, uninstall" }],
+    [["run", "extra"], { kind: "wrong", message: "unexpected argument extra" }],
+    [["run", "--data-dir"], { kind: "wrong", message: "--data-dir needs a value" }],
+    [["run", "--nope"], { kind: "wrong", message: "unknown option --nope" }],
+  ])("%j", (argv, expected) => {
+    expect(readCommandLine(argv)).toMatchObject(expected);
+  });
+});
+
+describe("which engine", () => {
+  const info = (changes: Partial<EngineInfo> = {}): EngineInfo => ({
+    version: "20.10.24",
+    apiVersion: "1.41",
+    cgroup: "1",
+    storage: "overlay2",
+    name: "h",
+    os: "linux",
+    logDriver: "json-file",
+    isRootless: false,
+    isPodman: false,
+    isDesktop: false,
+    ...changes,
+  });
+  test.each([
+    ["Docker 20.10", info(), null],
+    ["a newer one", info({ apiVersion: "1.52" }), null],
+    ["an older one", info({ apiVersion: "1.40", version: "19.03" }), "needs 1.41"],
+    ["Podman", info({ isPodman: true }), "Podman"],
+    ["rootless", info({ isRootless: true }), "rootless"],
+    ["Docker Desktop", info({ isDesktop: true }), "Desktop"],
+    ["Windows containers", info({ os: "windows" }), "windows"],
+  ])("%s", (_, given, expected) => {
+    const problem = describeEngineProblem(given);
+    if (expected === null) expect(problem).toBeNull();
+    else expect(problem).toContain(expected);
+  });
+
+  test.each([
+    [undefined, { path: "/var/run/docker.sock" }],
+    ["unix:///run/x.sock", { path: "/run/x.sock" }],
+    ["/run/y.sock", { path: "/run/y.sock" }],
+    ["tcp://10.0.0.1:2375", { problem: expect.stringContaining("local socket") }],
+    ["ssh://host", { problem: expect.stringContaining("local socket") }],
+  ])("DOCKER_HOST=%s", (host, expected) => {
+    expect(engineSocket(host)).toEqual(expected);
+  });
+
+  test("Linux only, by name", () => {
+    expect([describePlatformProblem("linux"), describePlatformProblem("darwin"), describePlatformProblem("win32")]).toEqual([
+      null,
+      expect.stringContaining("macOS"),
+      expect.stringContaining("Windows"),
+    ]);
+  });
+});
+
+describe("what may stand in a path of the engine's (B70)", () => {
+  const refuses = (check: (text: string) => void, texts: readonly string[]) => {
+    for (const text of texts) expect(() => check(text), text).toThrow();
+  };
+  test("ids", () => {
+    expect(() => assertContainerId("a".repeat(64))).not.toThrow();
+    refuses(assertContainerId, ["", "a".repeat(63), "A".repeat(64), `${"a".repeat(63)}/`, "../images", `${"a".repeat(64)}\n`]);
+  });
+  test("names", () => {
+    expect(() => assertObjectName("berth_default_shop_data")).not.toThrow();
+    refuses(assertObjectName, ["", ".", "..", "a/b", "a?x=1", "a%2e", "-a", "a b", "a".repeat(256)]);
+  });
+  test("references", () => {
+    for (const good of ["nginx:1", "localhost:5000/a/b:t", `a@sha256:${"0".repeat(64)}`, `sha256:${"0".repeat(64)}`])
+      expect(() => assertReference(good), good).not.toThrow();
+    refuses(assertReference, [
+      "",
+      "a/../../containers/x",
+      "a//b",
+      "./a",
+      "x?fromSrc=y",
+      "a b",
+      "a#b",
+      "%2e%2e/a",
+      `a:${"t".repeat(600)}`,
+      "a\n",
+    ]);
+  });
+});
+
+describe("images", () => {
+  const digest = `sha256:${"d".repeat(64)}`;
+  test.each([
+    ["a tag", image({ reference: "r:5000/a:1", digest: null }), "r:5000/a:1"],
+    ["no tag: the engine would pull them all", image({ reference: "r:5000/a", digest: null }), "r:5000/a:latest"],
+    ["latest by name", image({ reference: "a:latest", digest: null }), "a:latest"],
+    ["a digest", image({ reference: "r:5000/a:1", digest }), `r:5000/a@${digest}`],
+    ["a reference with a digest", image({ reference: `a:1@${digest}`, digest }), `a@${digest}`],
+    ["an image id", image({ imageId: digest, digest: null }), digest],
+  ])("%s is asked for as it must be", (_, given, expected) => {
+    expect(pullReference(given)).toBe(expected);
+  });
+
+  test("a container is made from what cannot move", () => {
+    expect(runReference(image({ reference: "a:1", digest }), "sha256:id")).toBe(`a@${digest}`);
+    expect(runReference(image({ reference: "a:1", digest: null }), "sha256:id")).toBe("sha256:id");
+  });
+
+  test("what a tag meant for one revision says nothing of the next", () => {
+    const tag = image({ digest: null });
+    expect(imageKeyOf(ref({ image: tag, revision: 1 }))).not.toBe(imageKeyOf(ref({ image: tag, revision: 2 })));
+    expect(imageKeyOf(ref({ revision: 1 }))).toBe(imageKeyOf(ref({ revision: 2 })));
+  });
+});
+
+test("no two apps share a network's name", () => {
+  const parts = ["a", "b", "a-b", "a--b", "b-a", "a_b", "a.b"];
+  const names = parts.flatMap((namespace) => parts.map((app) => networkName(namespace, app)));
+  expect(new Set(names).size).toBe(parts.length ** 2);
+  expect(networkName("default", "shop")).toBe("berth-default-shop");
+});
+
+describe("log lines", () => {
+  const frame = (stream: 1 | 2, text: string): Uint8Array => {
+    const payload = Buffer.from(text);
+    const header = Buffer.alloc(8);
+    header.writeUInt8(stream, 0);
+    header.writeUInt32BE(payload.length, 4);
+    return Buffer.concat([header, payload]);
+  };
+  const read = async (chunks: readonly Uint8Array[], options: { isTty?: boolean; hasTimestamps?: boolean } = {}): Promise<LogLine[]> => {
+    const lines: LogLine[] = [];
+    const source = (async function* () {
+      yield* chunks;
+    })();
+    await splitLog(source, { isTty: false, hasTimestamps: false, ...options, onLine: async (line) => void lines.push(line) });
+    return lines;
+  };
+  const texts = async (...given: Parameters<typeof read>) =>
+    (await read(...given)).map(({ stream, text, cut }) => `${stream} ${text}${cut ? " (cut)" : ""}`);
+
+  test("of both streams, whole lines and the rest", async () => {
+    expect(await texts([frame(1, "a\nb"), frame(2, "x\n"), frame(1, "c\nrest")])).toEqual([
+      "stdout a",
+      "stderr x",
+      "stdout bc",
+      "stdout rest",
+    ]);
+  });
+
+  test("whatever the pieces in which they come", async () => {
+    const whole = Buffer.concat([frame(1, "héllo\n"), frame(2, "wörld\n")]);
+    for (let size = 1; size < 12; size++) {
+      const pieces = Array.from({ length: Math.ceil(whole.length / size) }, (_, index) => whole.subarray(index * size, (index + 1) * size));
+      expect(await texts(pieces)).toEqual(["stdout héllo", "stderr wörld"]);
+    }
+  });
+
+  test("of a terminal are as they come", async () => {
+    expect(await texts([Buffer.from("a\r\nb\r\n")], { isTty: true })).toEqual(["stdout a", "stdout b"]);
+  });
+
+  test("are cut at their bound, the rest of them dropped, the next whole", async () => {
+    const long = "x".repeat(LINE_MAX + 5);
+    const [first, second] = await read([frame(1, long), frame(1, `${long}\nnext\n`)]);
+    expect([first?.text.length, first?.cut, second?.text, second?.cut]).toEqual([LINE_MAX, true, "next", false]);
+  });
+
+  test("have the engine's time when it was asked for", async () => {
+    const [stamped, bare] = await read([frame(1, "2026-01-02T03:04:05.123456789Z text\nno time\n")], { hasTimestamps: true });
+    expect([stamped?.at, stamped?.text, bare?.at, bare?.text]).toEqual(["2026-01-02T03:04:05.123456789Z", "text", null, "no time"]);
+  });
+});
+
+describe("files", () => {
+  const log = { debug: () => undefined, info: () => undefined, warn: () => undefined, error: () => undefined };
+  const file = async (keepPrevious = true) =>
+    new SealedFile({ disk: await openDisk(dir), log, path: "a/b.json", schema: z.object({ n: z.number() }), keepPrevious });
+
+  test("are whole or what they were, private, and leave nothing beside them", async () => {
+    const one = await file();
+    await one.write({ n: 1 });
+    await one.write({ n: 2 });
+    expect(await one.read()).toEqual({ n: 2 });
+    expect((await readdir(join(dir, "a"))).sort()).toEqual(["b.json", "b.json.previous"]);
+    expect((await stat(join(dir, "a/b.json"))).mode & 0o777).toBe(0o600);
+  });
+
+  test.each([
+    ["empty", () => ""],
+    ["cut", (text: string) => text.slice(0, -3)],
+    ["changed", (text: string) => text.replace('"n":2', '"n":3')],
+    ["of another form", () => "hello"],
+  ])("that are %s read as the version before", async (_, spoil) => {
+    const one = await file();
+    await one.write({ n: 1 });
+    await one.write({ n: 2 });
+    const path = join(dir, "a/b.json");
+    await writeFile(path, spoil(await readFile(path, "utf8")));
+    expect(await one.read()).toEqual({ n: 1 });
+    await rm(`${path}.previous`);
+    expect(await one.read()).toBeNull();
+  });
+
+  test("outside the directory are out of reach", async () => {
+    const disk = await openDisk(dir);
+    await expect(disk.read("../x")).rejects.toThrow("leaves the data directory");
+    await expect(disk.writeAtomic("/etc/x", "")).rejects.toThrow("leaves the data directory");
+  });
+});
