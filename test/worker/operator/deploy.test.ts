@@ -2,6 +2,7 @@ import { describe, expect, test } from "vitest";
 import type { App, Deployment, DeployAnswer, Event, Removed } from "../../../shared/api/resources.ts";
 import type { AppSpecInput } from "../../../shared/model/app.ts";
 import type { Registry } from "../../../worker/ports.ts";
+import { rollBack } from "../../../worker/roll-back.ts";
 import { appSpec, type List, World, type WorldOptions } from "./world.ts";
 
 const APP = "/v1/namespaces/default/apps/shop";
@@ -291,6 +292,46 @@ describe("rollback", () => {
     await world.deploy(web());
     const refused = await world.call("POST", `${APP}/rollback`, { body: {} });
     expect([refused.status, refused.body.error.reason]).toEqual([422, "first"]);
+  });
+});
+
+describe("the rollback of a deployment that failed", () => {
+  async function twoDeployments() {
+    const world = await start();
+    const first = (await world.deploy(web())).body.deployment!;
+    const second = (await world.deploy(web({ image: "registry.test/web:2" }))).body.deployment!;
+    const { body } = await world.get<App>(APP);
+    return { world, ask: { deployment: second.id, appId: body.id, revision: first.revision }, first };
+  }
+
+  test("is a forward revision by berth, and is made once", async () => {
+    const { world, ask, first } = await twoDeployments();
+    await rollBack(world.context, ask);
+    const newest = async () => (await world.get<List<Deployment>>("/v1/namespaces/default/deployments")).body.items[0];
+    expect(await newest()).toMatchObject({
+      kind: "rollback",
+      createdBy: "berth",
+      message: `rollback to ${first.revision}`,
+      state: "running",
+    });
+    expect((await world.get<App>(APP)).body.services[0]?.image).toBe("registry.test/web:1");
+    const before = await world.dump();
+    await rollBack(world.context, ask);
+    expect(await world.dump()).toBe(before);
+  });
+
+  test("does not undo a newer deploy, nor touch an app that is being removed", async () => {
+    const { world, ask } = await twoDeployments();
+    await world.deploy(web({ image: "registry.test/web:3" }));
+    const before = await world.dump();
+    await rollBack(world.context, ask);
+    expect(await world.dump()).toBe(before);
+
+    const other = await twoDeployments();
+    await other.world.call("DELETE", APP);
+    const removing = await other.world.dump();
+    await rollBack(other.world.context, other.ask);
+    expect(await other.world.dump()).toBe(removing);
   });
 });
 
