@@ -416,15 +416,21 @@ describe("logs", () => {
     });
   const lines = () => ground.control.frames.flatMap((frame) => (frame.kind === "line" ? [frame] : []));
   const ended = () => until("the end of the log", () => ground.control.frames.find(({ kind }) => kind === "end"));
-  const talking = async (script: string): Promise<string> => {
+  /** Resolves when the container has said `last`, and the engine has kept it. */
+  const talking = async (script: string, last: string): Promise<string> => {
     await ground.start();
     const [replica] = ground.control.assign([{ app: appOf(web.tag, { entrypoint: ["/bin/sh", "-c", script] }), service: "web" }]);
     await ground.control.until(replica, "ready", ({ readyForMs }) => readyForMs !== null);
+    const { Id } = await ground.container(replica);
+    await until(`"${last}" in the log`, async () => {
+      const { stdout, stderr } = await ground.host.docker(["logs", "--tail", "2", Id]);
+      return `${stdout}${stderr}`.includes(`${last}\n`);
+    });
     return replica ?? "";
   };
 
   test("come with their stream, and end", async () => {
-    ask(await talking("echo out; echo err >&2; exec sleep 1000"));
+    ask(await talking("echo out; echo err >&2; exec sleep 1000", "err"));
     expect(await ended()).toEqual({ kind: "end", reason: "eof", message: "" });
     expect(
       lines()
@@ -437,14 +443,14 @@ describe("logs", () => {
   });
 
   test("only the last lines when asked, with their time", async () => {
-    ask(await talking("for i in 1 2 3 4 5; do echo line $i; done; exec sleep 1000"), { tail: 2, timestamps: true });
+    ask(await talking("for i in 1 2 3 4 5; do echo line $i; done; exec sleep 1000", "line 5"), { tail: 2, timestamps: true });
     await ended();
     expect(lines().map(({ text }) => text)).toEqual(["line 4", "line 5"]);
     expect(lines()[0]?.at).toMatch(/^20\d\d-.*Z$/);
   });
 
   test("are followed until the reader goes", async () => {
-    ask(await talking("while :; do echo tick; sleep 0.1; done"), { follow: true, tail: 0 });
+    ask(await talking("while :; do echo tick; sleep 0.1; done", "tick"), { follow: true, tail: 0 });
     await until("three ticks", () => lines().length >= 3);
     ground.control.closeChannels();
     await until(
@@ -454,7 +460,7 @@ describe("logs", () => {
   });
 
   test("a line of a megabyte is cut and marked (B72), the next one is whole", async () => {
-    ask(await talking("head -c 1000000 /dev/zero | tr '\\0' x; echo; echo short; exec sleep 1000"));
+    ask(await talking("head -c 1000000 /dev/zero | tr '\\0' x; echo; echo short; exec sleep 1000", "short"));
     await ended();
     expect(lines().map(({ text, cut }) => [text.length, cut])).toEqual([
       [16_000, true],
