@@ -16,6 +16,7 @@ const PACKAGES = [
   ["curl", "/usr/bin/curl"],
   ["ca-certificates", "/usr/sbin/update-ca-certificates"],
   ["tini", "/usr/bin/tini"],
+  ["openssl", "/usr/bin/openssl"],
 ];
 
 const POLICY_PATH = "/usr/sbin/policy-rc.d";

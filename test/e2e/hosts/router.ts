@@ -41,7 +41,7 @@ export class Router {
     const inside = new Segment({ bridge: "lan", prefix: insidePrefix, enter });
     await inside.create();
     for (const rule of RULES) await machine.run(["iptables", "-w", ...rule]);
-    await machine.run(["sysctl", "-qw", "net.ipv4.ip_forward=1"]);
+    await machine.run(["sh", "-c", "echo 1 >/proc/sys/net/ipv4/ip_forward"]);
     this.#inside = inside;
   }
 
