@@ -5,8 +5,9 @@
 # first process ends, so does everything that was started in it, engines and containers too, and its firewall rules and
 # bridges go with its network. Packages are fetched through NAT; what that changes on the real machine is undone.
 #
-#   check.sh            npm start twice, --down, then npm test
-#   check.sh start      npm start twice, --down
+#   check.sh                   npm start twice, --down, then npm test
+#   check.sh start             npm start twice, --down
+#   check.sh test [SUITE...]   npm test, or these suites of it
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 repository=$PWD
@@ -19,7 +20,8 @@ cable=berthfresh
 say() { printf '\n== %s\n' "$1"; }
 fail() { printf '%s\n' "$1" >&2; exit 1; }
 
-case $what in all | start) ;; *) fail "check.sh takes nothing, or start." ;; esac
+suites=("${@:2}")
+case $what in all | start | test) ;; *) fail "check.sh takes nothing, start, or test with suites." ;; esac
 [ "$(id -u)" = 0 ] || fail "check:fresh makes a debootstrap root: run it as root."
 mkdir -p "$cache"
 exec 9>"$cache/lock"
@@ -123,6 +125,7 @@ set -eu
 cd /root/berth
 export HOME=/root PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8
 what=$1
+shift
 logs=/var/log
 seconds() { date +%s.%N; }
 took() { awk -v a="$1" -v b="$2" 'BEGIN { printf "%.1f s", b - a }'; }
@@ -149,6 +152,21 @@ stop_it() {
   kill -INT -- "-$pid"
   wait "$pid" 2>/dev/null || true
 }
+
+if [ "$what" = test ]; then
+  # As an init does it; below, npm start sees to it.
+  mount -t tmpfs -o mode=755 cgroup /sys/fs/cgroup
+  if awk 'NR > 1 && $2 != 0 { found = 1 } END { exit !found }' /proc/cgroups; then
+    for name in $(awk 'NR > 1 && $4 == 1 { print $1 }' /proc/cgroups); do
+      mkdir "/sys/fs/cgroup/$name"
+      mount -t cgroup -o "$name" cgroup "/sys/fs/cgroup/$name" 2>/dev/null || rmdir "/sys/fs/cgroup/$name"
+    done
+  else
+    mount -t cgroup2 cgroup2 /sys/fs/cgroup
+  fi
+  if [ $# -eq 0 ]; then CI=true exec npm test; fi
+  CI=true exec npm test -- "$@"
+fi
 
 start_until_ready first-start
 urls=$(sed -n '/hello /,/API docs/p' "$logs/first-start.log" | grep -o 'http://127\.0\.0\.1:[0-9]*' | grep -v ':7420' | sort -u)
@@ -223,9 +241,10 @@ bash -c '
     mkdir /run/lock
     mount --make-rshared /
     hostname fresh
-    exec env -i bash /root/inside.sh "$3"
-  '\'' fresh "$1" "$2" "$3"
-' fresh "$root" "$group" "$what" </dev/null 9>&- &
+    shift 2
+    exec env -i bash /root/inside.sh "$@"
+  '\'' fresh "$@"
+' fresh "$root" "$group" "$what" "${suites[@]}" </dev/null 9>&- &
 child=$!
 set +e
 wait "$child"
