@@ -6,6 +6,7 @@ import { readFileSync } from "node:fs";
 import { resolve } from "node:path";
 import process from "node:process";
 import pino from "pino";
+import { z } from "zod";
 import { describeEngineProblem, describePlatformProblem, describeUnreachable, engineSocket } from "./engine/detect.ts";
 import { openDocker } from "./engine/docker.ts";
 import type { Engine, EngineInfo } from "./engine/engine.ts";
@@ -94,12 +95,12 @@ export async function runAgent(options: AgentOptions = {}): Promise<AgentHandle>
 }
 
 /** Enrolls this machine and ends: what `join` without `--foreground` does. Throws AgentError. */
-export async function joinCluster(options: AgentOptions): Promise<AgentHandle["node"]> {
+export async function joinCluster(options: AgentOptions): Promise<AgentHandle["node"] & { readonly isPending: boolean }> {
   const { identity, http } = await join(options);
   await http.close();
   if (identity.enrolled === null) throw new AgentError("enroll", "this machine is not enrolled");
-  const { node, name, site } = identity.enrolled;
-  return { id: node, name, site, url: identity.url };
+  const { node, name, site, admission } = identity.enrolled;
+  return { id: node, name, site, url: identity.url, isPending: admission === "pending" };
 }
 
 interface Joined extends Ground {
@@ -237,6 +238,8 @@ export const policyPath = (dataDir: string = DATA_DIR_DEFAULT): string => resolv
 
 /** Exit codes: 0 done, 1 it went wrong, 2 asked wrongly. */
 export async function main(argv: readonly string[]): Promise<number> {
+  // Messages are few and small: parsers compiled for speed would only cost memory.
+  z.config({ jitless: true });
   const line = readCommandLine(argv);
   if (line.kind === "help") return say(process.stdout, USAGE, 0);
   if (line.kind === "version") return say(process.stdout, `${AGENT_VERSION}\n`, 0);
@@ -255,6 +258,12 @@ export async function main(argv: readonly string[]): Promise<number> {
     if (command === "install") return await install(flags);
     if (command === "join" && !flags.foreground) {
       const node = await joinCluster(options);
+      if (node.isPending)
+        return say(
+          process.stdout,
+          `this machine is node ${node.name} (${node.id}) of site ${node.site}, and waits for an operator: berth node approve ${node.name}\n`,
+          0,
+        );
       return say(process.stdout, `this machine is node ${node.name} (${node.id}) of site ${node.site}\n`, 0);
     }
     return await runUntilSignal(options);

@@ -7,6 +7,7 @@ const FILES: readonly (() => Promise<{ benches: Bench[] }>)[] = [
   () => import("./planner.ts"),
   () => import("./durable.ts"),
   () => import("./wake.ts"),
+  () => import("./agent.ts"),
 ];
 
 const { values: options } = parseArgs({ options: { only: { type: "string", default: "" }, json: { type: "boolean", default: false } } });
