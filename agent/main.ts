@@ -20,6 +20,7 @@ import { nodeClock, nodeRandom } from "./node-clock.ts";
 import { openDisk } from "./node-disk.ts";
 import { describeNode } from "./machine.ts";
 import { openHost } from "./node-host.ts";
+import { lockDirectory } from "./node-lock.ts";
 import { keepMemoryLow } from "./node-memory.ts";
 import { pause } from "./pause.ts";
 import { POLICY_FILE, readPolicy } from "./policy.ts";
@@ -79,9 +80,21 @@ export class AgentError extends Error {
 export async function runAgent(options: AgentOptions = {}): Promise<AgentHandle> {
   const joined = await join(options);
   const { stop, signal, http } = joined;
+  const unlock = await lockDirectory(joined.disk.absolute(""), nodeClock);
+  if (unlock === null) {
+    await http.close();
+    throw new AgentError(
+      "usage",
+      `another agent runs with the data directory ${joined.disk.absolute("")}; stop it, or name another directory with --data-dir`,
+    );
+  }
+  signal.addEventListener("abort", unlock, { once: true });
   if (joined.identity.enrolled === null) throw new AgentError("enroll", "this machine is not enrolled");
   const agent = new NodeAgent({ ...joined, identityFile: joined.file, clock: nodeClock, random: nodeRandom, agentVersion: AGENT_VERSION });
-  const ended = agent.run(signal).finally(() => http.close());
+  const ended = agent.run(signal).finally(() => {
+    unlock();
+    return http.close();
+  });
   ended.catch(() => undefined);
   const { node, name, site } = joined.identity.enrolled;
   return {

@@ -159,6 +159,13 @@ const RULES: readonly ((spec: ReplicaSpec, policy: Policy, ref: AssignmentRef) =
     }
     return null;
   },
+  function ceilings({ reservation }, { cpuMillisMax, memoryMiBMax }) {
+    if (cpuMillisMax !== undefined && reservation.cpuMillis > cpuMillisMax)
+      return `${reservation.cpuMillis} millicores are reserved and ${cpuMillisMax} allowed: raise "cpuMillisMax"`;
+    if (memoryMiBMax !== undefined && reservation.memoryMiB > memoryMiBMax)
+      return `${reservation.memoryMiB} MiB are reserved and ${memoryMiBMax} allowed: raise "memoryMiBMax"`;
+    return null;
+  },
   function oomScore({ workload }, policy) {
     // Below 0 the kernel would rather end something of the host's own; unkillable ones could take the host down.
     const isHarsh = (workload.oomScoreAdj ?? 0) < 0 || workload.oomKillDisable === true;

@@ -119,6 +119,17 @@ describe("joining", () => {
     expect(ground.control.requests).toEqual([]);
   });
 
+  test("twice with one data directory is refused, and possible when the first has ended", async () => {
+    await ground.start();
+    expect(await failure(ground.start())).toMatchObject({
+      code: "usage",
+      message: expect.stringContaining("another agent runs with the data directory"),
+    });
+    await ground.stop();
+    await ground.start();
+    expect(ground.control.sessions).toBeLessThanOrEqual(2);
+  });
+
   test("a machine of another cluster stays where it is", async () => {
     await ground.start();
     await ground.stop();

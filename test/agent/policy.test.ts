@@ -89,6 +89,12 @@ describe("what is refused by default, and the key that allows it", () => {
     expect(judge({}, { allowedRegistries: ["local"] }, { image: local })).toBeNull();
   });
 
+  test("more than the machine's owner gives", () => {
+    expect(judge({}, { memoryMiBMax: 63 })).toContain('64 MiB are reserved and 63 allowed: raise "memoryMiBMax"');
+    expect(judge({}, { cpuMillisMax: 49 })).toContain('raise "cpuMillisMax"');
+    expect(judge({}, { memoryMiBMax: 64, cpuMillisMax: 50 })).toBeNull();
+  });
+
   test("a label with the reserved prefix, always", () => {
     const { spec } = desired();
     const forged = { ...spec, workload: { ...spec.workload, labels: { "berth.replica": "x" } } };
