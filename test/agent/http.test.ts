@@ -184,7 +184,7 @@ describe("time", () => {
     const { url } = await serve(null, (_, response) => {
       const chunk = Buffer.alloc(1_048_576);
       const pump = () => {
-        while (response.write(chunk)) continue;
+        for (let hasRoom = true; hasRoom; ) hasRoom = response.write(chunk);
         response.once("drain", pump);
       };
       response.on("error", () => undefined);
