@@ -1,5 +1,5 @@
 /**
- * `POST /agent/v1/poll`. Answered at once when the node's generation differs from the one held or a channel is asked
+ * `POST /agent/v1/poll`. Answered at once when the node's generation is ahead of the one held or a channel is asked
  * for, else held up to the server's pollHoldMs and answered 204. An idle poll writes no row.
  */
 import { z } from "zod";
