@@ -217,3 +217,13 @@ export async function containersOf(host: Host, app: string): Promise<Map<string,
       .map((line) => line.split(" ") as [string, string]),
   );
 }
+
+/** The networks that berth made on a host. */
+export async function networksOf(host: Host): Promise<{ name: string; app: string }[]> {
+  const listed = await host.docker(["network", "ls", "--filter", "label=berth.app", "--format", '{{.Name}} {{.Label "berth.app"}}']);
+  return listed.stdout
+    .split("\n")
+    .filter(Boolean)
+    .map((line) => line.split(" ") as [string, string])
+    .map(([name, app]) => ({ name, app }));
+}
