@@ -6,6 +6,10 @@
  * - secret (32 bytes): session keys and the nonce key are derived from it by HKDF-SHA-256, so checking a request reads nothing.
  * - sealing (A256GCM): credentials at rest. The first seals; the others still open.
  */
+import { hkdf } from "@noble/hashes/hkdf.js";
+import { hmac } from "@noble/hashes/hmac.js";
+import { sha256 } from "@noble/hashes/sha2.js";
+import { utf8ToBytes } from "@noble/hashes/utils.js";
 import {
   base64url,
   CompactEncrypt,
@@ -80,23 +84,16 @@ export async function makeSigner(ring: KeyRing, nowMs: () => number = Date.now):
   const sealing = ring.sealing[0];
   if (current === undefined || sealing === undefined) throw new Error("the key ring is empty");
   const signingKey = await importJWK(current.jwk, "Ed25519");
-  const material = await crypto.subtle.importKey("raw", plain(base64url.decode(ring.secret)), "HKDF", false, ["deriveBits"]);
-  const derive = async (info: string) =>
-    new Uint8Array(
-      await crypto.subtle.deriveBits(
-        { name: "HKDF", hash: "SHA-256", salt: new Uint8Array(0), info: new TextEncoder().encode(info) },
-        material,
-        256,
-      ),
-    );
-  const nonceKey = await crypto.subtle.importKey("raw", await derive("berth nonce"), { name: "HMAC", hash: "SHA-256" }, false, ["sign"]);
+  const secret = base64url.decode(ring.secret);
+  const derive = (info: string) => hkdf(sha256, secret, undefined, utf8ToBytes(info), 32);
+  const nonceKey = derive("berth nonce");
   const sealingKeys = new Map(ring.sealing.map(({ kid, key }) => [kid, base64url.decode(key)]));
   const nonces = new Map<number, string>();
 
-  const nonceOf = async (slice: number): Promise<string> => {
+  const nonceOf = (slice: number): string => {
     const known = nonces.get(slice);
     if (known !== undefined) return known;
-    const mac = new Uint8Array(await crypto.subtle.sign("HMAC", nonceKey, new TextEncoder().encode(`${slice}`)));
+    const mac = hmac(sha256, nonceKey, utf8ToBytes(`${slice}`));
     const nonce = `${slice.toString(36)}.${base64url.encode(mac.subarray(0, NONCE_MAC_BYTES))}`;
     for (const old of nonces.keys()) if (old < slice - SLICES_FRESH - 1) nonces.delete(old);
     nonces.set(slice, nonce);
@@ -106,7 +103,7 @@ export async function makeSigner(ring: KeyRing, nowMs: () => number = Date.now):
 
   return {
     sign: (typ, payload) => new CompactSign(encode(payload)).setProtectedHeader({ alg: "Ed25519", typ, kid: current.kid }).sign(signingKey),
-    sessionKey: (node, session) => derive(`berth session ${node} ${session}`),
+    sessionKey: async (node, session) => derive(`berth session ${node} ${session}`),
     seal: async (jwk: X25519Jwk, plaintext) =>
       new CompactEncrypt(plain(plaintext)).setProtectedHeader({ alg: "ECDH-ES", enc: "A256GCM" }).encrypt(await importJWK(jwk, "ECDH-ES")),
     sealAtRest: async (plaintext) => ({
@@ -125,13 +122,13 @@ export async function makeSigner(ring: KeyRing, nowMs: () => number = Date.now):
       });
       return opened.plaintext;
     },
-    nonce: () => nonceOf(sliceNow()),
+    nonce: async () => nonceOf(sliceNow()),
     nonceIsFresh: async (nonce) => {
       const slice = Number.parseInt(NONCE_PATTERN.exec(nonce)?.[1] ?? "", 36);
       const age = sliceNow() - slice;
       // One slice ahead: another process of this control plane may be a little early.
       if (!(age >= -1 && age <= SLICES_FRESH)) return false;
-      return equalInConstantTime(nonce, await nonceOf(slice));
+      return equalInConstantTime(nonce, nonceOf(slice));
     },
   };
 }

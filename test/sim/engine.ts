@@ -1,0 +1,568 @@
+/**
+ * A container engine without containers: the Engine port with Docker's rules (names are unique, a start needs its image,
+ * network and host ports, TERM then KILL, events that a restart loses) and its faults (calls that hang until it thaws,
+ * pulls that crawl or fail, processes that end). Times are the machine's.
+ */
+import { createHash } from "node:crypto";
+import type { CreateBody } from "../../agent/engine/create-body.ts";
+import {
+  assertContainerId,
+  assertObjectName,
+  assertReference,
+  type Engine,
+  EngineError,
+  type EngineEvent,
+  type EngineInfo,
+  type InspectedContainer,
+} from "../../agent/engine/engine.ts";
+import type { ContainerStatus } from "../../shared/converge/world.ts";
+import type { Behaviour, RegistryImage, SimRegistry } from "./images.ts";
+import { type Kernel, Process } from "./kernel.ts";
+import type { Prng } from "./prng.ts";
+
+const READ_TIMEOUT_MS = 20_000;
+const WRITE_TIMEOUT_MS = 120_000;
+const STOP_EXTRA_MS = 30_000;
+const PULL_SILENCE_MS = 180_000;
+
+export interface SimContainer {
+  readonly id: string;
+  name: string;
+  readonly body: CreateBody;
+  readonly imageId: string;
+  readonly behaviour: Behaviour;
+  status: ContainerStatus;
+  /** Rises with each start: what was planned for an earlier run is void. */
+  run: number;
+  exitCode: number;
+  startedWallMs: number | null;
+  finishedWallMs: number | null;
+  /** True time. */
+  startedMs: number;
+  ports: { target: number; protocol: "tcp" | "udp"; hostIp: string; hostPort: number }[];
+}
+
+interface SimVolume {
+  readonly labels: Readonly<Record<string, string>>;
+  readonly driver: string;
+  /** Which data is in it: set when it is made. */
+  readonly data: string;
+}
+
+export interface EngineHost {
+  readonly name: string;
+  wallMs(): number;
+}
+
+interface Listener {
+  readonly onEvent: (event: EngineEvent) => void;
+  readonly end: () => void;
+}
+
+export interface EngineFaults {
+  /** Chance that an event is not delivered. */
+  eventGap: number;
+  /** Chance that a container ends by itself within a minute of its start. */
+  crash: number;
+  pullFactor: number;
+}
+
+export class SimEngine {
+  /** The daemon; containers outlive it with live-restore. */
+  process: Process;
+  readonly faults: EngineFaults = { eventGap: 0, crash: 0, pullFactor: 1 };
+  readonly containers = new Map<string, SimContainer>();
+  readonly images = new Map<string, RegistryImage>();
+  readonly #networks = new Map<string, Readonly<Record<string, string>>>();
+  readonly volumes = new Map<string, SimVolume>();
+  liveRestore = false;
+  /** Called when a container began or ceased to run. */
+  onChange: (container: SimContainer) => void = () => {};
+  readonly #kernel: Kernel;
+  readonly #host: EngineHost;
+  readonly #registry: SimRegistry;
+  readonly #random: Prng;
+  readonly #listeners = new Set<Listener>();
+  /** What resets the connection of each call that has no answer yet. */
+  readonly #connections = new Set<() => void>();
+  /** While it hangs: what was asked of it, in order. */
+  #frozen: (() => void)[] | null = null;
+  #isUp = true;
+  #serial = 0;
+  #generation = 0;
+  #portNext = 32_768;
+
+  constructor(kernel: Kernel, host: EngineHost, registry: SimRegistry) {
+    this.#kernel = kernel;
+    this.#host = host;
+    this.#registry = registry;
+    this.#random = kernel.random.fork(`engine ${host.name}`);
+    this.process = new Process(`${host.name}/engine`);
+  }
+
+  get isUp(): boolean {
+    return this.#isUp;
+  }
+  get isFrozen(): boolean {
+    return this.#frozen !== null;
+  }
+
+  // What a machine and its people do to it.
+
+  /** The daemon ends. Without live-restore its containers end with it; a power cut ends all. */
+  down(how: "stop" | "kill" | "power"): void {
+    if (!this.#isUp) return;
+    this.#isUp = false;
+    this.process.isAlive = false;
+    this.#frozen = null;
+    for (const listener of this.#listeners) listener.end();
+    this.#listeners.clear();
+    for (const reset of this.#connections) reset();
+    this.#connections.clear();
+    if (how === "power" || (how === "stop" && !this.liveRestore))
+      for (const container of this.containers.values()) this.#end(container, how === "power" ? 255 : 137);
+  }
+
+  up(): void {
+    if (this.#isUp) return;
+    this.#isUp = true;
+    this.process = new Process(`${this.#host.name}/engine#${++this.#generation}`);
+    // What ran on without its daemon is known again; what ended meanwhile is seen as ended.
+    for (const container of this.containers.values()) if (container.status === "running") this.#plan(container);
+  }
+
+  freeze(): void {
+    this.#frozen ??= [];
+  }
+
+  thaw(): void {
+    const waiting = this.#frozen ?? [];
+    this.#frozen = null;
+    for (const run of waiting) run();
+  }
+
+  /** A container's process ends. */
+  crash(container: SimContainer, exitCode: number): void {
+    if (container.status !== "running") return;
+    this.#end(container, exitCode);
+    if (this.#isUp) this.#emit(container, "die");
+  }
+
+  /** Somebody at the engine removes one. */
+  removeByHand(container: SimContainer): void {
+    if (!this.#isUp) return;
+    this.#emit(container, "kill", "9");
+    this.crash(container, 137);
+    this.containers.delete(container.id);
+    this.onChange(container);
+    this.#emit(container, "destroy");
+  }
+
+  renameByHand(container: SimContainer, name: string): void {
+    if (!this.#isUp) return;
+    container.name = name;
+    this.#emit(container, "rename");
+  }
+
+  deleteImages(): void {
+    for (const [name, image] of this.images) {
+      this.images.delete(name);
+      this.#emitOf("image", "delete", { id: image.id, name });
+    }
+  }
+
+  /** The port, as one agent process has it. */
+  portOf(caller: Process): Engine {
+    const read = <Result>(what: string, effect: () => Result) => this.#call(caller, what, { limitMs: READ_TIMEOUT_MS, tookMs: [1, 6] }, effect);
+    const write = <Result>(what: string, tookMs: readonly [number, number], effect: () => Result | Promise<Result>, limitMs = WRITE_TIMEOUT_MS) =>
+      this.#call(caller, what, { limitMs, tookMs }, effect);
+    return {
+      info: () => read("info", () => this.#info()),
+      listByLabel: (label) =>
+        read("list", () =>
+          [...this.containers.values()]
+            .filter(({ body }) => label in body.Labels)
+            .map(({ id, name, body, status }) => ({ id, names: [name], labels: body.Labels, status })),
+        ),
+      inspect: (id) => {
+        assertContainerId(id);
+        return read("inspect", () => {
+          const found = this.containers.get(id);
+          return found === undefined ? null : this.#inspected(found);
+        });
+      },
+      create: async (name, body) => {
+        assertObjectName(name);
+        return write(`create ${name}`, [20, 150], () => this.#create(name, body));
+      },
+      start: async (id) => {
+        assertContainerId(id);
+        return write(`start ${id.slice(0, 12)}`, [60, 300], () => this.#start(this.#existing(id)));
+      },
+      stop: async (id, graceMs) => {
+        assertContainerId(id);
+        return write(`stop ${id.slice(0, 12)}`, [1, 10], () => this.#stop(id, graceMs), graceMs + STOP_EXTRA_MS);
+      },
+      kill: async (id) => {
+        assertContainerId(id);
+        return write(`kill ${id.slice(0, 12)}`, [5, 30], () => this.#kill(id), STOP_EXTRA_MS);
+      },
+      remove: async (id) => {
+        assertContainerId(id);
+        return write(`remove ${id.slice(0, 12)}`, [10, 80], () => this.#remove(id));
+      },
+      image: async (reference) => {
+        assertReference(reference);
+        return read("image", () => {
+          const image = this.#imageOf(reference);
+          return image === null ? null : { id: image.id, digests: [`${image.repository}@${image.digest}`] };
+        });
+      },
+      pull: (reference, { signal, onProgress }) => this.#pull(caller, reference, { signal, onProgress }),
+      removeImage: async (reference) => {
+        assertReference(reference);
+        return write(`remove image ${reference}`, [5, 50], () => {
+          const image = this.#imageOf(reference);
+          if (image === null) return;
+          if ([...this.containers.values()].some(({ imageId }) => imageId === image.id))
+            throw new EngineError("inUse", `conflict: ${reference} is used by a container`, { status: 409 });
+          for (const [name, held] of this.images) if (held.id === image.id) this.images.delete(name);
+          this.#emitOf("image", "delete", { id: image.id, name: reference });
+        });
+      },
+      networks: (label) =>
+        read("networks", () => [...this.#networks].filter(([, labels]) => label in labels).map(([name, labels]) => ({ name, labels }))),
+      createNetwork: async (name, labels) => {
+        assertObjectName(name);
+        return write(`create network ${name}`, [50, 300], () => {
+          if (!this.#networks.has(name)) this.#networks.set(name, labels);
+        });
+      },
+      removeNetwork: async (name) => {
+        assertObjectName(name);
+        return write(`remove network ${name}`, [50, 300], () => {
+          const used = [...this.containers.values()].some(({ body, status }) => status === "running" && body.HostConfig.NetworkMode === name);
+          if (used) throw new EngineError("denied", `network ${name} has active endpoints`, { status: 403 });
+          if (this.#networks.delete(name)) this.#emitOf("network", "destroy", { id: name, name });
+        });
+      },
+      volumes: () => read("volumes", () => [...this.volumes].map(([name, { driver, labels }]) => ({ name, driver, labels }))),
+      createVolume: async (name, labels) => {
+        assertObjectName(name);
+        return write(`create volume ${name}`, [5, 50], () => this.#makeVolume(name, labels));
+      },
+      removeVolume: async (name) => {
+        assertObjectName(name);
+        return write(`remove volume ${name}`, [5, 50], () => {
+          const used = [...this.containers.values()].some(({ body }) => body.HostConfig.Mounts.some(({ Source }) => Source === name));
+          if (used) throw new EngineError("inUse", `volume ${name} is in use`, { status: 409 });
+          if (this.volumes.delete(name)) this.#emitOf("volume", "destroy", { id: name, name });
+        });
+      },
+      events: ({ onOpen, onEvent, signal }) => this.#events(caller, { onOpen, onEvent, signal }),
+      logs: async () => {},
+    };
+  }
+
+  /** Takes its time there; hangs with the engine; answers `timeout` after the port's limit, whatever happens later. */
+  #call<Result>(
+    caller: Process,
+    what: string,
+    { limitMs, tookMs }: { readonly limitMs: number; readonly tookMs: readonly [number, number] },
+    effect: () => Result | Promise<Result>,
+  ): Promise<Result> {
+    const kernel = this.#kernel;
+    return new Promise((resolve, reject) => {
+      const tell = (delayMs: number, give: () => void) => void kernel.after(delayMs, caller, "", give);
+      if (!this.#isUp) {
+        tell(0.2, () => reject(new EngineError("unreachable", "the engine cannot be reached: connect ECONNREFUSED")));
+        return;
+      }
+      const daemon = this.process;
+      const reset = () => tell(0.2, () => end(() => reject(new EngineError("unreachable", "the engine cannot be reached: read ECONNRESET"))));
+      const cancel = kernel.after(limitMs, caller, `the engine did not answer: ${what}`, () =>
+        end(() => reject(new EngineError("timeout", `the engine did not answer ${what} in time`))),
+      );
+      const end = (give: () => void) => {
+        cancel();
+        this.#connections.delete(reset);
+        give();
+      };
+      const answer = (give: () => void) => this.#whenThawed(() => tell(0.2, () => end(give)));
+      this.#connections.add(reset);
+      this.#whenThawed(() => {
+        kernel.after(this.#random.between(...tookMs), daemon, this.#nameOf(what), () => {
+          let result: Result | Promise<Result>;
+          try {
+            result = effect();
+          } catch (error) {
+            return answer(() => reject(error));
+          }
+          if (!(result instanceof Promise)) return answer(() => resolve(result));
+          result.then(
+            (value) => answer(() => resolve(value)),
+            (error: unknown) => answer(() => reject(error)),
+          );
+        });
+      });
+    });
+  }
+
+  #whenThawed(run: () => void): void {
+    if (this.#frozen === null) run();
+    else this.#frozen.push(() => this.#whenThawed(run));
+  }
+
+  /** Reads are too many to be worth a line each. */
+  #nameOf(what: string): string {
+    return what === "info" || what === "list" || what === "inspect" || what === "image" || what === "networks" || what === "volumes" ? "" : what;
+  }
+
+  #info(): EngineInfo {
+    return {
+      version: "20.10.24",
+      apiVersion: "1.41",
+      cgroup: "2",
+      storage: "overlay2",
+      name: this.#host.name,
+      os: "linux",
+      logDriver: "json-file",
+      isRootless: false,
+      isPodman: false,
+      isDesktop: false,
+    };
+  }
+
+  #existing(id: string): SimContainer {
+    const found = this.containers.get(id);
+    if (found === undefined) throw new EngineError("notFound", `No such container: ${id}`, { status: 404 });
+    return found;
+  }
+
+  #imageOf(reference: string): RegistryImage | null {
+    const byName = this.images.get(reference);
+    if (byName !== undefined) return byName;
+    for (const image of this.images.values())
+      if (image.id === reference || `${image.repository}@${image.digest}` === reference) return image;
+    return null;
+  }
+
+  #create(name: string, body: CreateBody): string {
+    for (const other of this.containers.values())
+      if (other.name === name)
+        throw new EngineError("conflict", `Conflict. The container name "/${name}" is already in use by container "${other.id}"`, { status: 409 });
+    const image = this.#imageOf(body.Image);
+    if (image === null) throw new EngineError("notFound", `No such image: ${body.Image}`, { status: 404 });
+    for (const mount of body.HostConfig.Mounts)
+      if (mount.Type === "volume" && mount.Source !== undefined) this.#makeVolume(mount.Source, {});
+    const id = createHash("sha256").update(`${this.#host.name} ${++this.#serial}`).digest("hex");
+    const container: SimContainer = {
+      id,
+      name,
+      body,
+      imageId: image.id,
+      behaviour: image.behaviour,
+      status: "created",
+      run: 0,
+      exitCode: 0,
+      startedWallMs: null,
+      finishedWallMs: null,
+      startedMs: 0,
+      ports: [],
+    };
+    this.containers.set(id, container);
+    this.#emit(container, "create");
+    return id;
+  }
+
+  #makeVolume(name: string, labels: Readonly<Record<string, string>>): void {
+    if (!this.volumes.has(name)) this.volumes.set(name, { labels, driver: "local", data: `${this.#host.name} ${++this.#serial}` });
+  }
+
+  #start(container: SimContainer): void {
+    if (container.status === "running") return;
+    const network = container.body.HostConfig.NetworkMode;
+    if (!["none", "host", "bridge", "default"].includes(network) && !this.#networks.has(network))
+      throw new EngineError("notFound", `network ${network} not found`, { status: 404 });
+    container.ports = this.#bindPorts(container);
+    container.status = "running";
+    container.run++;
+    container.exitCode = 0;
+    container.startedWallMs = this.#host.wallMs();
+    container.finishedWallMs = null;
+    container.startedMs = this.#kernel.nowMs;
+    this.onChange(container);
+    this.#emit(container, "start");
+    this.#plan(container);
+  }
+
+  #bindPorts(container: SimContainer): SimContainer["ports"] {
+    const taken = new Set<string>();
+    for (const other of this.containers.values())
+      if (other.status === "running") for (const { protocol, hostPort } of other.ports) taken.add(`${hostPort}/${protocol}`);
+    const bound: SimContainer["ports"] = [];
+    for (const [key, bindings] of Object.entries(container.body.HostConfig.PortBindings)) {
+      const [target = "", protocol] = key.split("/");
+      if (protocol !== "tcp" && protocol !== "udp") continue;
+      for (const { HostIp, HostPort } of bindings) {
+        let hostPort = Number(HostPort);
+        if (hostPort === 0) {
+          while (taken.has(`${this.#portNext}/${protocol}`)) this.#portNext++;
+          hostPort = this.#portNext++;
+        } else if (taken.has(`${hostPort}/${protocol}`)) {
+          throw new EngineError("failed", `Bind for 0.0.0.0:${hostPort} failed: port is already allocated`, { status: 500 });
+        }
+        taken.add(`${hostPort}/${protocol}`);
+        bound.push({ target: Number(target), protocol, hostIp: HostIp || "0.0.0.0", hostPort });
+      }
+    }
+    return bound;
+  }
+
+  /** What this run does by itself. */
+  #plan(container: SimContainer): void {
+    const { run, behaviour } = container;
+    const machine = this.process;
+    const isThisRun = () => container.run === run && container.status === "running";
+    const { exitAfterMs } = behaviour;
+    if (exitAfterMs !== null)
+      this.#kernel.after(exitAfterMs, machine, `${container.name} ends`, () => isThisRun() && this.crash(container, behaviour.exitCode));
+    else if (this.#random.chance(this.faults.crash))
+      this.#kernel.after(this.#random.between(100, 60_000), machine, `${container.name} crashes`, () => isThisRun() && this.crash(container, 139));
+    if (this.#hasHealthcheck(container) && behaviour.healthyAfterMs !== null)
+      this.#kernel.after(behaviour.healthyAfterMs, machine, "", () => isThisRun() && this.#emit(container, "health_status: healthy"));
+  }
+
+  #hasHealthcheck(container: SimContainer): boolean {
+    const test = container.body.Healthcheck?.Test;
+    return test !== undefined && test[0] !== "NONE";
+  }
+
+  #healthOf(container: SimContainer): "none" | "starting" | "healthy" | "unhealthy" {
+    if (!this.#hasHealthcheck(container) || container.status !== "running") return "none";
+    const forMs = this.#kernel.nowMs - container.startedMs;
+    const { healthyAfterMs } = container.behaviour;
+    if (healthyAfterMs !== null) return forMs >= healthyAfterMs ? "healthy" : "starting";
+    return forMs >= 15_000 ? "unhealthy" : "starting";
+  }
+
+  #end(container: SimContainer, exitCode: number): void {
+    if (container.status !== "running") return;
+    container.status = "exited";
+    container.exitCode = exitCode;
+    container.finishedWallMs = this.#host.wallMs();
+    container.ports = [];
+    this.onChange(container);
+  }
+
+  async #stop(id: string, graceMs: number): Promise<void> {
+    const container = this.containers.get(id);
+    if (container === undefined || container.status !== "running") return;
+    const { run } = container;
+    this.#emit(container, "kill", "15");
+    const { stopMs } = container.behaviour;
+    const listens = stopMs !== null && stopMs <= graceMs;
+    await this.#kernel.pause(listens ? stopMs : graceMs, this.process);
+    if (container.run !== run || container.status !== "running") return;
+    if (!listens) this.#emit(container, "kill", "9");
+    this.crash(container, listens ? 143 : 137);
+  }
+
+  #kill(id: string): void {
+    const container = this.containers.get(id);
+    if (container === undefined || container.status !== "running") return;
+    this.#emit(container, "kill", "9");
+    this.crash(container, 137);
+  }
+
+  #remove(id: string): void {
+    const container = this.containers.get(id);
+    if (container === undefined) return;
+    this.#kill(id);
+    this.containers.delete(id);
+    this.onChange(container);
+    this.#emit(container, "destroy");
+  }
+
+  async #pull(
+    caller: Process,
+    reference: string,
+    { signal, onProgress }: { readonly signal: AbortSignal; readonly onProgress: (progress: { currentBytes: number; totalBytes: number }) => void },
+  ): Promise<void> {
+    assertReference(reference);
+    const { weather } = this.#registry;
+    const tookMs = this.#random.between(200, 4_000) * this.faults.pullFactor;
+    const aborted = new Promise<never>((_, reject) => {
+      signal.addEventListener("abort", () => reject(new EngineError("aborted", "called off")), { once: true });
+    });
+    aborted.catch(() => {});
+    const pulled = this.#call(caller, `pull ${reference}`, { limitMs: PULL_SILENCE_MS + tookMs, tookMs: [tookMs, tookMs] }, () => {
+      const fail = (code: "denied" | "failed" | "notFound", message: string, status: number): never => {
+        throw new EngineError(code, message, { status });
+      };
+      if (weather === "denied") fail("denied", `unauthorized: authentication required`, 500);
+      if (weather === "limited") fail("failed", "toomanyrequests: you have reached your pull rate limit", 500);
+      if (weather === "broken") fail("failed", "received unexpected HTTP status: 500 Internal Server Error", 500);
+      if (weather === "away") fail("failed", "dial tcp: lookup registry.test: i/o timeout", 500);
+      const image = this.#registry.find(reference);
+      if (image === null) return fail("notFound", `manifest for ${reference} not found: manifest unknown`, 404);
+      onProgress({ currentBytes: 1_000, totalBytes: 1_000 });
+      this.images.set(reference, image);
+    });
+    await Promise.race([pulled, aborted]);
+  }
+
+  async #events(
+    caller: Process,
+    { onOpen, onEvent, signal }: { readonly onOpen: () => void; readonly onEvent: (event: EngineEvent) => void; readonly signal: AbortSignal },
+  ): Promise<void> {
+    let close: () => void = () => {};
+    const closed = new Promise<void>((resolve) => {
+      close = resolve;
+    });
+    const listener: Listener = { onEvent: (event) => void this.#kernel.after(this.#random.between(0.5, 20), caller, "", () => onEvent(event)), end: () => void this.#kernel.after(0.2, caller, "", close) };
+    signal.addEventListener(
+      "abort",
+      () => {
+        this.#listeners.delete(listener);
+        close();
+      },
+      { once: true },
+    );
+    await this.#call(caller, "info", { limitMs: READ_TIMEOUT_MS, tookMs: [1, 5] }, () => void this.#listeners.add(listener));
+    onOpen();
+    await closed;
+    this.#listeners.delete(listener);
+  }
+
+  #emit(container: SimContainer, action: string, signal: string | null = null): void {
+    this.#emitOf("container", action, { id: container.id, name: container.name }, signal);
+  }
+
+  #emitOf(type: EngineEvent["type"], action: string, of: { readonly id: string; readonly name: string }, signal: string | null = null): void {
+    this.#kernel.log(this.process.name, `${type} ${action} ${of.name}`);
+    const event: EngineEvent = { type, action, ...of, signal, time: String(Math.round(this.#host.wallMs() * 1e6)) };
+    for (const listener of this.#listeners) if (!this.#random.chance(this.faults.eventGap)) listener.onEvent(event);
+  }
+
+  #inspected(container: SimContainer): InspectedContainer {
+    const health = this.#healthOf(container);
+    const { healthyAfterMs } = container.behaviour;
+    return {
+      id: container.id,
+      name: container.name,
+      labels: container.body.Labels,
+      imageId: container.imageId,
+      status: container.status,
+      pid: container.status === "running" ? 1_000 + container.run : 0,
+      exitCode: container.exitCode,
+      oomKilled: false,
+      health,
+      startedWallMs: container.startedWallMs,
+      finishedWallMs: container.finishedWallMs,
+      healthySinceWallMs: health === "healthy" ? (container.startedWallMs ?? 0) + (healthyAfterMs ?? 0) : null,
+      ports: container.ports,
+      tty: false,
+    };
+  }
+}

@@ -1,0 +1,145 @@
+/** One process of the control plane: the real app, shard, planner and store on the world's ports. */
+import type { HttpAnswer, HttpRequest } from "../../agent/ports.ts";
+import { createApp } from "../../worker/app.ts";
+import type { Context } from "../../worker/context.ts";
+import { createCluster, type KeyFiles } from "../../worker/init.ts";
+import { makeSigner } from "../../worker/keys.ts";
+import type { Clock, Random, Registry } from "../../worker/ports.ts";
+import { rollBack } from "../../worker/roll-back.ts";
+import { Channels } from "../../worker/shard/channels.ts";
+import { makePlanning } from "../../worker/shard/planning.ts";
+import { Shard } from "../../worker/shard/shard.ts";
+import { Snapshots } from "../../worker/snapshots.ts";
+import { collect } from "../../worker/store/collect.ts";
+import { Store } from "../../worker/store/store.ts";
+import type { SimDatabase } from "./database.ts";
+import type { SimRegistry } from "./images.ts";
+import { type Kernel, Process } from "./kernel.ts";
+import { logOf } from "./machine.ts";
+import { type Door, die } from "./network.ts";
+
+const COLLECT_EVERY_MS = 600_000;
+export const SERVER_URL = "https://berth.test:7443";
+
+export interface IsolateParts {
+  readonly kernel: Kernel;
+  readonly name: string;
+  readonly database: SimDatabase;
+  readonly files: KeyFiles;
+  readonly registry: SimRegistry;
+  readonly epochMs: number;
+}
+
+export class Isolate implements Door {
+  readonly process: Process;
+  /** Added to the true time: what this process takes for the wall clock. */
+  clockErrorMs = 0;
+  readonly #parts: IsolateParts;
+  #app: ReturnType<typeof createApp> | null = null;
+  #context: Context | null = null;
+  /** What was thrown where nothing may be: an unhandled end of a loop. */
+  readonly errors: string[] = [];
+
+  constructor(parts: IsolateParts) {
+    this.#parts = parts;
+    this.process = new Process(parts.name);
+  }
+
+  get isReady(): boolean {
+    return this.#app !== null && this.process.isAlive;
+  }
+
+  /** Opens the store, makes the cluster if there is none, starts the shard. */
+  async start(): Promise<void> {
+    const { kernel, database, files, registry, epochMs } = this.#parts;
+    const forked = kernel.random.fork(this.process.name);
+    const random: Random = { bytes: (count) => forked.bytes(count) };
+    const clock: Clock = { nowMs: () => kernel.nowMs, after: (ms, run) => kernel.after(ms, this.process, "", run) };
+    const log = logOf(kernel, this.process);
+    const store = await Store.open(database.portOf(this.process));
+    const { ring } = await createCluster({ store, files, random });
+    const snapshots = new Snapshots(store);
+    const shard: Shard = new Shard({
+      store,
+      clock,
+      random,
+      log: {
+        ...log,
+        error: (fields, message) => {
+          log.error(fields, message);
+          this.errors.push(`${message} ${JSON.stringify(fields)}`);
+        },
+      },
+      planning: makePlanning({ store, snapshots, rollBack: (ask) => rollBack(context, ask) }),
+    });
+    const images: Registry = {
+      resolve: async (reference) => {
+        await kernel.pause(forked.between(5, 200), this.process);
+        const found = registry.weather === "fair" ? registry.find(reference) : null;
+        return found === null ? null : { digest: found.digest };
+      },
+    };
+    const context: Context = {
+      store,
+      shard,
+      channels: new Channels({ clock, random, wake: (id) => shard.wake(id) }),
+      snapshots,
+      signer: await makeSigner(ring, () => epochMs + kernel.nowMs + this.clockErrorMs),
+      registry: images,
+      clock,
+      random,
+      log,
+      address: { url: SERVER_URL, spki: null },
+    };
+    await shard.start();
+    this.#collect(store);
+    this.#context = context;
+    this.#app = createApp(context);
+    kernel.log(this.process.name, "listening");
+  }
+
+  /** SIGKILL. */
+  kill(): void {
+    this.#parts.kernel.log(this.process.name, "is killed");
+    die(this.process);
+  }
+
+  async stop(): Promise<void> {
+    await this.#context?.shard.stop();
+    this.kill();
+  }
+
+  async handle(request: HttpRequest, signal: AbortSignal): Promise<HttpAnswer> {
+    const response = await this.fetch(request, signal);
+    return response;
+  }
+
+  /** A process that is starting or gone answers nothing: callers ask `isReady` first. */
+  async fetch(request: HttpRequest, signal: AbortSignal = new AbortController().signal): Promise<HttpAnswer> {
+    if (this.#app === null) return { status: 503, header: () => null, body: "" };
+    const response = await this.#app.fetch(
+      new Request(request.url, {
+        method: request.method,
+        headers: { ...request.headers, ...(request.body === undefined ? {} : { "content-length": String(Buffer.byteLength(request.body)) }) },
+        signal,
+        ...(request.body === undefined ? {} : { body: request.body }),
+      }),
+    );
+    const body = await response.text();
+    return { status: response.status, header: (name) => response.headers.get(name), body };
+  }
+
+  #collect(store: Store): void {
+    const run = () => {
+      collect(store).then(
+        () => schedule(),
+        (error: unknown) => {
+          this.#parts.kernel.log(this.process.name, `collecting failed: ${String(error)}`);
+          schedule();
+        },
+      );
+    };
+    const schedule = () => void this.#parts.kernel.after(COLLECT_EVERY_MS, this.process, "", run);
+    schedule();
+  }
+}

@@ -1,0 +1,153 @@
+/**
+ * Virtual time. Everything that happens is an event with a moment; the kernel runs them in order, each to the end of
+ * what it set off, and nothing else moves. Events of a process that was killed never happen, which is what dying is: its
+ * promises stay open for ever.
+ */
+import { Prng } from "./prng.ts";
+import { Trace } from "./trace.ts";
+
+/** A program, a machine, an engine: what can die, and with it what it would have done. */
+export class Process {
+  readonly name: string;
+  isAlive = true;
+  /** Suspended: what falls due before this happens then. */
+  stoppedUntilMs = 0;
+
+  constructor(name: string) {
+    this.name = name;
+  }
+}
+
+interface Event {
+  atMs: number;
+  readonly serial: number;
+  readonly process: Process;
+  readonly what: string;
+  run: (() => void) | null;
+}
+
+/** Silent events are too many to be worth a line: the clock's own. */
+const isSilent = (what: string): boolean => what === "";
+
+export class Kernel {
+  readonly random: Prng;
+  readonly trace = new Trace();
+  readonly #queue: Event[] = [];
+  readonly #observers: (() => void)[] = [];
+  #serial = 0;
+  /** True time, milliseconds since the world began. */
+  nowMs = 0;
+  steps = 0;
+
+  constructor(seed: string) {
+    this.random = new Prng(seed);
+  }
+
+  log(who: string, what: string): void {
+    this.trace.add(this.nowMs, who, what);
+  }
+
+  /** After each event. */
+  observe(look: () => void): void {
+    this.#observers.push(look);
+  }
+
+  /** Runs `run` in `delayMs` unless `process` has died by then; the returned function calls it off. */
+  after(delayMs: number, process: Process, what: string, run: () => void): () => void {
+    const event: Event = { atMs: this.nowMs + Math.max(0, delayMs), serial: this.#serial++, process, what, run };
+    this.#push(event);
+    return () => {
+      event.run = null;
+    };
+  }
+
+  /** For scripts: resolves in `delayMs`. */
+  pause(delayMs: number, process: Process): Promise<void> {
+    return new Promise((resolve) => void this.after(delayMs, process, "", resolve));
+  }
+
+  /**
+   * A call from one process into another: the effect happens at the target if that lives then, the answer reaches the
+   * caller if that lives then. A caller that dies in between never learns that its call took effect.
+   */
+  call<Result>(
+    input: { readonly caller: Process; readonly target: Process; readonly what: string; readonly thereMs: number; readonly backMs: number },
+    effect: () => Result | Promise<Result>,
+  ): Promise<Result> {
+    const { caller, target, what, thereMs, backMs } = input;
+    return new Promise((resolve, reject) => {
+      const answer = (give: () => void) => void this.after(backMs, caller, "", give);
+      this.after(thereMs, target, what, () => {
+        let result: Result | Promise<Result>;
+        try {
+          result = effect();
+        } catch (error) {
+          return answer(() => reject(error));
+        }
+        if (!(result instanceof Promise)) return answer(() => resolve(result));
+        result.then(
+          (value) => answer(() => resolve(value)),
+          (error: unknown) => answer(() => reject(error)),
+        );
+      });
+    });
+  }
+
+  /** Runs events up to `untilMs` of true time, or until `stop` answers true after one. */
+  async run(untilMs: number, stop: () => boolean = () => false): Promise<void> {
+    // What was begun outside of any event goes first.
+    await settle();
+    for (let event = this.#queue[0]; event !== undefined && event.atMs <= untilMs; event = this.#queue[0]) {
+      this.#pop();
+      if (event.run === null || !event.process.isAlive) continue;
+      if (event.atMs < event.process.stoppedUntilMs) {
+        event.atMs = event.process.stoppedUntilMs;
+        this.#push(event);
+        continue;
+      }
+      this.nowMs = event.atMs;
+      this.steps++;
+      if (!isSilent(event.what)) this.log(event.process.name, event.what);
+      event.run();
+      await settle();
+      for (const look of this.#observers) look();
+      if (stop()) return;
+    }
+    this.nowMs = Math.max(this.nowMs, untilMs);
+  }
+
+  #push(event: Event): void {
+    const queue = this.#queue;
+    let at = queue.length;
+    queue.push(event);
+    while (at > 0) {
+      const parent = (at - 1) >> 1;
+      if (isBefore(queue[parent]!, event)) break;
+      queue[at] = queue[parent]!;
+      at = parent;
+    }
+    queue[at] = event;
+  }
+
+  #pop(): void {
+    const queue = this.#queue;
+    const last = queue.pop();
+    if (last === undefined || queue.length === 0) return;
+    let at = 0;
+    for (;;) {
+      let child = 2 * at + 1;
+      if (child >= queue.length) break;
+      if (child + 1 < queue.length && isBefore(queue[child + 1]!, queue[child]!)) child++;
+      if (isBefore(last, queue[child]!)) break;
+      queue[at] = queue[child]!;
+      at = child;
+    }
+    queue[at] = last;
+  }
+}
+
+const isBefore = (left: Event, right: Event): boolean =>
+  left.atMs < right.atMs || (left.atMs === right.atMs && left.serial < right.serial);
+
+/** Lets everything that can go on without an event go on. A turn of the event loop runs all promises that are ready. */
+const settle = (): Promise<void> => new Promise((resolve) => void setImmediate(resolve));

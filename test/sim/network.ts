@@ -1,0 +1,192 @@
+/**
+ * The wire between a machine and the control plane, and what stands on it. TCP's rules: what is sent while the line is
+ * down arrives when it is up again, unless somebody gave up before; a peer that died resets.
+ */
+import { type Http, type HttpAnswer, HttpError, type HttpRequest } from "../../agent/ports.ts";
+import { type Kernel, Process } from "./kernel.ts";
+import type { Prng } from "./prng.ts";
+
+export interface WireFaults {
+  /** Nothing gets through, each way by itself. */
+  isUpCut: boolean;
+  isDownCut: boolean;
+  /** Chance that an answer is lost with its connection. */
+  replyLoss: number;
+  /** A proxy: cuts what is silent for this long; answers by itself; sends a POST twice. */
+  cutsAfterMs: number | null;
+  answersHtml: boolean;
+  repeatsPosts: number;
+  /** Chance that an exchange takes seconds. */
+  slow: number;
+  /** Names do not resolve, or TLS is intercepted. */
+  broken: "dns" | "tls" | null;
+}
+
+export const GOOD_WIRE: WireFaults = {
+  isUpCut: false,
+  isDownCut: false,
+  replyLoss: 0,
+  cutsAfterMs: null,
+  answersHtml: false,
+  repeatsPosts: 0,
+  slow: 0,
+  broken: null,
+};
+
+/** What a request meets at the other end. Null: nothing listens there. */
+export interface Door {
+  readonly process: Process;
+  handle(request: HttpRequest, signal: AbortSignal): Promise<HttpAnswer>;
+}
+
+const RETRANSMIT_MS = 500;
+
+export class Wire {
+  readonly faults: WireFaults = { ...GOOD_WIRE };
+  readonly injected = { replyLoss: 0, repeated: 0, cutByProxy: 0, html: 0 };
+  /** Every request body that was sent, for those who replay them later; newest last. */
+  readonly recorded: HttpRequest[] = [];
+  readonly #kernel: Kernel;
+  readonly #random: Prng;
+  readonly #door: () => Door | null;
+
+  constructor(kernel: Kernel, name: string, door: () => Door | null) {
+    this.#kernel = kernel;
+    this.#random = kernel.random.fork(`wire ${name}`);
+    this.#door = door;
+  }
+
+  portOf(process: Process): Http {
+    return { request: (request) => this.#request(process, request) };
+  }
+
+  /** Something in between sends an old request again. */
+  replay(request: HttpRequest): void {
+    const door = this.#door();
+    if (door !== null) door.handle(request, new AbortController().signal).catch(() => {});
+  }
+
+  #request(client: Process, request: HttpRequest): Promise<HttpAnswer> {
+    const kernel = this.#kernel;
+    const random = this.#random;
+    const { faults } = this;
+    const path = request.url.slice(request.url.indexOf("/", 8));
+    kernel.log(client.name, `${request.method} ${path} ${request.body ?? ""}`);
+    return new Promise((resolve, reject) => {
+      let isOver = false;
+      const given = new AbortController();
+      const timer: { cancel: () => void } = { cancel: () => {} };
+      const end = (give: () => void) => {
+        if (isOver) return;
+        isOver = true;
+        timer.cancel();
+        request.signal?.removeEventListener("abort", onAbort);
+        give();
+        // The other end learns of it when a packet gets there.
+        if (!given.signal.aborted) kernel.after(random.between(2, 40), client, "", () => !faults.isUpCut && given.abort());
+      };
+      const fail = (code: HttpError["code"], message: string) => end(() => reject(new HttpError(code, message)));
+      const onAbort = () => fail("aborted", "called off");
+      timer.cancel = kernel.after(request.timeoutMs, client, `no answer to ${request.method} ${path}`, () => fail("timeout", "no answer in time"));
+      if (request.signal?.aborted === true) return onAbort();
+      request.signal?.addEventListener("abort", onAbort, { once: true });
+
+      if (faults.broken !== null) {
+        const isDns = faults.broken === "dns";
+        kernel.after(random.between(5, 300), client, "", () =>
+          fail(isDns ? "unreachable" : "pin", isDns ? "getaddrinfo EAI_AGAIN berth.test" : "the certificate is not the one that was pinned"),
+        );
+        return;
+      }
+      if (faults.answersHtml) {
+        this.injected.html++;
+        kernel.after(random.between(5, 80), client, "", () =>
+          end(() => resolve({ status: 200, header: () => null, body: "<html>Welcome to our network. Please sign in.</html>" })),
+        );
+        return;
+      }
+      this.#record(request);
+      if (request.method === "POST" && random.chance(faults.repeatsPosts)) {
+        this.injected.repeated++;
+        kernel.after(random.between(10, 3_000), client, `a proxy sends ${path} again`, () => this.replay(request));
+      }
+      if (faults.cutsAfterMs !== null) {
+        const cutMs = faults.cutsAfterMs;
+        kernel.after(cutMs, client, "", () => {
+          if (isOver) return;
+          this.injected.cutByProxy++;
+          fail("unreachable", "the connection was closed");
+        });
+      }
+      const delayMs = () => random.between(2, 40) + (random.chance(faults.slow) ? random.between(1_000, 30_000) : 0);
+      const deliver = (isCut: () => boolean, wait: number, arrive: () => void): void => {
+        kernel.after(wait, client, "", () => {
+          if (isOver) return;
+          if (isCut()) deliver(isCut, RETRANSMIT_MS, arrive);
+          else arrive();
+        });
+      };
+      deliver(
+        () => faults.isUpCut,
+        delayMs(),
+        () => {
+          const door = this.#door();
+          if (door === null) {
+            kernel.after(random.between(1, 20), client, "", () => fail("unreachable", "connect ECONNREFUSED"));
+            return;
+          }
+          const onDeath = watchDeath(door.process, () =>
+            deliver(
+              () => faults.isDownCut,
+              random.between(1, 20),
+              () => fail("unreachable", "read ECONNRESET"),
+            ),
+          );
+          door.handle(request, given.signal).then(
+            (answer) => {
+              onDeath.stop();
+              if (random.chance(faults.replyLoss)) {
+                this.injected.replyLoss++;
+                kernel.after(random.between(2, 40), client, "a reply is lost", () => fail("unreachable", "read ECONNRESET"));
+                return;
+              }
+              deliver(
+                () => faults.isDownCut,
+                delayMs(),
+                () => {
+                  kernel.log(client.name, `${answer.status} ${path} ${answer.body}`);
+                  end(() => resolve(answer));
+                },
+              );
+            },
+            (error: unknown) => {
+              throw error;
+            },
+          );
+        },
+      );
+    });
+  }
+
+  #record(request: HttpRequest): void {
+    if (request.method !== "POST") return;
+    this.recorded.push(request);
+    if (this.recorded.length > 200) this.recorded.shift();
+  }
+}
+
+const deaths = new WeakMap<Process, Set<() => void>>();
+
+function watchDeath(process: Process, tell: () => void): { stop(): void } {
+  const watchers = deaths.get(process) ?? new Set();
+  deaths.set(process, watchers);
+  watchers.add(tell);
+  return { stop: () => void watchers.delete(tell) };
+}
+
+/** A process ends, and the machine under it tells its peers so. */
+export function die(process: Process): void {
+  process.isAlive = false;
+  for (const tell of deaths.get(process) ?? []) tell();
+  deaths.delete(process);
+}

@@ -1,0 +1,193 @@
+/** A cluster in virtual time: a database, the control plane's processes, machines at sites, an operator, and what goes wrong. */
+import { hashToken, newToken } from "../../worker/auth.ts";
+import type { KeyFiles } from "../../worker/init.ts";
+import { NOW } from "../../worker/store/commit-types.ts";
+import { Store } from "../../worker/store/store.ts";
+import { SimDatabase } from "./database.ts";
+import { SimRegistry } from "./images.ts";
+import { Isolate, SERVER_URL } from "./isolate.ts";
+import { seedJose } from "./jose.ts";
+import { Kernel, Process } from "./kernel.ts";
+import { Machine } from "./machine.ts";
+import type { Prng } from "./prng.ts";
+
+/** The world's true time at its beginning. */
+const EPOCH_MS = Date.UTC(2030, 0, 1);
+const OPERATOR_TIMEOUT_MS = 60_000;
+
+export interface WorldOptions {
+  readonly seed: string;
+  readonly nodes: number;
+  readonly sites: number;
+}
+
+export interface OperatorAnswer {
+  readonly status: number;
+  readonly body: unknown;
+}
+
+export class World {
+  readonly kernel: Kernel;
+  readonly database: SimDatabase;
+  readonly registry = new SimRegistry();
+  readonly machines: Machine[] = [];
+  readonly random: Prng;
+  readonly operator = new Process("operator");
+  readonly #keys = new Map<string, string>();
+  readonly #options: WorldOptions;
+  /** The process that serves; null while the control plane is away. */
+  isolate: Isolate | null = null;
+  #isolates = 0;
+  #joinTokens = new Map<string, string>();
+  adminToken = "";
+  readonly planningErrors: string[] = [];
+
+  constructor(options: WorldOptions) {
+    this.#options = options;
+    this.kernel = new Kernel(options.seed);
+    this.random = this.kernel.random.fork("world");
+    seedJose(this.kernel.random.fork("jose"));
+    this.database = new SimDatabase(this.kernel, EPOCH_MS);
+  }
+
+  get nowMs(): number {
+    return this.kernel.nowMs;
+  }
+
+  machine(name: string): Machine {
+    const found = this.machines.find((machine) => machine.name === name);
+    if (found === undefined) throw new Error(`no machine ${name}`);
+    return found;
+  }
+
+  /** Runs a script beside the world's events until it has ended. */
+  async play<Result>(script: () => Promise<Result>, limitMs: number): Promise<Result> {
+    let outcome: { readonly value: Result } | { readonly error: unknown } | null = null;
+    script().then(
+      (value) => {
+        outcome = { value };
+      },
+      (error: unknown) => {
+        outcome = { error };
+      },
+    );
+    const untilMs = this.nowMs + limitMs;
+    await this.kernel.run(untilMs, () => outcome !== null);
+    const ended = outcome as { readonly value: Result } | { readonly error: unknown } | null;
+    if (ended === null) throw new Error(`a script did not end within ${limitMs} ms of virtual time`);
+    if ("error" in ended) throw ended.error;
+    return ended.value;
+  }
+
+  /** A control plane, its sites, and machines that have joined. */
+  async build(): Promise<void> {
+    await this.play(async () => {
+      await this.startIsolate();
+      await this.#makeAdmin();
+      for (let site = 1; site <= this.#options.sites; site++) {
+        await this.must("POST", "/v1/sites", { name: `site-${site}` });
+        const made = (await this.must("POST", "/v1/join-tokens", { site: `site-${site}`, uses: 100 })) as { token: string };
+        this.#joinTokens.set(`site-${site}`, made.token);
+      }
+    }, 60_000);
+    for (let at = 1; at <= this.#options.nodes; at++) {
+      const site = `site-${((at - 1) % this.#options.sites) + 1}`;
+      const machine = new Machine({
+        kernel: this.kernel,
+        name: `m${at}`,
+        site,
+        epochMs: EPOCH_MS,
+        registry: this.registry,
+        door: () => (this.isolate?.isReady === true ? this.isolate : null),
+        cpuMillis: 4_000,
+        memoryMiB: 4_096,
+        rate: 1 + this.random.between(-0.0001, 0.0001),
+      });
+      this.machines.push(machine);
+      this.startAgent(machine);
+    }
+    await this.kernel.run(this.nowMs + 60_000, () => this.nodesReady() === this.#options.nodes);
+    if (this.nodesReady() !== this.#options.nodes) throw new Error(`only ${this.nodesReady()} of ${this.#options.nodes} machines have joined`);
+  }
+
+  startAgent(machine: Machine): void {
+    machine.startAgent(this.#joinTokens.get(machine.site) ?? "");
+  }
+
+  nodesReady(): number {
+    return this.database.look("select count(*) as n from nodes where status = 'ready' and session > 0")[0]!.n as number;
+  }
+
+  async startIsolate(): Promise<void> {
+    const isolate = new Isolate({
+      kernel: this.kernel,
+      name: `cp#${++this.#isolates}`,
+      database: this.database,
+      files: this.#files(),
+      registry: this.registry,
+      epochMs: EPOCH_MS,
+    });
+    this.isolate = isolate;
+    await isolate.start();
+  }
+
+  killIsolate(): void {
+    this.isolate?.kill();
+    this.isolate = null;
+  }
+
+  #files(): KeyFiles {
+    return {
+      read: async (name) => this.#keys.get(name) ?? null,
+      create: async (name, text) => {
+        if (this.#keys.has(name)) throw new Error(`${name} is there already`);
+        this.#keys.set(name, text);
+      },
+    };
+  }
+
+  async #makeAdmin(): Promise<void> {
+    const forked = this.kernel.random.fork("admin");
+    this.adminToken = newToken({ bytes: (count) => forked.bytes(count) });
+    const store = new Store(this.database.portOf(this.operator));
+    const result = await store.commit({
+      changes: [
+        {
+          op: "insert",
+          table: "tokens",
+          rows: [
+            { id: "t_aaaaaaaaaaaaaaaa", hash: hashToken(this.adminToken), name: "admin", role: "admin", namespace: null, createdMs: NOW, expiresMs: null },
+          ],
+        },
+      ],
+      audit: { actor: "berth", verb: "create", namespace: null, object: "token/admin", detail: "the first admin token" },
+    });
+    if (result.kind !== "committed") throw new Error("the admin token was not made");
+  }
+
+  /** One request of the operator; status 0: nobody answered. */
+  async ask(method: string, path: string, body?: unknown, headers: Readonly<Record<string, string>> = {}): Promise<OperatorAnswer> {
+    const { isolate, kernel, operator } = this;
+    await kernel.pause(this.random.between(1, 30), operator);
+    if (isolate === null || !isolate.isReady) return { status: 0, body: null };
+    const answered = isolate.fetch({
+      method: method as "POST",
+      url: `${SERVER_URL}${path}`,
+      headers: { authorization: `Bearer ${this.adminToken}`, ...(body === undefined ? {} : { "content-type": "application/json" }), ...headers },
+      timeoutMs: OPERATOR_TIMEOUT_MS,
+      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+    });
+    const late = kernel.pause(OPERATOR_TIMEOUT_MS, operator).then(() => null);
+    const answer = await Promise.race([answered, late]);
+    if (answer === null) return { status: 0, body: null };
+    kernel.log("operator", `${method} ${path} → ${answer.status}`);
+    return { status: answer.status, body: answer.body === "" ? null : (JSON.parse(answer.body) as unknown) };
+  }
+
+  /** The same, for what has to succeed. */
+  async must(method: string, path: string, body?: unknown): Promise<unknown> {
+    const answer = await this.ask(method, path, body);
+    if (answer.status < 200 || answer.status > 299) throw new Error(`${method} ${path}: ${answer.status} ${JSON.stringify(answer.body)}`);
+    return answer.body;
+  }
+}
