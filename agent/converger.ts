@@ -220,6 +220,7 @@ export class Converger {
       pulled: this.#pulledImages(views),
       busy: new Set(this.#busy.keys()),
       retries: this.#retries,
+      isManifestConfirmed: ledger.isConfirmed,
     };
   }
 
@@ -293,7 +294,7 @@ export class Converger {
         view,
         waiting: next?.waiting.get(id),
         isPreparing,
-        hasManifest: this.#input.ledger.accepted !== null,
+        isManifestConfirmed: this.#input.ledger.isConfirmed,
         pull: this.#context.pulls.get(imageKey) ?? null,
       });
       facts.put(fact, { readySinceMs: view.container?.readySinceMs ?? null, seenMs });

@@ -131,6 +131,12 @@ export class NodeAgent {
           reporter.changed();
           return result;
         },
+        confirmed: (era, generation) => {
+          const held = ledger.accepted?.held;
+          if (ledger.isConfirmed || held === undefined || held.era !== era || held.generation !== generation) return;
+          ledger.confirm();
+          converger.wake();
+        },
         channels: () => channels.open,
         channel: (ask: ChannelAsk, session) => channels.answer(ask, session, both),
         state: (state, message) => {
@@ -183,7 +189,10 @@ export class NodeAgent {
     }
     const verdict = ledger.judge(manifest, jws, session.era);
     if (verdict.kind === "refuse") return { kind: "refused", message: verdict.message };
-    if (verdict.kind === "current") return { kind: "accepted" };
+    if (verdict.kind === "current") {
+      ledger.confirm();
+      return { kind: "accepted" };
+    }
     try {
       const fetch = (path: string) => this.#fetch(path, session);
       await eachOf(await ledger.missingSpecs(manifest), FETCHES_MAX, async (hash) =>

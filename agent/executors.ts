@@ -160,8 +160,10 @@ export function makeExecutors(context: ExecutorContext): Executors {
         await engine.start(containerId);
       } catch (error) {
         if (error instanceof EngineError && error.code === "notFound" && !CANNOT_RUN.test(error.message)) {
-          await look(containerId);
-          return;
+          if ((await look(containerId)) === null) return;
+          // It is there, so what it needs is not.
+          await context.refreshNetworks();
+          throw error;
         }
         if (!(error instanceof EngineError) || !CANNOT_RUN.test(error.message)) throw error;
         await failedToRun(replica, error.message);

@@ -46,6 +46,7 @@ export class Ledger {
   readonly #writes = new Map<string, Promise<void>>();
   #accepted: Accepted | null = null;
   #isAbandoned = false;
+  #isConfirmed = false;
   #pulled: readonly { reference: string; imageId: string }[] = [];
 
   private constructor(disk: Disk, log: Log) {
@@ -144,7 +145,19 @@ export class Ledger {
   async commit(manifest: Manifest, jws: string, keySet: string): Promise<void> {
     await this.#manifestFile.write({ jws, keySet });
     this.#accepted = { manifest, held: heldOf(manifest, jws) };
+    this.#isConfirmed = true;
     await this.#sweep(manifest);
+  }
+
+  /**
+   * The control plane holds the manifest that is held here to be its newest. Until it has said so to this process, what
+   * the manifest does not name is not known to be unwanted: a disk can be rolled back, or its newest file be torn.
+   */
+  confirm(): void {
+    if (this.#accepted !== null) this.#isConfirmed = true;
+  }
+  get isConfirmed(): boolean {
+    return this.#isConfirmed;
   }
 
   /** This node was removed: an empty set, whatever the manifest on disk says. Nobody acknowledges any more. */
@@ -160,6 +173,7 @@ export class Ledger {
     };
     this.#accepted = { manifest, held: { era: "", generation: 0, digest: "" } };
     this.#isAbandoned = true;
+    this.#isConfirmed = true;
   }
   get isAbandoned(): boolean {
     return this.#isAbandoned;

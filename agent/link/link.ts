@@ -43,6 +43,8 @@ export interface LinkHandler {
   opened(session: Session): void;
   /** Verify, fetch what it names, accept. A sentence when it was not accepted. */
   manifest(jws: string, session: Session): Promise<{ readonly kind: "accepted" } | { readonly kind: "refused"; readonly message: string }>;
+  /** The control plane was asked for anything newer than generation `generation` of `era` and has nothing. */
+  confirmed(era: string, generation: number): void;
   channels(): readonly string[];
   channel(ask: ChannelAsk, session: Session): void;
   /** The state changed, with a sentence for people. */
@@ -180,23 +182,27 @@ export class Link {
     if (answer.era !== null && answer.era !== session.era) return "sessionLost";
     handler.heard();
     if (answer.status === 204) {
+      handler.confirmed(body.era, body.generation);
       if (tookMs < IDLE_MIN_MS) await pause(clock, IDLE_PAUSE_MS, signal);
       return "answered";
     }
-    return this.#read(answer.text, challenge, session);
+    return this.#read(answer.text, body, session);
   }
 
-  async #read(text: string, challenge: string, session: Session): Promise<LinkEvent> {
+  async #read(text: string, asked: PollRequest, session: Session): Promise<LinkEvent> {
     const { handler, log } = this.#input;
     const news = parseAnswer(text, PollAnswer);
-    if (news === null || news.challenge !== challenge) {
+    if (news === null || news.challenge !== asked.challenge) {
       this.#message =
         news === null ? "the answer to a poll is malformed" : "the answer belongs to another request: something in between repeats answers";
       return "failed";
     }
     for (const ask of news.channels) handler.channel(ask, session);
     if (news.keySetVersion > (handler.keySet()?.keySet.version ?? 0)) await this.#refreshKeys();
-    if (news.manifest === undefined) return "answered";
+    if (news.manifest === undefined) {
+      handler.confirmed(asked.era, asked.generation);
+      return "answered";
+    }
     const result = await handler.manifest(news.manifest, session);
     if (result.kind === "accepted") return "answered";
     log.warn({ reason: result.message }, "a manifest was not accepted");

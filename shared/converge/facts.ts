@@ -5,11 +5,10 @@ import type { Waiting } from "./steps.ts";
 import type { ReplicaView } from "./world.ts";
 
 /** How far a replica is. States only move forward: a container that is started again stays `running`. */
-function stateOf(view: ReplicaView, { isPreparing, hasManifest }: FactInput): ReplicaState {
+function stateOf(view: ReplicaView, { isPreparing, isManifestConfirmed }: FactInput): ReplicaState {
   const { record, container, desired } = view;
   if (hasEnded(record)) return record.state;
-  // With no manifest at hand nothing is known to be unwanted.
-  if (desired === null && hasManifest) return "stopping";
+  if (desired === null && isManifestConfirmed) return "stopping";
   if (record.hasStarted || container?.status === "running") return "running";
   if (container !== null) return "starting";
   return isPreparing ? "preparing" : "assigned";
@@ -25,7 +24,8 @@ export interface FactInput {
   readonly view: ReplicaView;
   readonly waiting: Waiting | undefined;
   readonly isPreparing: boolean;
-  readonly hasManifest: boolean;
+  /** As in World: only then is what it does not name known to be unwanted. */
+  readonly isManifestConfirmed: boolean;
   readonly pull: ReplicaFact["pull"];
 }
 

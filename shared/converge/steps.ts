@@ -2,7 +2,7 @@
  * The agent's decisions: from (desired, remembered, observed) to the steps that are possible now. It is called again
  * after every step and every event of the engine, so a step never plans for the one after it. No steps: converged.
  *
- * Invariants. A step touches only a container that the ledger names. One step a key at a time. A terminal replica gets
+ * Invariants. Nothing is stopped or cleared away for its absence from a manifest that may not be the newest. A step touches only a container that the ledger names. One step a key at a time. A terminal replica gets
  * no step but those that clear it away once it has left the manifest.
  */
 import type { ImageSource } from "../wire/poll.ts";
@@ -104,11 +104,10 @@ export function nextSteps(world: World): NextSteps {
 
   for (const [id, view] of world.replicas) {
     if (world.busy.has(keyOf.replica(id))) continue;
-    consider(view.desired === null ? leaving(id, view) : staying(id, view.desired, view, world), id);
+    if (view.desired !== null) consider(staying(id, view.desired, view, world), id);
+    else if (world.isManifestConfirmed) consider(leaving(id, view), id);
   }
-  for (const outcome of clearing(world)) {
-    consider(outcome, null);
-  }
+  if (world.isManifestConfirmed) for (const outcome of clearing(world)) consider(outcome, null);
   return { steps: [...steps.values()], waiting, wakeAtMs };
 }
 
@@ -146,7 +145,7 @@ function staying(id: string, desired: Desired, view: ReplicaView, world: World):
   // The engine could not remove it cleanly: it is of no use.
   if (container.status === "dead") return step("remove", key, { replica: id, containerId: container.id });
   // Made, or made and its start failed: the wait that was decided then holds.
-  if (!record.hasStarted && record.restartAtMs === null) return step("start", key, { replica: id, containerId: container.id });
+  if (!record.hasStarted && record.restartAtMs === null) return starting(id, desired, container, world);
   return ended(id, desired, view, world);
 }
 
@@ -175,23 +174,39 @@ function preparing(id: string, desired: Allowed, view: ReplicaView, world: World
       revision: ref.revision,
     });
   }
-  if (workload.networkMode === "app") {
-    const name = networkName(ref.namespace, ref.app);
-    if (!world.networks.has(name)) return step("createNetwork", keyOf.network(name), { name, namespace: ref.namespace, app: ref.app });
-  }
+  const network = appNetwork(desired, world);
+  if (network !== null) return network;
   for (const mount of workload.mounts) {
     if (mount.kind !== "volume") continue;
     const volume = spec.volumes[mount.volume];
-    if (volume === undefined || world.volumes.has(volume.engineName)) continue;
+    if (volume === undefined) continue;
+    const volumeKey = keyOf.volume(volume.engineName);
+    if (world.busy.has(volumeKey))
+      return { waiting: { reason: "volume", message: `waiting for what is done to volume ${volume.engineName}` }, atMs: null };
+    if (world.volumes.has(volume.engineName)) continue;
     if (volume.external)
       return {
         waiting: { reason: "volumeMissing", message: `volume ${volume.engineName} is external and does not exist on this node` },
         atMs: null,
       };
-    return step("createVolume", keyOf.volume(volume.engineName), { name: volume.engineName, namespace: ref.namespace, app: ref.app });
+    return step("createVolume", volumeKey, { name: volume.engineName, namespace: ref.namespace, app: ref.app });
   }
   if (!view.configsWritten) return step("writeConfigs", keyOf.replica(id), { replica: id });
   return step("create", keyOf.replica(id), { replica: id });
+}
+
+/** The bridge that its app shares here, when that has to be made first. While a step is at it, it may be its removal. */
+function appNetwork({ ref, spec }: Allowed, world: World): Outcome {
+  if (spec.workload.networkMode !== "app") return null;
+  const name = networkName(ref.namespace, ref.app);
+  const key = keyOf.network(name);
+  if (world.busy.has(key)) return { waiting: { reason: "network", message: `waiting for what is done to network ${name}` }, atMs: null };
+  return world.networks.has(name) ? null : step("createNetwork", key, { name, namespace: ref.namespace, app: ref.app });
+}
+
+/** A container keeps the name of its network, not the network: it may have gone since. */
+function starting(id: string, desired: Allowed, container: ObservedContainer, world: World): Outcome {
+  return appNetwork(desired, world) ?? step("start", keyOf.replica(id), { replica: id, containerId: container.id });
 }
 
 /** Its container has ended: when it is started again, or that it is not. */
@@ -202,7 +217,7 @@ function ended(id: string, desired: Allowed, view: ReplicaView, world: World): O
   const isOfThisBoot = record.bootId === world.bootId;
   if (record.restartAtMs !== null) {
     const atMs = isOfThisBoot ? record.restartAtMs : world.nowMs;
-    if (atMs <= world.nowMs) return step("start", key, { replica: id, containerId: container.id });
+    if (atMs <= world.nowMs) return starting(id, desired, container, world);
     return {
       waiting: { reason: "restarting", message: `${record.message}; starts again in ${Math.ceil((atMs - world.nowMs) / 1000)} s` },
       atMs,

@@ -87,4 +87,6 @@ export interface World {
   /** Keys of steps under way: one step a replica, an image, a network, a volume at a time. */
   readonly busy: ReadonlySet<string>;
   readonly retries: ReadonlyMap<string, Retry>;
+  /** The control plane has told this process that what it holds is the newest: what is not named there is not wanted. */
+  readonly isManifestConfirmed: boolean;
 }

@@ -203,7 +203,8 @@ class Decider {
   /**
    * Two live replicas of one kind: a lost node came back beside its replacement, or a deployment was superseded while it
    * had two. Kept is what has been ready longest, once it is known what runs. Where all are outdated none is worth
-   * waiting for: without a ready one the oldest is kept.
+   * waiting for: without a ready one the oldest is kept, as it is when the newest has had its time and none became ready.
+   * Two wait for that at most: a node that comes and goes must not leave one more behind each time.
    */
   #surplus(slot: Slot, rows: readonly number[]): void {
     const { readySinceMs, assignedMs, id, spec } = this.index.snapshot.replicas;
@@ -212,8 +213,14 @@ class Decider {
     const byAge = rows.toSorted((a, b) => assignedMs[a]! - assignedMs[b]! || (id[a]! < id[b]! ? -1 : 1));
     const candidates = byAge.filter((row) => this.index.isProven(row)).sort((a, b) => readySinceMs[a]! - readySinceMs[b]!);
     const isTied = service.planning.colocate && this.work.context.home >= 0;
-    const keeper = outdated ? (candidates[0] ?? byAge[0]) : isTied ? this.#atHome(candidates) : candidates[0];
-    if (keeper === undefined || !this.#settled(rows)) {
+    const newest = byAge[byAge.length - 1]!;
+    const untilMs = assignedMs[newest]! + service.planning.healthyDeadlineMs;
+    const anyway = outdated || (candidates.length === 0 && this.index.nowMs >= untilMs) ? byAge[0] : undefined;
+    const keeper = (isTied && !outdated ? this.#atHome(candidates) : candidates[0]) ?? anyway;
+    const isSettled = this.#settled(rows);
+    if (keeper === undefined || !isSettled) {
+      if (isSettled) for (const row of byAge.slice(1, -1)) this.draft.stop(row, "nodeReturned");
+      if (untilMs > this.index.nowMs) this.draft.wakeAt(untilMs);
       this.draft
         .notes(service)
         .waiting.add(`slot ${slot.name} runs twice since a lost node returned; one is ended when it is known which is ready`);

@@ -93,8 +93,17 @@ function toSqlite(value: unknown): Bound {
 
 function resultOf(columns: string[], rows: unknown[][], rowsAffected: number, lastInsertRowid: bigint | undefined): ResultSet {
   // By position alone: nothing of ours reads a column by its name.
-  const shaped = rows.map((values) => values.map((value) => (value instanceof Uint8Array ? value.slice().buffer : value)) as unknown as Row);
-  return { columns, columnTypes: columns.map(() => ""), rows: shaped, rowsAffected, lastInsertRowid, toJSON: () => ({ columns, rows: shaped }) };
+  const shaped = rows.map(
+    (values) => values.map((value) => (value instanceof Uint8Array ? value.slice().buffer : value)) as unknown as Row,
+  );
+  return {
+    columns,
+    columnTypes: columns.map(() => ""),
+    rows: shaped,
+    rowsAffected,
+    lastInsertRowid,
+    toJSON: () => ({ columns, rows: shaped }),
+  };
 }
 
 /** SQLite's extended result codes that the store tells apart are in the message; the short code is the client's. */

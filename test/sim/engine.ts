@@ -78,6 +78,8 @@ export class SimEngine {
   liveRestore = false;
   /** Called when a container began or ceased to run. */
   onChange: (container: SimContainer) => void = () => {};
+  /** Called when the agent asks for the end of a container that runs. */
+  onStopAsked: (container: SimContainer, how: "stop" | "kill" | "remove") => void = () => {};
   readonly #kernel: Kernel;
   readonly #host: EngineHost;
   readonly #registry: SimRegistry;
@@ -173,9 +175,14 @@ export class SimEngine {
 
   /** The port, as one agent process has it. */
   portOf(caller: Process): Engine {
-    const read = <Result>(what: string, effect: () => Result) => this.#call(caller, what, { limitMs: READ_TIMEOUT_MS, tookMs: [1, 6] }, effect);
-    const write = <Result>(what: string, tookMs: readonly [number, number], effect: () => Result | Promise<Result>, limitMs = WRITE_TIMEOUT_MS) =>
-      this.#call(caller, what, { limitMs, tookMs }, effect);
+    const read = <Result>(what: string, effect: () => Result) =>
+      this.#call(caller, what, { limitMs: READ_TIMEOUT_MS, tookMs: [1, 6] }, effect);
+    const write = <Result>(
+      what: string,
+      tookMs: readonly [number, number],
+      effect: () => Result | Promise<Result>,
+      limitMs = WRITE_TIMEOUT_MS,
+    ) => this.#call(caller, what, { limitMs, tookMs }, effect);
     return {
       info: () => read("info", () => this.#info()),
       listByLabel: (label) =>
@@ -205,11 +212,11 @@ export class SimEngine {
       },
       kill: async (id) => {
         assertContainerId(id);
-        return write(`kill ${id.slice(0, 12)}`, [5, 30], () => this.#kill(id), STOP_EXTRA_MS);
+        return write(`kill ${id.slice(0, 12)}`, [5, 30], () => this.#asked(id, "kill"), STOP_EXTRA_MS);
       },
       remove: async (id) => {
         assertContainerId(id);
-        return write(`remove ${id.slice(0, 12)}`, [10, 80], () => this.#remove(id));
+        return write(`remove ${id.slice(0, 12)}`, [10, 80], () => this.#asked(id, "remove"));
       },
       image: async (reference) => {
         assertReference(reference);
@@ -241,7 +248,9 @@ export class SimEngine {
       removeNetwork: async (name) => {
         assertObjectName(name);
         return write(`remove network ${name}`, [50, 300], () => {
-          const used = [...this.containers.values()].some(({ body, status }) => status === "running" && body.HostConfig.NetworkMode === name);
+          const used = [...this.containers.values()].some(
+            ({ body, status }) => status === "running" && body.HostConfig.NetworkMode === name,
+          );
           if (used) throw new EngineError("denied", `network ${name} has active endpoints`, { status: 403 });
           if (this.#networks.delete(name)) this.#emitOf("network", "destroy", { id: name, name });
         });
@@ -279,7 +288,8 @@ export class SimEngine {
         return;
       }
       const daemon = this.process;
-      const reset = () => tell(0.2, () => end(() => reject(new EngineError("unreachable", "the engine cannot be reached: read ECONNRESET"))));
+      const reset = () =>
+        tell(0.2, () => end(() => reject(new EngineError("unreachable", "the engine cannot be reached: read ECONNRESET"))));
       const cancel = kernel.after(limitMs, caller, `the engine did not answer: ${what}`, () =>
         end(() => reject(new EngineError("timeout", `the engine did not answer ${what} in time`))),
       );
@@ -315,7 +325,9 @@ export class SimEngine {
 
   /** Reads are too many to be worth a line each. */
   #nameOf(what: string): string {
-    return what === "info" || what === "list" || what === "inspect" || what === "image" || what === "networks" || what === "volumes" ? "" : what;
+    return what === "info" || what === "list" || what === "inspect" || what === "image" || what === "networks" || what === "volumes"
+      ? ""
+      : what;
   }
 
   #info(): EngineInfo {
@@ -350,12 +362,16 @@ export class SimEngine {
   #create(name: string, body: CreateBody): string {
     for (const other of this.containers.values())
       if (other.name === name)
-        throw new EngineError("conflict", `Conflict. The container name "/${name}" is already in use by container "${other.id}"`, { status: 409 });
+        throw new EngineError("conflict", `Conflict. The container name "/${name}" is already in use by container "${other.id}"`, {
+          status: 409,
+        });
     const image = this.#imageOf(body.Image);
     if (image === null) throw new EngineError("notFound", `No such image: ${body.Image}`, { status: 404 });
     for (const mount of body.HostConfig.Mounts)
       if (mount.Type === "volume" && mount.Source !== undefined) this.#makeVolume(mount.Source, {});
-    const id = createHash("sha256").update(`${this.#host.name} ${++this.#serial}`).digest("hex");
+    const id = createHash("sha256")
+      .update(`${this.#host.name} ${++this.#serial}`)
+      .digest("hex");
     const container: SimContainer = {
       id,
       name,
@@ -428,7 +444,12 @@ export class SimEngine {
     if (exitAfterMs !== null)
       this.#kernel.after(exitAfterMs, machine, `${container.name} ends`, () => isThisRun() && this.crash(container, behaviour.exitCode));
     else if (this.#random.chance(this.faults.crash))
-      this.#kernel.after(this.#random.between(100, 60_000), machine, `${container.name} crashes`, () => isThisRun() && this.crash(container, 139));
+      this.#kernel.after(
+        this.#random.between(100, 60_000),
+        machine,
+        `${container.name} crashes`,
+        () => isThisRun() && this.crash(container, 139),
+      );
     if (this.#hasHealthcheck(container) && behaviour.healthyAfterMs !== null)
       this.#kernel.after(behaviour.healthyAfterMs, machine, "", () => isThisRun() && this.#emit(container, "health_status: healthy"));
   }
@@ -458,6 +479,7 @@ export class SimEngine {
   async #stop(id: string, graceMs: number): Promise<void> {
     const container = this.containers.get(id);
     if (container === undefined || container.status !== "running") return;
+    this.onStopAsked(container, "stop");
     const { run } = container;
     this.#emit(container, "kill", "15");
     const { stopMs } = container.behaviour;
@@ -466,6 +488,13 @@ export class SimEngine {
     if (container.run !== run || container.status !== "running") return;
     if (!listens) this.#emit(container, "kill", "9");
     this.crash(container, listens ? 143 : 137);
+  }
+
+  #asked(id: string, how: "kill" | "remove"): void {
+    const container = this.containers.get(id);
+    if (container?.status === "running") this.onStopAsked(container, how);
+    if (how === "kill") this.#kill(id);
+    else this.#remove(id);
   }
 
   #kill(id: string): void {
@@ -487,7 +516,10 @@ export class SimEngine {
   async #pull(
     caller: Process,
     reference: string,
-    { signal, onProgress }: { readonly signal: AbortSignal; readonly onProgress: (progress: { currentBytes: number; totalBytes: number }) => void },
+    {
+      signal,
+      onProgress,
+    }: { readonly signal: AbortSignal; readonly onProgress: (progress: { currentBytes: number; totalBytes: number }) => void },
   ): Promise<void> {
     assertReference(reference);
     const { weather } = this.#registry;
@@ -514,13 +546,20 @@ export class SimEngine {
 
   async #events(
     caller: Process,
-    { onOpen, onEvent, signal }: { readonly onOpen: () => void; readonly onEvent: (event: EngineEvent) => void; readonly signal: AbortSignal },
+    {
+      onOpen,
+      onEvent,
+      signal,
+    }: { readonly onOpen: () => void; readonly onEvent: (event: EngineEvent) => void; readonly signal: AbortSignal },
   ): Promise<void> {
     let close: () => void = () => {};
     const closed = new Promise<void>((resolve) => {
       close = resolve;
     });
-    const listener: Listener = { onEvent: (event) => void this.#kernel.after(this.#random.between(0.5, 20), caller, "", () => onEvent(event)), end: () => void this.#kernel.after(0.2, caller, "", close) };
+    const listener: Listener = {
+      onEvent: (event) => void this.#kernel.after(this.#random.between(0.5, 20), caller, "", () => onEvent(event)),
+      end: () => void this.#kernel.after(0.2, caller, "", close),
+    };
     signal.addEventListener(
       "abort",
       () => {
@@ -539,7 +578,12 @@ export class SimEngine {
     this.#emitOf("container", action, { id: container.id, name: container.name }, signal);
   }
 
-  #emitOf(type: EngineEvent["type"], action: string, of: { readonly id: string; readonly name: string }, signal: string | null = null): void {
+  #emitOf(
+    type: EngineEvent["type"],
+    action: string,
+    of: { readonly id: string; readonly name: string },
+    signal: string | null = null,
+  ): void {
     this.#kernel.log(this.process.name, `${type} ${action} ${of.name}`);
     const event: EngineEvent = { type, action, ...of, signal, time: String(Math.round(this.#host.wallMs() * 1e6)) };
     for (const listener of this.#listeners) if (!this.#random.chance(this.faults.eventGap)) listener.onEvent(event);

@@ -120,7 +120,10 @@ export class Isolate implements Door {
     const response = await this.#app.fetch(
       new Request(request.url, {
         method: request.method,
-        headers: { ...request.headers, ...(request.body === undefined ? {} : { "content-length": String(Buffer.byteLength(request.body)) }) },
+        headers: {
+          ...request.headers,
+          ...(request.body === undefined ? {} : { "content-length": String(Buffer.byteLength(request.body)) }),
+        },
         signal,
         ...(request.body === undefined ? {} : { body: request.body }),
       }),

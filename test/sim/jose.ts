@@ -59,7 +59,10 @@ function privateKeyOf(curve: "Ed25519" | "X25519", seed: Uint8Array): KeyObject 
   return createPrivateKey({ key: Buffer.concat([Buffer.from(PKCS8[curve], "hex"), seed]), format: "der", type: "pkcs8" });
 }
 
-export async function generateKeyPair(alg: string, options: { crv?: string } = {}): Promise<{ privateKey: KeyObject; publicKey: KeyObject }> {
+export async function generateKeyPair(
+  alg: string,
+  options: { crv?: string } = {},
+): Promise<{ privateKey: KeyObject; publicKey: KeyObject }> {
   const curve = alg === "Ed25519" ? "Ed25519" : options.crv === "X25519" ? "X25519" : null;
   if (curve === null) throw new JoseError(`no keys of ${alg} are made here`);
   const privateKey = privateKeyOf(curve, entropy.bytes(32));
@@ -86,7 +89,9 @@ export async function importPKCS8(pem: string, _alg: string): Promise<KeyObject>
 }
 
 export async function calculateJwkThumbprint(jwk: Jwk, _digest: string): Promise<string> {
-  return createHash("sha256").update(JSON.stringify({ crv: jwk.crv, kty: jwk.kty, x: jwk.x })).digest("base64url");
+  return createHash("sha256")
+    .update(JSON.stringify({ crv: jwk.crv, kty: jwk.kty, x: jwk.x }))
+    .digest("base64url");
 }
 
 function signInput(alg: unknown, key: Key, input: string): string {
@@ -187,7 +192,9 @@ function agreedKey(mine: KeyObject, theirs: KeyObject, enc: string): Buffer {
   bits.writeUInt32BE(256);
   const round = Buffer.from([0, 0, 0, 1]);
   const none = sized(new Uint8Array(0));
-  return createHash("sha256").update(Buffer.concat([round, secret, sized(Buffer.from(enc)), none, none, bits])).digest();
+  return createHash("sha256")
+    .update(Buffer.concat([round, secret, sized(Buffer.from(enc)), none, none, bits]))
+    .digest();
 }
 
 export class CompactEncrypt {
@@ -234,5 +241,8 @@ export async function compactDecrypt(
   const decipher = createDecipheriv("aes-256-gcm", contentKey, base64url.decode(iv));
   decipher.setAAD(Buffer.from(encoded));
   decipher.setAuthTag(base64url.decode(tag));
-  return { plaintext: new Uint8Array(Buffer.concat([decipher.update(base64url.decode(ciphertext)), decipher.final()])), protectedHeader: header };
+  return {
+    plaintext: new Uint8Array(Buffer.concat([decipher.update(base64url.decode(ciphertext)), decipher.final()])),
+    protectedHeader: header,
+  };
 }

@@ -10,8 +10,8 @@ import { Trace } from "./trace.ts";
 export class Process {
   readonly name: string;
   isAlive = true;
-  /** Suspended: what falls due before this happens then. */
-  stoppedUntilMs = 0;
+  /** While it is suspended: what fell due. */
+  parked: Event[] | null = null;
 
   constructor(name: string) {
     this.name = name;
@@ -19,7 +19,7 @@ export class Process {
 }
 
 interface Event {
-  atMs: number;
+  readonly atMs: number;
   readonly serial: number;
   readonly process: Process;
   readonly what: string;
@@ -93,6 +93,17 @@ export class Kernel {
     });
   }
 
+  suspend(process: Process): void {
+    process.parked ??= [];
+  }
+
+  /** What fell due meanwhile happens now, in its order. */
+  resume(process: Process): void {
+    const due = process.parked ?? [];
+    process.parked = null;
+    for (const event of due) this.#push({ ...event, atMs: this.nowMs, serial: this.#serial++ });
+  }
+
   /** Runs events up to `untilMs` of true time, or until `stop` answers true after one. */
   async run(untilMs: number, stop: () => boolean = () => false): Promise<void> {
     // What was begun outside of any event goes first.
@@ -100,9 +111,8 @@ export class Kernel {
     for (let event = this.#queue[0]; event !== undefined && event.atMs <= untilMs; event = this.#queue[0]) {
       this.#pop();
       if (event.run === null || !event.process.isAlive) continue;
-      if (event.atMs < event.process.stoppedUntilMs) {
-        event.atMs = event.process.stoppedUntilMs;
-        this.#push(event);
+      if (event.process.parked !== null) {
+        event.process.parked.push(event);
         continue;
       }
       this.nowMs = event.atMs;
@@ -146,8 +156,7 @@ export class Kernel {
   }
 }
 
-const isBefore = (left: Event, right: Event): boolean =>
-  left.atMs < right.atMs || (left.atMs === right.atMs && left.serial < right.serial);
+const isBefore = (left: Event, right: Event): boolean => left.atMs < right.atMs || (left.atMs === right.atMs && left.serial < right.serial);
 
 /** Lets everything that can go on without an event go on. A turn of the event loop runs all promises that are ready. */
 const settle = (): Promise<void> => new Promise((resolve) => void setImmediate(resolve));

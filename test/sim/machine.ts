@@ -51,7 +51,9 @@ export class Machine {
   isOn = true;
   /** Sentences of the agent's ends, for checkers: what it threw. */
   readonly failures: string[] = [];
-  /** What each accepted manifest names is judged by checkers from the disk; this is the agent's end, if it ended by itself. */
+  /** Its agent has a reason to stop what it shall run: its node was removed, its owner's policy changed. */
+  mayStop = false;
+  /** How the agent ended, if it ended by itself. */
   ended: string | null = null;
 
   constructor(parts: MachineParts) {

@@ -3,7 +3,7 @@
  * down arrives when it is up again, unless somebody gave up before; a peer that died resets.
  */
 import { type Http, type HttpAnswer, HttpError, type HttpRequest } from "../../agent/ports.ts";
-import { type Kernel, Process } from "./kernel.ts";
+import type { Kernel, Process } from "./kernel.ts";
 import type { Prng } from "./prng.ts";
 
 export interface WireFaults {
@@ -87,14 +87,19 @@ export class Wire {
       };
       const fail = (code: HttpError["code"], message: string) => end(() => reject(new HttpError(code, message)));
       const onAbort = () => fail("aborted", "called off");
-      timer.cancel = kernel.after(request.timeoutMs, client, `no answer to ${request.method} ${path}`, () => fail("timeout", "no answer in time"));
+      timer.cancel = kernel.after(request.timeoutMs, client, `no answer to ${request.method} ${path}`, () =>
+        fail("timeout", "no answer in time"),
+      );
       if (request.signal?.aborted === true) return onAbort();
       request.signal?.addEventListener("abort", onAbort, { once: true });
 
       if (faults.broken !== null) {
         const isDns = faults.broken === "dns";
         kernel.after(random.between(5, 300), client, "", () =>
-          fail(isDns ? "unreachable" : "pin", isDns ? "getaddrinfo EAI_AGAIN berth.test" : "the certificate is not the one that was pinned"),
+          fail(
+            isDns ? "unreachable" : "pin",
+            isDns ? "getaddrinfo EAI_AGAIN berth.test" : "the certificate is not the one that was pinned",
+          ),
         );
         return;
       }

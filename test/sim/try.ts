@@ -1,15 +1,30 @@
-import { World } from "./world.ts";
-const t0=performance.now();
-const world = new World({ seed: process.argv[2] ?? "1", nodes: 5, sites: 2 });
-try {
-await world.build();
-console.log("built", world.nowMs, world.kernel.steps, performance.now()-t0);
-world.registry.push("registry.test/web:1");
-await world.play(async () => {
-  console.log(JSON.stringify(await world.ask("PUT", "/v1/namespaces/default/apps/shop", { spec: { name: "shop", services: { web: { replicas: 4, workload: { image: "registry.test/web:1", healthcheck: {test:["CMD","true"], intervalMs: 1000} } } } } })).slice(0,300));
-}, 60000);
-await world.kernel.run(world.nowMs + 60_000);
-console.log(world.database.look("select state, count(*) n from observations group by 1"), world.database.look("select state,message from deployments"));
-await world.kernel.run(20*60_000);
-console.log(world.nowMs, world.kernel.steps, performance.now()-t0, world.kernel.trace.lines, world.kernel.trace.digest());
-} catch (e) { console.log(e); console.log(world.kernel.trace.tail(30).map(l=>l.slice(0,300)).join("\n")); }
+import { playHistory } from "./history.ts";
+const [from = "1", to = from, only] = process.argv.slice(2);
+for (let seed = Number(from); seed <= Number(to); seed++) {
+  const t0 = performance.now();
+  const out = await playHistory({
+    seed: String(seed),
+    traceLines: from === to ? 20000 : 0,
+    ...(only === undefined ? {} : { faults: only.split(",") }),
+  });
+  console.log(
+    seed,
+    out.steps,
+    Math.round(performance.now() - t0),
+    "ms",
+    out.digest.slice(0, 8),
+    JSON.stringify(out.counts),
+    out.violations.length,
+  );
+  const seen = new Set();
+  for (const v of out.violations) {
+    const k = v.invariant + v.message.replace(/[0-9a-z_]{10,}/g, "*").slice(0, 60);
+    if (seen.has(k)) continue;
+    seen.add(k);
+    console.log("   ", v.invariant, (v.atMs / 1000).toFixed(1), v.message.slice(0, 400));
+  }
+  if (out.trace.length) {
+    (await import("node:fs")).writeFileSync("/tmp/sim-rows.json", JSON.stringify(out.rows, null, 1));
+    (await import("node:fs")).writeFileSync("/tmp/sim-trace.txt", out.trace.map((l) => l.slice(0, 1500)).join("\n"));
+  }
+}

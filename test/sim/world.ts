@@ -107,7 +107,8 @@ export class World {
       this.startAgent(machine);
     }
     await this.kernel.run(this.nowMs + 60_000, () => this.nodesReady() === this.#options.nodes);
-    if (this.nodesReady() !== this.#options.nodes) throw new Error(`only ${this.nodesReady()} of ${this.#options.nodes} machines have joined`);
+    if (this.nodesReady() !== this.#options.nodes)
+      throw new Error(`only ${this.nodesReady()} of ${this.#options.nodes} machines have joined`);
   }
 
   startAgent(machine: Machine): void {
@@ -129,6 +130,19 @@ export class World {
     });
     this.isolate = isolate;
     await isolate.start();
+  }
+
+  /** Tries until it starts: the database may be refusing. */
+  async startIsolateIfDown(): Promise<void> {
+    while (this.isolate === null) {
+      try {
+        await this.startIsolate();
+      } catch (error) {
+        this.kernel.log("operator", `the control plane did not start: ${String(error)}`);
+        this.killIsolate();
+        await this.kernel.pause(1_000, this.operator);
+      }
+    }
   }
 
   killIsolate(): void {
@@ -156,13 +170,37 @@ export class World {
           op: "insert",
           table: "tokens",
           rows: [
-            { id: "t_aaaaaaaaaaaaaaaa", hash: hashToken(this.adminToken), name: "admin", role: "admin", namespace: null, createdMs: NOW, expiresMs: null },
+            {
+              id: "t_aaaaaaaaaaaaaaaa",
+              hash: hashToken(this.adminToken),
+              name: "admin",
+              role: "admin",
+              namespace: null,
+              createdMs: NOW,
+              expiresMs: null,
+            },
           ],
         },
       ],
       audit: { actor: "berth", verb: "create", namespace: null, object: "token/admin", detail: "the first admin token" },
     });
     if (result.kind !== "committed") throw new Error("the admin token was not made");
+  }
+
+  /** A service that cannot have all its replicas, whatever is tried. */
+  mayLack(appId: string, _service: string): boolean {
+    return appId === "";
+  }
+
+  /** Something that is wanted never comes to rest: its image ends by itself, again and again. */
+  hasUnsound(): boolean {
+    return this.database.look("select id from replicas").some(({ id }) => this.mayRest(String(id)));
+  }
+
+  /** A replica that does not run although it is wanted: its image ends by itself and waits to be started again, or is in no registry. */
+  mayRest(replica: string): boolean {
+    const [row] = this.database.look(`select b.body as body from replicas r join bodies b on b.hash = r.spec where r.id = '${replica}'`);
+    return row !== undefined && /:(?:crash1|missing)"/.test(String(row.body));
   }
 
   /** One request of the operator; status 0: nobody answered. */
@@ -173,7 +211,11 @@ export class World {
     const answered = isolate.fetch({
       method: method as "POST",
       url: `${SERVER_URL}${path}`,
-      headers: { authorization: `Bearer ${this.adminToken}`, ...(body === undefined ? {} : { "content-type": "application/json" }), ...headers },
+      headers: {
+        authorization: `Bearer ${this.adminToken}`,
+        ...(body === undefined ? {} : { "content-type": "application/json" }),
+        ...headers,
+      },
       timeoutMs: OPERATOR_TIMEOUT_MS,
       ...(body === undefined ? {} : { body: JSON.stringify(body) }),
     });

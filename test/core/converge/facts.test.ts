@@ -3,7 +3,7 @@ import { type FactInput, factOf } from "../../../shared/converge/facts.ts";
 import { C1, container, ended, record, started, view } from "./world.ts";
 
 const fact = (changes: Parameters<typeof view>[0] = {}, more: Partial<FactInput> = {}) =>
-  factOf({ view: view(changes), waiting: undefined, isPreparing: false, hasManifest: true, pull: null, ...more });
+  factOf({ view: view(changes), waiting: undefined, isPreparing: false, isManifestConfirmed: true, pull: null, ...more });
 
 describe("the state that is reported", () => {
   test.each([
@@ -14,7 +14,12 @@ describe("the state that is reported", () => {
     ["it waits to be started again", { container: ended(), record: started() }, {}, "running"],
     ["its container was removed by somebody", { container: null, record: started() }, { isPreparing: true }, "running"],
     ["it left the manifest", { desired: null, container: container(), record: started() }, {}, "stopping"],
-    ["there is no manifest to have left", { desired: null, container: container(), record: started() }, { hasManifest: false }, "running"],
+    [
+      "the manifest it is missing from may be an old one",
+      { desired: null, container: container(), record: started() },
+      { isManifestConfirmed: false },
+      "running",
+    ],
     ["it is wanted again by a restored database", { container: container(), record: started({ state: "stopping" }) }, {}, "running"],
     ["it has failed", { container: ended(), record: started({ state: "failed" }) }, {}, "failed"],
     ["it has failed and left the manifest", { desired: null, container: null, record: started({ state: "failed" }) }, {}, "failed"],

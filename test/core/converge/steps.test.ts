@@ -66,6 +66,46 @@ describe("a new replica, one step at a time", () => {
   });
 });
 
+describe("what a replica stands on may be going", () => {
+  const volume = desired({ mounts: [{ kind: "volume", volume: "data", target: "/data" }] }, { app: { volumes: { data: {} } } });
+  const made = { container: container({ status: "created" }), record: record({ containerId: C1 }) };
+
+  test.each<[string, Partial<ReplicaView>, Partial<World>, string[]]>([
+    ["a network that is being removed is waited for", {}, { busy: new Set(["network:berth-default-shop"]) }, []],
+    ["also by a container that was made on it", made, { busy: new Set(["network:berth-default-shop"]) }, []],
+    [
+      "a network that went is made again before a start",
+      made,
+      { networks: new Set(), ownNetworks: new Set() },
+      ["createNetwork network:berth-default-shop"],
+    ],
+    [
+      "a volume that is being dropped is waited for",
+      { desired: volume },
+      { volumes: new Set(["berth_default_shop_data"]), busy: new Set(["volume:berth_default_shop_data"]) },
+      [],
+    ],
+  ])("%s", (_, changes, given, expected) => {
+    expect(one(view(changes), given)).toEqual(expected);
+  });
+});
+
+describe("a manifest that may not be the newest", () => {
+  const old = { isManifestConfirmed: false };
+
+  test("stops nothing and removes nothing that it does not name", () => {
+    expect(one(view({ desired: null, container: container(), record: started() }), old)).toEqual([]);
+    expect(one(view({ desired: null, container: ended(), record: started() }), old)).toEqual([]);
+    expect(
+      stepsOf(world({}, { ...old, ownNetworks: new Set(["berth-default-gone"]), dropVolumes: ["data"], volumes: new Set(["data"]) })),
+    ).toEqual([]);
+  });
+
+  test("still runs what it names", () => {
+    expect(one(view(), old)).toEqual(["create replica:R1"]);
+  });
+});
+
 describe("one step a key at a time", () => {
   test("nothing for a replica whose step is under way", () => {
     expect(one(view(), { busy: new Set([`replica:${R1}`]) })).toEqual([]);

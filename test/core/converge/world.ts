@@ -94,5 +94,6 @@ export const world = (replicas: Readonly<Record<string, ReplicaView>>, changes: 
   pulled: [],
   busy: new Set(),
   retries: new Map(),
+  isManifestConfirmed: true,
   ...changes,
 });

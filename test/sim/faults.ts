@@ -1,0 +1,282 @@
+/**
+ * What goes wrong, by its number in docs/spec/faults.md. Each is a script: it breaks something, waits, and mends it.
+ * `heal` at the end mends whatever is still broken.
+ */
+import { Process } from "./kernel.ts";
+import type { Machine } from "./machine.ts";
+import { GOOD_WIRE } from "./network.ts";
+import { KIND_DATABASE } from "./database.ts";
+import type { Prng } from "./prng.ts";
+import type { World } from "./world.ts";
+
+interface Scene {
+  readonly world: World;
+  readonly machine: Machine;
+  readonly random: Prng;
+  pause(ms: number): Promise<void>;
+}
+
+type Script = (scene: Scene) => Promise<void>;
+
+/** A machine whose agent was killed starts it again, as a service manager does. */
+const restartAgent = async ({ world, machine, random, pause }: Scene): Promise<void> => {
+  await pause(random.between(200, 15_000));
+  world.startAgent(machine);
+};
+
+export const FAULTS: Readonly<Record<string, Script>> = {
+  F1: async (scene) => {
+    scene.machine.engine.faults.pullFactor = 8;
+    await scene.pause(scene.random.between(100, 10_000));
+    scene.machine.killAgent();
+    scene.machine.engine.faults.pullFactor = 1;
+    await restartAgent(scene);
+  },
+  F2: async (scene) => {
+    await scene.pause(scene.random.between(0, 5_000));
+    scene.machine.killAgent();
+    await restartAgent(scene);
+  },
+  F5: async ({ machine, random, pause }) => {
+    machine.engine.liveRestore = random.chance(0.5);
+    machine.engine.down(random.chance(0.5) ? "stop" : "kill");
+    await pause(random.between(300, 20_000));
+    if (machine.isOn) machine.engine.up();
+  },
+  F6: async ({ machine, random, pause }) => {
+    machine.engine.freeze();
+    await pause(random.between(2_000, 150_000));
+    machine.engine.thaw();
+  },
+  F7: async ({ machine, random, pause }) => {
+    machine.engine.faults.eventGap = random.between(0.3, 1);
+    await pause(random.between(10_000, 90_000));
+    machine.engine.faults.eventGap = 0;
+  },
+  F8: async ({ machine, random, pause }) => {
+    machine.disk.isFull = true;
+    await pause(random.between(2_000, 60_000));
+    machine.disk.isFull = false;
+  },
+  F9: async (scene) => {
+    scene.machine.killAgent();
+    scene.machine.disk.damage();
+    await restartAgent(scene);
+  },
+  F10: async ({ world, machine, random, pause }) => {
+    machine.powerOff();
+    await pause(random.between(1_000, 40_000));
+    const isCut = random.chance(0.4);
+    if (isCut) machine.wire.faults.isUpCut = true;
+    machine.powerOn();
+    await pause(random.between(0, 3_000));
+    world.startAgent(machine);
+    if (isCut) await pause(random.between(2_000, 60_000));
+    machine.wire.faults.isUpCut = false;
+  },
+  F11: async ({ machine, random, pause }) => {
+    const jump = random.pick([-86_400_000, -3_600_000, 3_600_000, 86_400_000, -1_893_456_000_000]);
+    machine.wallErrorMs += jump;
+    await pause(random.between(5_000, 120_000));
+    machine.wallErrorMs -= jump;
+  },
+  F13: async ({ world, machine, random, pause }) => {
+    const suspended = [machine.engine.process, ...(machine.agentProcess === null ? [] : [machine.agentProcess])];
+    for (const process of suspended) world.kernel.suspend(process);
+    await pause(random.between(2_000, 600_000));
+    for (const process of suspended) world.kernel.resume(process);
+  },
+  F14: async (scene) => {
+    const { machine, random, pause } = scene;
+    const saved = new Map(machine.disk.files);
+    await pause(random.between(10_000, 120_000));
+    machine.killAgent();
+    machine.disk.files.clear();
+    for (const [path, bytes] of saved) machine.disk.files.set(path, bytes);
+    machine.powerOff();
+    machine.powerOn();
+    await restartAgent(scene);
+  },
+  F18: async ({ machine, random }) => {
+    const containers = [...machine.engine.containers.values()].filter(({ status }) => status === "running");
+    if (containers.length === 0) return;
+    const container = random.pick(containers);
+    if (random.chance(0.7)) machine.engine.removeByHand(container);
+    else machine.engine.renameByHand(container, `kept-${container.name}`.slice(0, 60));
+  },
+  F20: async ({ world, machine, random }) => {
+    if (random.chance(0.5)) machine.engine.deleteImages();
+    else world.registry.push("registry.test/web:1", `web:1 moved ${random.int(0, 1_000)}`);
+  },
+  F21: async ({ world, random, pause }) => {
+    world.registry.weather = random.pick(["denied", "limited", "broken", "away"]);
+    await pause(random.between(5_000, 90_000));
+    world.registry.weather = "fair";
+  },
+  F22: async ({ machine, random, pause }) => {
+    machine.wire.faults.isUpCut = true;
+    machine.wire.faults.isDownCut = true;
+    await pause(random.chance(0.3) ? random.between(500, 5_000) : random.between(8_000, 300_000));
+    machine.wire.faults.isUpCut = false;
+    machine.wire.faults.isDownCut = false;
+  },
+  F23: async ({ machine, random, pause }) => {
+    machine.wire.faults.replyLoss = random.between(0.1, 0.7);
+    await pause(random.between(10_000, 120_000));
+    machine.wire.faults.replyLoss = 0;
+  },
+  F24: async ({ machine, random, pause }) => {
+    machine.wire.faults.isUpCut = true;
+    await pause(random.between(2_000, 60_000));
+    machine.wire.faults.isUpCut = false;
+  },
+  F25: async ({ machine, random, pause }) => {
+    machine.wire.faults.cutsAfterMs = random.pick([1_000, 3_000, 30_000, 100_000]);
+    await pause(random.between(30_000, 180_000));
+    machine.wire.faults.cutsAfterMs = null;
+  },
+  F26: async ({ machine, random, pause }) => {
+    machine.wire.faults.repeatsPosts = random.between(0.2, 0.9);
+    await pause(random.between(20_000, 120_000));
+    machine.wire.faults.repeatsPosts = 0;
+  },
+  F27: async ({ machine, random, pause }) => {
+    machine.wire.faults.answersHtml = true;
+    await pause(random.between(3_000, 60_000));
+    machine.wire.faults.answersHtml = false;
+  },
+  F28: async ({ machine, random, pause }) => {
+    for (let count = random.int(5, 40); count > 0; count--) {
+      if (machine.wire.recorded.length > 0) machine.wire.replay(random.pick(machine.wire.recorded));
+      await pause(random.between(10, 3_000));
+    }
+  },
+  F29: async ({ machine, random, pause }) => {
+    machine.wire.faults.slow = random.between(0.2, 0.8);
+    await pause(random.between(20_000, 120_000));
+    machine.wire.faults.slow = 0;
+  },
+  F30: async ({ machine, random, pause }) => {
+    machine.wire.faults.broken = random.pick(["dns", "tls"]);
+    await pause(random.between(3_000, 90_000));
+    machine.wire.faults.broken = null;
+  },
+  F32: async ({ machine, pause }) => {
+    for (let count = 0; count < 12; count++) {
+      machine.wire.faults.isUpCut = true;
+      machine.wire.faults.isDownCut = true;
+      await pause(20_000);
+      machine.wire.faults.isUpCut = false;
+      machine.wire.faults.isDownCut = false;
+      await pause(20_000);
+    }
+  },
+  F33: async ({ world, random, pause }) => {
+    if (world.isolate === null) return;
+    world.killIsolate();
+    await pause(random.chance(0.3) ? random.between(60_000, 400_000) : random.between(500, 30_000));
+    await world.startIsolateIfDown();
+  },
+  F34: async ({ world, machine, random, pause }) => {
+    const dark = world.machines.filter(({ site }) => site === machine.site || random.chance(0.2));
+    for (const one of dark) one.wire.faults.isUpCut = true;
+    await pause(random.between(5_000, 200_000));
+    for (const one of dark) one.wire.faults.isUpCut = false;
+  },
+  F35: async ({ world, random, pause }) => {
+    for (let count = random.int(1, 5); count > 0; count--) {
+      await pause(random.between(0, 4_000));
+      if (world.isolate === null) return;
+      world.killIsolate();
+      await pause(random.between(50, 3_000));
+      await world.startIsolateIfDown();
+    }
+  },
+  F37: async ({ world, random, pause }) => {
+    world.database.faults.busy = random.between(0.05, 0.5);
+    await pause(random.between(5_000, 60_000));
+    world.database.faults.busy = 0;
+  },
+  F38: async ({ world, random, pause }) => {
+    world.database.faults.ackLost = random.between(0.05, 0.4);
+    await pause(random.between(5_000, 60_000));
+    world.database.faults.ackLost = 0;
+  },
+  F39: async ({ world, random, pause }) => {
+    world.database.faults.late = random.between(0.05, 0.4);
+    await pause(random.between(5_000, 60_000));
+    world.database.faults.late = 0;
+  },
+  F44: async ({ world, random, pause }) => {
+    const jump = random.pick([-3_600_000, -30_000, 30_000, 3_600_000]);
+    if (random.chance(0.5)) world.database.clockErrorMs += jump;
+    if (world.isolate !== null) world.isolate.clockErrorMs += random.pick([-30_000, 30_000, jump]);
+    await pause(random.between(5_000, 90_000));
+    world.database.clockErrorMs = 0;
+    if (world.isolate !== null) world.isolate.clockErrorMs = 0;
+  },
+};
+
+export type FaultName = keyof typeof FAULTS & string;
+
+export class Mischief {
+  readonly injected = new Map<string, number>();
+  readonly #world: World;
+  readonly #random: Prng;
+  readonly #process = new Process("mischief");
+  readonly #busy = new Set<Machine>();
+
+  constructor(world: World) {
+    this.#world = world;
+    this.#random = world.kernel.random.fork("mischief");
+  }
+
+  /** One at a time for each machine, some at once over the cluster, until `untilMs`. */
+  async run(untilMs: number, everyMs: number, names: readonly string[]): Promise<void> {
+    const { kernel } = this.#world;
+    while (kernel.nowMs < untilMs) {
+      await kernel.pause(this.#random.between(0.1, 1.9) * everyMs, this.#process);
+      if (kernel.nowMs >= untilMs) return;
+      const machine = this.#random.pick(this.#world.machines);
+      if (this.#busy.has(machine)) continue;
+      const name = this.#random.pick(names);
+      const script = FAULTS[name];
+      if (script === undefined) throw new Error(`there is no fault ${name}; there are ${Object.keys(FAULTS).join(" ")}`);
+      this.#busy.add(machine);
+      this.injected.set(name, (this.injected.get(name) ?? 0) + 1);
+      kernel.log("mischief", `${name} on ${machine.name}`);
+      const pause = (ms: number) => kernel.pause(ms, this.#process);
+      script({ world: this.#world, machine, random: this.#random.fork(`${name} ${kernel.nowMs}`), pause }).then(
+        () => {
+          this.#busy.delete(machine);
+          kernel.log("mischief", `${name} on ${machine.name} is over`);
+        },
+        (error: unknown) => kernel.log("mischief", `${name} on ${machine.name} went wrong: ${String(error)}`),
+      );
+    }
+  }
+
+  /** Nothing new goes wrong, and what is broken is mended. */
+  async heal(): Promise<void> {
+    this.#process.isAlive = false;
+    const world = this.#world;
+    world.kernel.log("mischief", "everything is mended");
+    world.registry.weather = "fair";
+    Object.assign(world.database.faults, KIND_DATABASE);
+    world.database.clockErrorMs = 0;
+    for (const machine of world.machines) {
+      Object.assign(machine.wire.faults, GOOD_WIRE);
+      Object.assign(machine.engine.faults, { eventGap: 0, crash: 0, pullFactor: 1 });
+      machine.disk.isFull = false;
+      machine.wallErrorMs = 0;
+      if (machine.agentProcess !== null) world.kernel.resume(machine.agentProcess);
+      world.kernel.resume(machine.engine.process);
+      if (!machine.isOn) machine.powerOn();
+      machine.engine.up();
+      machine.engine.thaw();
+      world.startAgent(machine);
+    }
+    if (world.isolate !== null) world.isolate.clockErrorMs = 0;
+    await world.startIsolateIfDown();
+  }
+}

@@ -1,0 +1,97 @@
+/** One seed's history: a cluster, work on it, faults, a mending, and the look at what came of it. */
+import { Checkers, type Violation } from "./checkers.ts";
+import { FAULTS, Mischief } from "./faults.ts";
+import { Workload } from "./workload.ts";
+import { World } from "./world.ts";
+
+const FAULTY_MS = 14 * 60_000;
+/** I32: three minutes; and one more in which nothing may move. */
+const SETTLE_MS = 5 * 60_000;
+const QUIET_MS = 60_000;
+
+export interface Outcome {
+  readonly seed: string;
+  readonly steps: number;
+  readonly virtualMs: number;
+  readonly digest: string;
+  readonly violations: readonly Violation[];
+  readonly faults: Readonly<Record<string, number>>;
+  readonly looked: Readonly<Record<string, number>>;
+  readonly counts: Readonly<Record<string, number>>;
+  readonly trace: readonly string[];
+  /** Rows of the last moment, for a person who looks for a cause. */
+  readonly rows: Readonly<Record<string, readonly object[]>>;
+}
+
+export interface HistoryOptions {
+  readonly seed: string;
+  /** Default: all. */
+  readonly faults?: readonly string[];
+  readonly traceLines?: number;
+}
+
+export async function playHistory({ seed, faults = Object.keys(FAULTS), traceLines = 0 }: HistoryOptions): Promise<Outcome> {
+  const world = new World({ seed, ...sizeOf(seed) });
+  const checkers = new Checkers(world);
+  const mischief = new Mischief(world);
+  const counts: Record<string, number> = {};
+  let workload: Workload | null = null;
+  try {
+    await world.build();
+    checkers.begin();
+    workload = new Workload(world);
+    const endMs = world.nowMs + FAULTY_MS;
+    void workload.run(endMs - 60_000, 25_000);
+    void mischief.run(endMs, 20_000, faults);
+    await world.kernel.run(endMs);
+    await world.play(() => mischief.heal(), 120_000);
+    await world.kernel.run(world.nowMs + SETTLE_MS);
+    const rev = checkers.revision;
+    await world.kernel.run(world.nowMs + QUIET_MS);
+    checkers.checkConverged();
+    checkers.looks("I25");
+    if (checkers.revision !== rev && !world.hasUnsound())
+      checkers.fail("I25", `nothing went wrong for ${SETTLE_MS + QUIET_MS} ms and rev still moved from ${rev} to ${checkers.revision}`);
+    Object.assign(counts, countsOf(world, workload));
+  } catch (error) {
+    checkers.fail("sim", error instanceof Error ? (error.stack ?? error.message) : String(error));
+  }
+  return {
+    seed,
+    steps: world.kernel.steps,
+    virtualMs: world.nowMs,
+    digest: world.kernel.trace.digest(),
+    violations: checkers.violations,
+    faults: Object.fromEntries(mischief.injected),
+    looked: Object.fromEntries(checkers.looked),
+    counts,
+    trace: traceLines === 0 ? [] : world.kernel.trace.tail(traceLines),
+    rows:
+      traceLines === 0
+        ? {}
+        : Object.fromEntries(
+            ["apps", "services", "replicas", "observations", "deployments", "nodes", "volumes"].map((table) => [
+              table,
+              world.database.look(`select * from ${table}`),
+            ]),
+          ),
+  };
+}
+
+/** Three to seven machines at one to three sites, by the seed. */
+function sizeOf(seed: string): { nodes: number; sites: number } {
+  let sum = 0;
+  for (const character of seed) sum = (sum * 31 + character.charCodeAt(0)) >>> 0;
+  return { nodes: 3 + (sum % 5), sites: 1 + (Math.floor(sum / 5) % 3) };
+}
+
+function countsOf(world: World, workload: Workload): Record<string, number> {
+  const one = (sql: string): number => Number(world.database.look(sql)[0]?.n ?? 0);
+  return {
+    ...workload.done,
+    deploymentsSucceeded: one("select count(*) as n from deployments where state = 'succeeded'"),
+    deploymentsFailed: one("select count(*) as n from deployments where state = 'failed'"),
+    nodesLost: one("select count(*) as n from events where type = 'lost'"),
+    nodesReturned: one("select count(*) as n from events where type = 'ready' and object_kind = 'node'"),
+  };
+}
