@@ -319,6 +319,22 @@ describe("nodes", () => {
     expect(sim.readySlots("web")).toBe(2);
   });
 
+  test("of replicas that never become ready, at most two wait for it, and the oldest is kept when their time is over", () => {
+    const sim = new Simulation(world().nodes(3).app("shop").service("web", { spec: "broken" }));
+    sim.behaviours.set("broken", "neverReady");
+    sim.run(5);
+    const original = sim.rows("web")[0]!;
+    const alive = () => sim.rows("web").filter((row) => row.run);
+    for (let round = 0; round < 4; round += 1) {
+      const where = ["n1", "n2", "n3"].find((name) => nodeId(name) === alive().at(-1)!.nodeId)!;
+      sim.lose(where).run(5);
+      sim.comeBack(where).report(where).run(5);
+      expect(alive().length).toBeLessThanOrEqual(2);
+    }
+    sim.run(400);
+    expect(alive().map((row) => row.id)).toEqual([original.id]);
+  });
+
   test("a slot with data waits for its lost node", () => {
     const sim = new Simulation(
       world().nodes(2).app("shop").service("db", { volumes: data }).replica("db", 0, "n1").volume("db", 0, "n1"),
