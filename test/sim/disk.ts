@@ -22,9 +22,9 @@ export class SimDisk {
     for (const [path, bytes] of other.files) this.files.set(path, bytes);
   }
 
-  /** Rots one file: a bit flips, or its end is gone. */
+  /** Rots one file as a crash can: a bit flips, or its end is gone. Its previous version was not being written. */
   damage(): string | null {
-    const paths = [...this.files.keys()].filter((path) => path !== "policy.json");
+    const paths = [...this.files.keys()].filter((path) => path !== "policy.json" && !path.endsWith(PREVIOUS_SUFFIX));
     if (paths.length === 0) return null;
     const path = this.#random.pick(paths);
     const bytes = this.files.get(path)!.slice();

@@ -19,8 +19,6 @@ export interface Outcome {
   readonly looked: Readonly<Record<string, number>>;
   readonly counts: Readonly<Record<string, number>>;
   readonly trace: readonly string[];
-  /** Rows of the last moment, for a person who looks for a cause. */
-  readonly rows: Readonly<Record<string, readonly object[]>>;
 }
 
 export interface HistoryOptions {
@@ -66,15 +64,6 @@ export async function playHistory({ seed, faults = Object.keys(FAULTS), traceLin
     looked: Object.fromEntries(checkers.looked),
     counts,
     trace: traceLines === 0 ? [] : world.kernel.trace.tail(traceLines),
-    rows:
-      traceLines === 0
-        ? {}
-        : Object.fromEntries(
-            ["apps", "services", "replicas", "observations", "deployments", "nodes", "volumes"].map((table) => [
-              table,
-              world.database.look(`select * from ${table}`),
-            ]),
-          ),
   };
 }
 

@@ -1,0 +1,196 @@
+/**
+ * `npm run sim -- --seeds N [--seed S] [--from K] [--budget 60m] [--faults F22,F23] [--json]`: plays histories on every
+ * core and says what broke. Exit code 1 when an invariant did, or when the faults of a batch did not bite.
+ */
+import { type ChildProcess, execFileSync, fork } from "node:child_process";
+import { availableParallelism } from "node:os";
+import process from "node:process";
+import { fileURLToPath } from "node:url";
+import { parseArgs } from "node:util";
+import { FAULTS } from "./faults.ts";
+import type { Outcome } from "./history.ts";
+
+const SEEDS_DEFAULT = "20";
+const TRACE_LINES = 400;
+const SHOWN_LINES = 60;
+/** A batch in which one of these never happened has shown nothing. From this many seeds on it is expected. */
+const BITE_SEEDS = 10;
+const MUST_BITE = ["deploymentsSucceeded", "nodesLost", "nodesReturned", "unanswered"] as const;
+
+interface Options {
+  readonly seeds: readonly string[];
+  readonly budgetMs: number;
+  readonly faults: readonly string[] | undefined;
+  readonly json: boolean;
+}
+
+function readOptions(): Options {
+  const { values } = parseArgs({
+    options: {
+      seeds: { type: "string", default: SEEDS_DEFAULT },
+      seed: { type: "string" },
+      from: { type: "string", default: "1" },
+      budget: { type: "string" },
+      faults: { type: "string" },
+      json: { type: "boolean", default: false },
+    },
+  });
+  const faults = values.faults?.split(",");
+  const unknown = faults?.find((name) => FAULTS[name] === undefined);
+  if (unknown !== undefined) usage(`there is no fault ${unknown}; there are ${Object.keys(FAULTS).join(" ")}`);
+  const count = Number(values.seeds);
+  const from = Number(values.from);
+  if (!Number.isInteger(count) || count < 1 || !Number.isInteger(from)) usage("--seeds and --from take whole numbers");
+  const seeds = values.seed === undefined ? Array.from({ length: count }, (_, at) => String(from + at)) : [values.seed];
+  return { seeds, faults, json: values.json, budgetMs: values.budget === undefined ? Number.POSITIVE_INFINITY : durationMs(values.budget) };
+}
+
+function durationMs(text: string): number {
+  const [, number, unit] = /^(\d+)([smh])$/.exec(text) ?? [];
+  if (number === undefined) usage(`${text} is no duration like 90s, 60m or 2h`);
+  return Number(number) * { s: 1_000, m: 60_000, h: 3_600_000 }[unit as "s" | "m" | "h"];
+}
+
+function usage(message: string): never {
+  process.stderr.write(`sim: ${message}\n`);
+  process.exit(2);
+}
+
+class Batch {
+  readonly #options: Options;
+  readonly #waiting: string[];
+  readonly #startedMs = performance.now();
+  readonly outcomes: Outcome[] = [];
+
+  constructor(options: Options) {
+    this.#options = options;
+    this.#waiting = [...options.seeds];
+  }
+
+  get tookMs(): number {
+    return performance.now() - this.#startedMs;
+  }
+
+  async play(): Promise<void> {
+    const count = Math.min(availableParallelism(), this.#waiting.length);
+    await Promise.all(Array.from({ length: count }, () => this.#player()));
+    if (process.stderr.isTTY) process.stderr.write("\r\x1b[K");
+  }
+
+  #player(): Promise<void> {
+    const hooks = new URL("./hooks.ts", import.meta.url).href;
+    const player = fork(fileURLToPath(new URL("./player.ts", import.meta.url)), {
+      execArgv: ["--import", hooks],
+      stdio: ["ignore", "inherit", "inherit", "ipc"],
+    });
+    return new Promise((resolve, reject) => {
+      player.on("message", (message: "ready" | Outcome) => {
+        if (message !== "ready") this.#take(message);
+        this.#next(player);
+      });
+      player.on("exit", (code) => {
+        if (code === 0 || player.killed) resolve();
+        else reject(new Error(`a player ended with ${code}`));
+      });
+    });
+  }
+
+  #next(player: ChildProcess): void {
+    const seed = this.tookMs > this.#options.budgetMs ? undefined : this.#waiting.shift();
+    if (seed === undefined) player.kill();
+    else player.send({ seed, traceLines: TRACE_LINES, ...(this.#options.faults === undefined ? {} : { faults: this.#options.faults }) });
+  }
+
+  #take(outcome: Outcome): void {
+    this.outcomes.push(outcome);
+    if (process.stderr.isTTY && !this.#options.json) {
+      const broken = this.outcomes.filter(({ violations }) => violations.length > 0).length;
+      process.stderr.write(
+        `\r\x1b[K${this.outcomes.length} of ${this.#options.seeds.length} seeds, ${broken} broken, ${(this.tookMs / 1000).toFixed(0)} s`,
+      );
+    }
+  }
+}
+
+const sum = (outcomes: readonly Outcome[], part: (outcome: Outcome) => Readonly<Record<string, number>>): Record<string, number> => {
+  const total: Record<string, number> = {};
+  for (const outcome of outcomes) for (const [name, count] of Object.entries(part(outcome))) total[name] = (total[name] ?? 0) + count;
+  return Object.fromEntries(Object.entries(total).sort(([a], [b]) => a.localeCompare(b, "en", { numeric: true })));
+};
+const wordsOf = (counts: Readonly<Record<string, number>>): string =>
+  Object.entries(counts)
+    .map(([name, count]) => `${name} ${count}`)
+    .join("  ");
+
+function commit(): string {
+  return execFileSync("git", ["rev-parse", "--short", "HEAD"], {
+    encoding: "utf8",
+    cwd: fileURLToPath(new URL(".", import.meta.url)),
+  }).trim();
+}
+
+function describeFailure(outcome: Outcome): string {
+  const seen = new Set<string>();
+  const sentences = outcome.violations.filter(({ invariant, message }) => {
+    const kind = `${invariant} ${message.replace(/[a-z]*_[0-9a-z]{10,}/g, "")}`;
+    return !seen.has(kind) && seen.add(kind);
+  });
+  const lines = sentences.slice(0, 12).map(({ invariant, atMs, message }) => `  ${invariant} at ${(atMs / 1000).toFixed(1)} s: ${message}`);
+  return [
+    `seed ${outcome.seed} at commit ${commit()}: npm run sim -- --seed ${outcome.seed}`,
+    ...lines,
+    "  the last events:",
+    ...outcome.trace.slice(-SHOWN_LINES).map((line) => `    ${line.slice(0, 200)}`),
+  ].join("\n");
+}
+
+const options = readOptions();
+const batch = new Batch(options);
+await batch.play();
+const { outcomes } = batch;
+const failures = outcomes.filter(({ violations }) => violations.length > 0).sort((a, b) => Number(a.seed) - Number(b.seed));
+const faults = sum(outcomes, (outcome) => outcome.faults);
+const looked = sum(outcomes, (outcome) => outcome.looked);
+const counts = sum(outcomes, (outcome) => outcome.counts);
+const steps = outcomes.reduce((total, outcome) => total + outcome.steps, 0);
+const virtualHours = outcomes.reduce((total, outcome) => total + outcome.virtualMs, 0) / 3_600_000;
+const blunt = outcomes.length < BITE_SEEDS || options.faults !== undefined ? [] : MUST_BITE.filter((name) => (counts[name] ?? 0) === 0);
+
+if (!options.json) {
+  const minutes = batch.tookMs / 60_000;
+  process.stdout.write(
+    [
+      `seeds       ${outcomes.length} of ${options.seeds.length} in ${(batch.tookMs / 1000).toFixed(1)} s`,
+      `steps       ${steps}`,
+      `virtual     ${virtualHours.toFixed(1)} cluster-hours, ${(virtualHours / minutes).toFixed(0)} a minute`,
+      `faults      ${wordsOf(faults)}`,
+      `invariants  ${wordsOf(looked)}`,
+      `happened    ${wordsOf(counts)}`,
+      `broken      ${failures.length}`,
+      ...(outcomes.length === 1 ? [`digest      ${outcomes[0]!.digest}`] : []),
+      ...blunt.map((name) => `nothing shown: ${name} never happened`),
+      ...failures.slice(0, 5).map((failure) => `\n${describeFailure(failure)}`),
+      ...(failures.length > 5
+        ? [
+            `\nand seeds ${failures
+              .slice(5)
+              .map(({ seed }) => seed)
+              .join(" ")}`,
+          ]
+        : []),
+      "",
+    ].join("\n"),
+  );
+} else {
+  for (const failure of failures) process.stderr.write(`${describeFailure(failure)}\n`);
+  const shown = {
+    seeds: outcomes.length,
+    steps,
+    virtualHours: Number(virtualHours.toFixed(2)),
+    faults,
+    failures: failures.map(({ seed }) => seed),
+    invariants: looked,
+  };
+  process.stdout.write(`${JSON.stringify(shown)}\n`);
+}
+process.exitCode = failures.length > 0 || blunt.length > 0 ? 1 : 0;
