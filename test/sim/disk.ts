@@ -54,7 +54,7 @@ export class SimDisk {
         ),
       remove: (path) =>
         step(() => {
-          for (const held of [...this.files.keys()]) if (held === path || held.startsWith(`${path}/`)) this.files.delete(held);
+          for (const held of this.files.keys()) if (held === path || held.startsWith(`${path}/`)) this.files.delete(held);
         }, 0.2),
       list: (path) =>
         step(() => {
