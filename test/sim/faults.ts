@@ -97,6 +97,12 @@ export const FAULTS: Readonly<Record<string, Script>> = {
     machine.powerOn();
     await restartAgent(scene);
   },
+  F15: async ({ world, machine, random, pause }) => {
+    const clone = world.clone(machine);
+    world.startAgent(clone);
+    await pause(random.between(20_000, 120_000));
+    clone.powerOff();
+  },
   F18: async ({ machine, random }) => {
     const containers = [...machine.engine.containers.values()].filter(({ status }) => status === "running");
     if (containers.length === 0) return;
@@ -192,6 +198,11 @@ export const FAULTS: Readonly<Record<string, Script>> = {
       await world.startIsolateIfDown();
     }
   },
+  F36: async ({ world, random, pause }) => {
+    const others = Array.from({ length: random.int(1, 3) }, () => world.startPlanner());
+    await pause(random.between(10_000, 90_000));
+    for (const stop of others) stop();
+  },
   F37: async ({ world, random, pause }) => {
     world.database.faults.busy = random.between(0.05, 0.5);
     await pause(random.between(5_000, 60_000));
@@ -276,7 +287,10 @@ export class Mischief {
       machine.engine.thaw();
       world.startAgent(machine);
     }
+    for (const clone of world.clones) clone.powerOff();
     if (world.isolate !== null) world.isolate.clockErrorMs = 0;
     await world.startIsolateIfDown();
+    for (const { id } of world.database.look("select id from nodes where quarantined = 1"))
+      await world.must("PATCH", `/v1/nodes/${String(id)}`, { reissue: true });
   }
 }

@@ -8,6 +8,7 @@ import type { Clock, Random, Registry } from "../../worker/ports.ts";
 import { rollBack } from "../../worker/roll-back.ts";
 import { Channels } from "../../worker/shard/channels.ts";
 import { makePlanning } from "../../worker/shard/planning.ts";
+import { PlannerLoop } from "../../worker/shard/planner.ts";
 import { Shard } from "../../worker/shard/shard.ts";
 import { Snapshots } from "../../worker/snapshots.ts";
 import { collect } from "../../worker/store/collect.ts";
@@ -96,6 +97,26 @@ export class Isolate implements Door {
     this.#context = context;
     this.#app = createApp(context);
     kernel.log(this.process.name, "listening");
+  }
+
+  /** Only plans, from its own view of the database, again and again. */
+  plan(): void {
+    const { kernel, database } = this.#parts;
+    const forked = kernel.random.fork(this.process.name);
+    const store = new Store(database.portOf(this.process));
+    const clock: Clock = { nowMs: () => kernel.nowMs, after: (ms, run) => kernel.after(ms, this.process, "", run) };
+    const loop = new PlannerLoop({
+      planning: makePlanning({ store, snapshots: new Snapshots(store), rollBack: async () => {} }),
+      clock,
+      random: { bytes: (count) => forked.bytes(count) },
+      log: logOf(kernel, this.process),
+      onCommitted: () => {},
+    });
+    const again = () => {
+      loop.ring();
+      kernel.after(forked.between(50, 1_500), this.process, "", again);
+    };
+    again();
   }
 
   /** SIGKILL. */

@@ -5,7 +5,7 @@ import { NOW } from "../../worker/store/commit-types.ts";
 import { Store } from "../../worker/store/store.ts";
 import { SimDatabase } from "./database.ts";
 import { SimRegistry } from "./images.ts";
-import { Isolate, SERVER_URL } from "./isolate.ts";
+import { Isolate, type IsolateParts, SERVER_URL } from "./isolate.ts";
 import { seedJose } from "./jose.ts";
 import { Kernel, Process } from "./kernel.ts";
 import { Machine } from "./machine.ts";
@@ -33,6 +33,8 @@ export class World {
   readonly machines: Machine[] = [];
   readonly random: Prng;
   readonly operator = new Process("operator");
+  readonly clones: Machine[] = [];
+  #clones = 0;
   readonly #keys = new Map<string, string>();
   readonly #options: WorldOptions;
   /** The process that serves; null while the control plane is away. */
@@ -92,23 +94,27 @@ export class World {
     }, 60_000);
     for (let at = 1; at <= this.#options.nodes; at++) {
       const site = `site-${((at - 1) % this.#options.sites) + 1}`;
-      const machine = new Machine({
-        kernel: this.kernel,
-        name: `m${at}`,
-        site,
-        epochMs: EPOCH_MS,
-        registry: this.registry,
-        door: () => (this.isolate?.isReady === true ? this.isolate : null),
-        cpuMillis: 4_000,
-        memoryMiB: 4_096,
-        rate: 1 + this.random.between(-0.0001, 0.0001),
-      });
+      const machine = this.#machine(`m${at}`, site);
       this.machines.push(machine);
       this.startAgent(machine);
     }
     await this.kernel.run(this.nowMs + 60_000, () => this.nodesReady() === this.#options.nodes);
     if (this.nodesReady() !== this.#options.nodes)
       throw new Error(`only ${this.nodesReady()} of ${this.#options.nodes} machines have joined`);
+  }
+
+  #machine(name: string, site: string): Machine {
+    return new Machine({
+      kernel: this.kernel,
+      name,
+      site,
+      epochMs: EPOCH_MS,
+      registry: this.registry,
+      door: () => (this.isolate?.isReady === true ? this.isolate : null),
+      cpuMillis: 4_000,
+      memoryMiB: 4_096,
+      rate: 1 + this.random.between(-0.0001, 0.0001),
+    });
   }
 
   startAgent(machine: Machine): void {
@@ -120,16 +126,13 @@ export class World {
   }
 
   async startIsolate(): Promise<void> {
-    const isolate = new Isolate({
-      kernel: this.kernel,
-      name: `cp#${++this.#isolates}`,
-      database: this.database,
-      files: this.#files(),
-      registry: this.registry,
-      epochMs: EPOCH_MS,
-    });
+    const isolate = new Isolate({ ...this.#isolateParts(), name: `cp#${++this.#isolates}` });
     this.isolate = isolate;
     await isolate.start();
+  }
+
+  #isolateParts(): Omit<IsolateParts, "name"> {
+    return { kernel: this.kernel, database: this.database, files: this.#files(), registry: this.registry, epochMs: EPOCH_MS };
   }
 
   /** Tries until it starts: the database may be refusing. */
@@ -143,6 +146,21 @@ export class World {
         await this.kernel.pause(1_000, this.operator);
       }
     }
+  }
+
+  /** A second process that plans, beside the one that serves. The returned function kills it. */
+  startPlanner(): () => void {
+    const isolate = new Isolate({ ...this.#isolateParts(), name: `planner#${++this.#isolates}` });
+    isolate.plan();
+    return () => isolate.kill();
+  }
+
+  /** Another machine with a copy of this one's disk, keys included. It has no containers and other hardware. */
+  clone(machine: Machine): Machine {
+    const clone = this.#machine(`${machine.name}-clone${++this.#clones}`, machine.site);
+    clone.disk.copyFrom(machine.disk);
+    this.clones.push(clone);
+    return clone;
   }
 
   killIsolate(): void {
