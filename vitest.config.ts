@@ -19,6 +19,7 @@ export default defineConfig({
       project("store", ["test/store/**/*.test.ts"], { timeoutMs: 60_000 }),
       project("worker", ["test/worker/**/*.test.ts"], { timeoutMs: 60_000 }),
       project("cli", ["test/cli/**/*.test.ts"], { timeoutMs: 60_000 }),
+      project("sim", ["test/sim/**/*.test.ts"], { timeoutMs: 300_000 }),
       project("agent", ["test/agent/**/*.test.ts"], { engines: true, timeoutMs: 120_000 }),
       project("hosts", ["test/e2e/hosts/**/*.test.ts"], { engines: true, timeoutMs: 300_000 }),
       project("e2e", ["test/e2e/*.test.ts"], { engines: true, timeoutMs: 600_000 }),

@@ -29,6 +29,7 @@ const SUITES = [
   { name: "store" },
   { name: "worker" },
   { name: "cli" },
+  { name: "sim" },
   { name: "agent", engines: true },
   { name: "hosts", engines: true },
   { name: "e2e", engines: true },

@@ -11,6 +11,8 @@ const QUIET_MS = 60_000;
 
 export interface Outcome {
   readonly seed: string;
+  /** The faults that were asked for; none: any. */
+  readonly mix: readonly string[];
   readonly steps: number;
   readonly virtualMs: number;
   readonly digest: string;
@@ -28,7 +30,7 @@ export interface HistoryOptions {
   readonly traceLines?: number;
 }
 
-export async function playHistory({ seed, faults = Object.keys(FAULTS), traceLines = 0 }: HistoryOptions): Promise<Outcome> {
+export async function playHistory({ seed, faults, traceLines = 0 }: HistoryOptions): Promise<Outcome> {
   const world = new World({ seed, ...sizeOf(seed) });
   const checkers = new Checkers(world);
   const mischief = new Mischief(world);
@@ -40,7 +42,7 @@ export async function playHistory({ seed, faults = Object.keys(FAULTS), traceLin
     workload = new Workload(world);
     const endMs = world.nowMs + FAULTY_MS;
     void workload.run(endMs - 60_000, 25_000);
-    void mischief.run(endMs, 20_000, faults);
+    void mischief.run(endMs, 20_000, faults ?? Object.keys(FAULTS));
     await world.kernel.run(endMs);
     await world.play(() => mischief.heal(), 120_000);
     await world.kernel.run(world.nowMs + SETTLE_MS);
@@ -56,6 +58,7 @@ export async function playHistory({ seed, faults = Object.keys(FAULTS), traceLin
   }
   return {
     seed,
+    mix: faults ?? [],
     steps: world.kernel.steps,
     virtualMs: world.nowMs,
     digest: world.kernel.trace.digest(),

@@ -1,6 +1,6 @@
 /**
- * `npm run sim -- --seeds N [--seed S] [--from K] [--budget 60m] [--faults F22,F23] [--json]`: plays histories on every
- * core and says what broke. Exit code 1 when an invariant did, or when the faults of a batch did not bite.
+ * `npm run sim -- --seeds N [--seed S] [--from K] [--budget 60m] [--faults F22,F23] [--each] [--json]`: plays histories
+ * on every core and says what broke; with --each the seeds of each fault by itself. Exit code 1 when an invariant did, or when the faults of a batch did not bite.
  */
 import { type ChildProcess, execFileSync, fork } from "node:child_process";
 import { availableParallelism } from "node:os";
@@ -8,7 +8,7 @@ import process from "node:process";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { FAULTS } from "./faults.ts";
-import type { Outcome } from "./history.ts";
+import type { HistoryOptions, Outcome } from "./history.ts";
 
 const SEEDS_DEFAULT = "20";
 const TRACE_LINES = 400;
@@ -18,9 +18,9 @@ const BITE_SEEDS = 10;
 const MUST_BITE = ["deploymentsSucceeded", "nodesLost", "nodesReturned", "unanswered"] as const;
 
 interface Options {
-  readonly seeds: readonly string[];
+  readonly histories: readonly HistoryOptions[];
   readonly budgetMs: number;
-  readonly faults: readonly string[] | undefined;
+  readonly isMixed: boolean;
   readonly json: boolean;
 }
 
@@ -32,6 +32,7 @@ function readOptions(): Options {
       from: { type: "string", default: "1" },
       budget: { type: "string" },
       faults: { type: "string" },
+      each: { type: "boolean", default: false },
       json: { type: "boolean", default: false },
     },
   });
@@ -42,7 +43,16 @@ function readOptions(): Options {
   const from = Number(values.from);
   if (!Number.isInteger(count) || count < 1 || !Number.isInteger(from)) usage("--seeds and --from take whole numbers");
   const seeds = values.seed === undefined ? Array.from({ length: count }, (_, at) => String(from + at)) : [values.seed];
-  return { seeds, faults, json: values.json, budgetMs: values.budget === undefined ? Number.POSITIVE_INFINITY : durationMs(values.budget) };
+  const mixes = values.each ? (faults ?? Object.keys(FAULTS)).map((name) => [name]) : [faults];
+  const histories = mixes.flatMap((mix) =>
+    seeds.map((seed) => ({ seed, traceLines: TRACE_LINES, ...(mix === undefined ? {} : { faults: mix }) })),
+  );
+  return {
+    histories,
+    isMixed: !values.each && faults === undefined,
+    json: values.json,
+    budgetMs: values.budget === undefined ? Number.POSITIVE_INFINITY : durationMs(values.budget),
+  };
 }
 
 function durationMs(text: string): number {
@@ -58,13 +68,13 @@ function usage(message: string): never {
 
 class Batch {
   readonly #options: Options;
-  readonly #waiting: string[];
+  readonly #waiting: HistoryOptions[];
   readonly #startedMs = performance.now();
   readonly outcomes: Outcome[] = [];
 
   constructor(options: Options) {
     this.#options = options;
-    this.#waiting = [...options.seeds];
+    this.#waiting = [...options.histories];
   }
 
   get tookMs(): number {
@@ -96,9 +106,9 @@ class Batch {
   }
 
   #next(player: ChildProcess): void {
-    const seed = this.tookMs > this.#options.budgetMs ? undefined : this.#waiting.shift();
-    if (seed === undefined) player.kill();
-    else player.send({ seed, traceLines: TRACE_LINES, ...(this.#options.faults === undefined ? {} : { faults: this.#options.faults }) });
+    const history = this.tookMs > this.#options.budgetMs ? undefined : this.#waiting.shift();
+    if (history === undefined) player.kill();
+    else player.send(history);
   }
 
   #take(outcome: Outcome): void {
@@ -106,7 +116,7 @@ class Batch {
     if (process.stderr.isTTY && !this.#options.json) {
       const broken = this.outcomes.filter(({ violations }) => violations.length > 0).length;
       process.stderr.write(
-        `\r\x1b[K${this.outcomes.length} of ${this.#options.seeds.length} seeds, ${broken} broken, ${(this.tookMs / 1000).toFixed(0)} s`,
+        `\r\x1b[K${this.outcomes.length} of ${this.#options.histories.length} seeds, ${broken} broken, ${(this.tookMs / 1000).toFixed(0)} s`,
       );
     }
   }
@@ -137,7 +147,7 @@ function describeFailure(outcome: Outcome): string {
   });
   const lines = sentences.slice(0, 12).map(({ invariant, atMs, message }) => `  ${invariant} at ${(atMs / 1000).toFixed(1)} s: ${message}`);
   return [
-    `seed ${outcome.seed} at commit ${commit()}: npm run sim -- --seed ${outcome.seed}`,
+    `seed ${outcome.seed} at commit ${commit()}: npm run sim -- --seed ${outcome.seed}${outcome.mix.length === 0 ? "" : ` --faults ${outcome.mix.join(",")}`}`,
     ...lines,
     "  the last events:",
     ...outcome.trace.slice(-SHOWN_LINES).map((line) => `    ${line.slice(0, 200)}`),
@@ -154,13 +164,13 @@ const looked = sum(outcomes, (outcome) => outcome.looked);
 const counts = sum(outcomes, (outcome) => outcome.counts);
 const steps = outcomes.reduce((total, outcome) => total + outcome.steps, 0);
 const virtualHours = outcomes.reduce((total, outcome) => total + outcome.virtualMs, 0) / 3_600_000;
-const blunt = outcomes.length < BITE_SEEDS || options.faults !== undefined ? [] : MUST_BITE.filter((name) => (counts[name] ?? 0) === 0);
+const blunt = outcomes.length < BITE_SEEDS || !options.isMixed ? [] : MUST_BITE.filter((name) => (counts[name] ?? 0) === 0);
 
 if (!options.json) {
   const minutes = batch.tookMs / 60_000;
   process.stdout.write(
     [
-      `seeds       ${outcomes.length} of ${options.seeds.length} in ${(batch.tookMs / 1000).toFixed(1)} s`,
+      `seeds       ${outcomes.length} of ${options.histories.length} in ${(batch.tookMs / 1000).toFixed(1)} s`,
       `steps       ${steps}`,
       `virtual     ${virtualHours.toFixed(1)} cluster-hours, ${(virtualHours / minutes).toFixed(0)} a minute`,
       `faults      ${wordsOf(faults)}`,

@@ -1,0 +1,54 @@
+/** The simulator as a suite: random mixtures, each fault by itself, and that a seed is the whole of a run. */
+import { execFile } from "node:child_process";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
+import { describe, expect, test } from "vitest";
+import { FAULTS } from "./faults.ts";
+
+interface Summary {
+  readonly seeds: number;
+  readonly virtualHours: number;
+  readonly faults: Readonly<Record<string, number>>;
+  readonly failures: readonly string[];
+  readonly invariants: Readonly<Record<string, number>>;
+  readonly digest?: string;
+}
+
+const run = promisify(execFile);
+
+async function sim(...args: string[]): Promise<Summary> {
+  const script = fileURLToPath(new URL("./run.ts", import.meta.url));
+  // A broken invariant ends it with 1, and what it says then is the message.
+  const { stdout } = await run(process.execPath, [script, "--json", ...args], { maxBuffer: 64 * 1024 * 1024 });
+  return JSON.parse(stdout.trim().split("\n").at(-1) ?? "") as Summary;
+}
+
+const SEEDS = 40;
+
+describe("histories in virtual time", () => {
+  test(`${SEEDS} seeds of everything that can go wrong break no invariant`, async () => {
+    const { seeds, failures, virtualHours, invariants } = await sim("--seeds", String(SEEDS));
+    expect(failures).toEqual([]);
+    expect(seeds).toBe(SEEDS);
+    expect(virtualHours).toBeGreaterThan((SEEDS * 20) / 60 - 0.1);
+    for (const invariant of ["I5", "I8", "I9", "I10", "I11", "I12", "I15", "I17", "I19", "I21", "I25", "I29", "I32"])
+      expect(invariants[invariant], invariant).toBeGreaterThan(0);
+  });
+
+  test("each fault by itself breaks none either", async () => {
+    const { failures, faults } = await sim("--seeds", "1", "--each");
+    expect(failures).toEqual([]);
+    for (const name of Object.keys(FAULTS)) expect(faults[name], name).toBeGreaterThan(0);
+  });
+
+  test("a seed is the whole of a run: two processes, one beside a busy core, have one digest", async () => {
+    const spin = execFile(process.execPath, ["-e", "for (const end = Date.now() + 60000; Date.now() < end; );"]);
+    try {
+      const digests = await Promise.all([sim("--seed", "7"), sim("--seed", "7")]);
+      expect(digests[0]?.digest).toMatch(/^[0-9a-f]{64}$/);
+      expect(digests[1]?.digest).toBe(digests[0]?.digest);
+    } finally {
+      spin.kill("SIGKILL");
+    }
+  });
+});
