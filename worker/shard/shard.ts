@@ -16,6 +16,7 @@ import { Link } from "./link.ts";
 import { type Planning, PlannerLoop } from "./planner.ts";
 import { EMBEDDED_TIMING, type PresenceTiming } from "./presence.ts";
 import { PresenceLoop } from "./presence-loop.ts";
+import { TickLoop } from "./tick-loop.ts";
 import { Watches } from "./watches.ts";
 
 export type ShardTiming = PresenceTiming & EvictionTiming;
@@ -37,6 +38,7 @@ export class Shard {
   readonly #doorbell: Doorbell;
   readonly #watches: Watches;
   readonly #presence: PresenceLoop;
+  readonly #ticks: TickLoop;
   readonly #planner: PlannerLoop | null;
   #cluster: ClusterFacts | null = null;
   #refresh: Promise<void> | null = null;
@@ -60,6 +62,7 @@ export class Shard {
         this.ring();
       },
     });
+    this.#ticks = new TickLoop({ clock, log, tick: () => store.tick(), isPending: () => this.#isNodeOverdue() });
     this.#planner = planning === null ? null : new PlannerLoop({ planning, clock, random, log, onCommitted: (rev) => this.changed(rev) });
   }
 
@@ -70,12 +73,13 @@ export class Shard {
     this.ring();
   }
 
-  /** Answers every held poll and watch, and stops every timer. A plan that is under way is finished. */
+  /** Answers every held poll and watch, and stops every timer. A plan or tick that is under way is finished. */
   async stop(): Promise<void> {
     this.#isStopped = true;
     this.#presence.stop();
     this.#doorbell.stop();
     this.#watches.stop();
+    await this.#ticks.stop();
     await this.#planner?.stop();
   }
 
@@ -136,7 +140,14 @@ export class Shard {
         this.#doorbell.ring(row.id);
     }
     if (rows.length > 0 || removed.length > 0) this.#presence.kick();
+    this.#ticks.kick();
     this.#watches.reached(cluster.rev);
+  }
+
+  /** A node is silent and not yet called lost: what follows from it is still to be decided. */
+  #isNodeOverdue(): boolean {
+    for (const { row } of this.#links.values()) if (row.status === "unreachable") return true;
+    return false;
   }
 
   #forget(id: NodeId): void {
