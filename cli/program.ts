@@ -225,6 +225,13 @@ function addLooks(program: Command, shellOf: ShellOf): void {
       (await import("./commands/look.ts")).events(shellOf(command), app, options),
     );
   program
+    .command("audit")
+    .description("who changed what, over the whole cluster")
+    .option("--verify", "recompute the chain of all rows and check its signature; names the first row at which it breaks", false)
+    .action(async (options: { verify: boolean }, command: Command) =>
+      (await import("./commands/audit.ts")).audit(shellOf(command), options),
+    );
+  program
     .command("inspect")
     .description("everything about one thing")
     .argument("<thing>", "name or id of an app, node, site, replica (app/service/slot) or deployment; KIND/NAME to be exact")

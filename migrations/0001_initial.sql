@@ -38,6 +38,15 @@ CREATE TABLE `audit` (
 );
 
 --> statement-breakpoint
+CREATE TABLE `audit_head` (
+	`id` integer PRIMARY KEY NOT NULL,
+	`up_to_rev` integer NOT NULL,
+	`row_count` integer NOT NULL,
+	`hash` text NOT NULL,
+	`signed` text NOT NULL
+);
+
+--> statement-breakpoint
 CREATE TABLE `bodies` (
 	`hash` text PRIMARY KEY NOT NULL,
 	`kind` text NOT NULL,

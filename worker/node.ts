@@ -29,6 +29,7 @@ import { upgradeChannel } from "./routes/agent/upgrade.ts";
 import { Channels } from "./shard/channels.ts";
 import { makePlanning } from "./shard/planning.ts";
 import { Shard } from "./shard/shard.ts";
+import { makeTicking } from "./shard/ticking.ts";
 import { Snapshots } from "./snapshots.ts";
 import { collect } from "./store/collect.ts";
 import { NOW } from "./store/commit-types.ts";
@@ -100,16 +101,18 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     const address = addressOf(options, { port, certificate });
 
     const snapshots = new Snapshots(store);
+    const signer = await makeSigner(ring);
     const shard: Shard = new Shard({
       store,
       clock,
       random,
       log,
       planning: makePlanning({ store, snapshots, rollBack: (ask) => rollBack(context, ask) }),
+      ticking: makeTicking({ store, signer }),
     });
     const channels = new Channels({ clock, random, wake: (id) => shard.wake(id) });
     const registry = makeRegistry({ plain: new Set(options.plainRegistries ?? []), log });
-    const context: Context = { store, shard, channels, snapshots, signer: await makeSigner(ring), registry, clock, random, log, address };
+    const context: Context = { store, shard, channels, snapshots, signer, registry, clock, random, log, address };
     await shard.start();
     stops.push(async () => {
       await shard.stop();

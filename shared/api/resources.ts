@@ -302,6 +302,23 @@ export const Event = z.object({
 });
 export type Event = z.infer<typeof Event>;
 
+/** One mutation that was carried out. `hash` chains it to the row before (shared/audit/chain.ts); null until then. */
+export const AuditEntry = z.object({
+  rev: Rev,
+  at: Time,
+  actor: z.string(),
+  verb: z.string(),
+  namespace: Name.nullable(),
+  object: z.string(),
+  detail: z.string(),
+  hash: z.string().nullable(),
+});
+export type AuditEntry = z.infer<typeof AuditEntry>;
+
+/** The newest chained row. `signed`: the same as a compact JWS under a key of the key set (`GET /agent/v1/keys`). */
+export const AuditHead = z.object({ rev: Rev, rows: z.number().int(), hash: z.string(), signed: z.string() });
+export type AuditHead = z.infer<typeof AuditHead>;
+
 export const Why = z.object({ app: Name, service: Name, explanation: Explanation.nullable(), at: Time.nullable() });
 export type Why = z.infer<typeof Why>;
 

@@ -11,5 +11,6 @@ export const JOSE_TYPES = {
   sessionGrant: "berth-session-grant+jwt",
   request: "berth-request+jwt",
   manifest: "berth-manifest+jwt",
+  auditHead: "berth-audit-head+jwt",
 } as const;
 export type JoseType = (typeof JOSE_TYPES)[keyof typeof JOSE_TYPES];

@@ -74,6 +74,17 @@ describe("against a control plane", () => {
     expect((await json<{ items: unknown[] }>("ps")).items).toEqual([]);
   });
 
+  test("the audit log: what was done, chained and signed by the cluster's own keys", async () => {
+    await berth("site", "create", "audited");
+    expect((await berth("audit")).text).toMatch(/admin \(t_\S+\) +create +- +site\/audited/);
+    const verdict = async () => json<{ rows: number; waiting: number; root: string }>("audit", "--verify");
+    await expect
+      .poll(verdict, { timeout: 15_000, interval: 250 })
+      .toMatchObject({ waiting: 0, rows: expect.toSatisfy((rows) => rows >= 2) });
+    const { rootThumbprint } = await json<ClusterInfo>("cluster", "info");
+    expect((await verdict()).root).toBe(rootThumbprint);
+  });
+
   test("sites: made, labelled, listed, removed", async () => {
     await berth("site", "create", "berlin", "-l", "zone=eu");
     await berth("site", "label", "berlin", "tier=gold", "zone-");

@@ -10,6 +10,7 @@ import { Channels } from "../../worker/shard/channels.ts";
 import { makePlanning } from "../../worker/shard/planning.ts";
 import { PlannerLoop } from "../../worker/shard/planner.ts";
 import { Shard } from "../../worker/shard/shard.ts";
+import { makeTicking } from "../../worker/shard/ticking.ts";
 import { Snapshots } from "../../worker/snapshots.ts";
 import { collect } from "../../worker/store/collect.ts";
 import { Store } from "../../worker/store/store.ts";
@@ -60,6 +61,7 @@ export class Isolate implements Door {
     const store = await Store.open(database.portOf(this.process));
     const { ring } = await createCluster({ store, files, random });
     const snapshots = new Snapshots(store);
+    const signer = await makeSigner(ring, () => epochMs + kernel.nowMs + this.clockErrorMs);
     const shard: Shard = new Shard({
       store,
       clock,
@@ -72,6 +74,7 @@ export class Isolate implements Door {
         },
       },
       planning: makePlanning({ store, snapshots, rollBack: (ask) => rollBack(context, ask) }),
+      ticking: makeTicking({ store, signer }),
     });
     const images: Registry = {
       resolve: async (reference) => {
@@ -85,7 +88,7 @@ export class Isolate implements Door {
       shard,
       channels: new Channels({ clock, random, wake: (id) => shard.wake(id) }),
       snapshots,
-      signer: await makeSigner(ring, () => epochMs + kernel.nowMs + this.clockErrorMs),
+      signer,
       registry: images,
       clock,
       random,

@@ -16,7 +16,7 @@ import { Link } from "./link.ts";
 import { type Planning, PlannerLoop } from "./planner.ts";
 import { EMBEDDED_TIMING, type PresenceTiming } from "./presence.ts";
 import { PresenceLoop } from "./presence-loop.ts";
-import { TickLoop } from "./tick-loop.ts";
+import { type Ticking, TickLoop } from "./tick-loop.ts";
 import { Watches } from "./watches.ts";
 
 export type ShardTiming = PresenceTiming & EvictionTiming;
@@ -28,6 +28,8 @@ export interface ShardParts {
   readonly log: Log;
   /** Null: this process does not plan (another one does, or a test). */
   readonly planning: Planning | null;
+  /** Null: this process does not tick. */
+  readonly ticking: Ticking | null;
   readonly timing?: Partial<ShardTiming>;
 }
 
@@ -38,7 +40,7 @@ export class Shard {
   readonly #doorbell: Doorbell;
   readonly #watches: Watches;
   readonly #presence: PresenceLoop;
-  readonly #ticks: TickLoop;
+  readonly #ticks: TickLoop | null;
   readonly #planner: PlannerLoop | null;
   #cluster: ClusterFacts | null = null;
   #refresh: Promise<void> | null = null;
@@ -50,7 +52,7 @@ export class Shard {
     this.#timing = { ...EMBEDDED_TIMING, ...EVICTION_TIMING, ...parts.timing };
     this.#doorbell = new Doorbell(parts.clock);
     this.#watches = new Watches(parts.clock);
-    const { store, clock, random, log, planning } = parts;
+    const { store, clock, random, log, planning, ticking } = parts;
     this.#presence = new PresenceLoop({
       store,
       clock,
@@ -62,7 +64,7 @@ export class Shard {
         this.ring();
       },
     });
-    this.#ticks = new TickLoop({ clock, log, tick: () => store.tick(), isPending: () => this.#isNodeOverdue() });
+    this.#ticks = ticking === null ? null : new TickLoop({ clock, log, tick: ticking, isOverdue: () => this.#isNodeOverdue() });
     this.#planner = planning === null ? null : new PlannerLoop({ planning, clock, random, log, onCommitted: (rev) => this.changed(rev) });
   }
 
@@ -79,7 +81,7 @@ export class Shard {
     this.#presence.stop();
     this.#doorbell.stop();
     this.#watches.stop();
-    await this.#ticks.stop();
+    await this.#ticks?.stop();
     await this.#planner?.stop();
   }
 
@@ -123,7 +125,7 @@ export class Shard {
   }
 
   async #readChanges(): Promise<void> {
-    const { cluster, rows, removed } = await readLinkChanges(this.#parts.store, this.#cluster?.rev ?? 0);
+    const { cluster, rows, removed, isAuditWaiting } = await readLinkChanges(this.#parts.store, this.#cluster?.rev ?? 0);
     const nowMs = this.#parts.clock.nowMs();
     this.#cluster = cluster;
     for (const id of removed) this.#forget(id);
@@ -140,7 +142,8 @@ export class Shard {
         this.#doorbell.ring(row.id);
     }
     if (rows.length > 0 || removed.length > 0) this.#presence.kick();
-    this.#ticks.kick();
+    if (isAuditWaiting) this.#ticks?.auditWaits();
+    else this.#ticks?.kick();
     this.#watches.reached(cluster.rev);
   }
 

@@ -1,6 +1,7 @@
 /**
- * Moves the cluster clock, which counts the time that fences wait for. A clock that stands still only makes a wait
- * longer, so it moves only while something is pending: a cluster in which nothing happens writes nothing.
+ * Moves the cluster clock, which counts the time that fences wait for, and with it chains the audit log. A clock that
+ * stands still only makes a wait longer, so it moves only while something is pending: a cluster in which nothing happens
+ * writes nothing.
  *
  * Level-triggered: `kick` looks whether anything is pending, and the loop ends by itself when nothing is any more.
  */
@@ -12,19 +13,26 @@ const EVERY_MS = 3_000;
 /** Ticks of this process this far apart at most cannot differ by the 5 s at which one is clamped, unless the database's clock jumped. */
 const REGULAR_MS = 4_500;
 
+export interface Ticked extends Tick {
+  /** More audit rows wait than one tick chains. */
+  readonly isAuditLeft: boolean;
+}
+/** One tick. What fails is tried again. See ticking.ts. */
+export type Ticking = () => Promise<Ticked>;
+
 export interface TickParts {
   readonly clock: Clock;
   readonly log: Log;
-  /** One tick; what fails is tried again. */
-  readonly tick: () => Promise<Tick>;
+  readonly tick: Ticking;
   /** Whether somebody waits for the clock. */
-  readonly isPending: () => boolean;
+  readonly isOverdue: () => boolean;
 }
 
 export class TickLoop {
   readonly #parts: TickParts;
   #state: "idle" | "waiting" | "running" | "stopped" = "idle";
   #cancelTimer: (() => void) | null = null;
+  #isAuditWaiting = false;
   #movedMs = Number.NEGATIVE_INFINITY;
   #finished: Promise<void> = Promise.resolve();
 
@@ -32,9 +40,15 @@ export class TickLoop {
     this.#parts = parts;
   }
 
+  /** Audit rows were written. */
+  auditWaits(): void {
+    this.#isAuditWaiting = true;
+    this.kick();
+  }
+
   /** Something may be pending that was not before. */
   kick(): void {
-    if (this.#state !== "idle" || !this.#parts.isPending()) return;
+    if (this.#state !== "idle" || !this.#isPending()) return;
     this.#state = "waiting";
     this.#cancelTimer = this.#parts.clock.after(EVERY_MS, () => {
       this.#finished = this.#run();
@@ -48,21 +62,30 @@ export class TickLoop {
     await this.#finished;
   }
 
+  #isPending(): boolean {
+    return this.#isAuditWaiting || this.#parts.isOverdue();
+  }
+
   async #run(): Promise<void> {
-    const { tick, clock, log, isPending } = this.#parts;
-    if (!isPending()) {
+    const { tick, clock, log } = this.#parts;
+    if (!this.#isPending()) {
       this.#state = "idle";
       return;
     }
     this.#state = "running";
+    // Before the tick reads what waits: a row that is written meanwhile says so again.
+    this.#isAuditWaiting = false;
     try {
-      const { moved, clamped } = await tick();
+      const { moved, clamped, isAuditLeft } = await tick();
+      this.#isAuditWaiting ||= isAuditLeft;
       const nowMs = clock.nowMs();
       if (clamped && nowMs - this.#movedMs <= REGULAR_MS)
         log.warn({}, "the database's clock jumped; the cluster clock counts 5 s of it at most");
       if (moved) this.#movedMs = nowMs;
     } catch (error) {
-      log.error({ error: String(error) }, "the cluster clock could not be moved; trying again");
+      // Not known what waits: the next tick looks.
+      this.#isAuditWaiting = true;
+      log.error({ error: String(error) }, "a tick of the cluster clock failed; trying again");
     }
     // `stop` may have run meanwhile.
     if ((this.#state as "running" | "stopped") === "stopped") return;

@@ -6,6 +6,8 @@ import type { Row } from "./commit-types.ts";
 import { DATABASE_NOW_SQL } from "./commit-statements.ts";
 import {
   apps,
+  audit,
+  auditHead,
   bodies,
   cluster,
   images,
@@ -42,6 +44,10 @@ export interface ClusterFacts {
 }
 
 export interface LinkChanges {
+  /** Counter of what agents observed. */
+  readonly observed: number;
+  /** Audit rows wait to be chained. */
+  readonly isAuditWaiting: boolean;
   readonly cluster: ClusterFacts;
   readonly rows: readonly LinkRow[];
   readonly removed: readonly NodeId[];
@@ -50,7 +56,7 @@ export interface LinkChanges {
 /** Nodes that changed after `sinceRev` and those that were removed; 0 reads all. */
 export async function readLinkChanges(store: Store, sinceRev: number): Promise<LinkChanges> {
   const { db } = store;
-  const [facts, rows, gone] = await store.selectAll([
+  const [facts, [pending], rows, gone] = await store.selectAll([
     db
       .select({
         clusterId: cluster.clusterId,
@@ -60,6 +66,12 @@ export async function readLinkChanges(store: Store, sinceRev: number): Promise<L
         keySetVersion: cluster.keySetVersion,
       })
       .from(cluster),
+    db
+      .select({
+        observed: cluster.observed,
+        unchained: sql<number>`coalesce((select max(${audit.rev}) from ${audit}), 0) > coalesce((select ${auditHead.upToRev} from ${auditHead}), 0)`,
+      })
+      .from(cluster),
     db.select(linkColumns).from(nodes).where(gt(nodes.rev, sinceRev)),
     db
       .select({ id: sql<NodeId>`${tombstones.key}` })
@@ -67,8 +79,8 @@ export async function readLinkChanges(store: Store, sinceRev: number): Promise<L
       .where(and(eq(tombstones.kind, "nodes"), gt(tombstones.rev, sinceRev))),
   ]);
   const [only] = facts;
-  if (only === undefined) throw new Error("the database holds no cluster yet");
-  return { cluster: only, rows, removed: gone.map(({ id }) => id) };
+  if (only === undefined || pending === undefined) throw new Error("the database holds no cluster yet");
+  return { cluster: only, observed: pending.observed, isAuditWaiting: pending.unchained === 1, rows, removed: gone.map(({ id }) => id) };
 }
 
 export async function readLink(store: Store, id: NodeId): Promise<LinkRow | null> {

@@ -379,7 +379,7 @@ export const events = sqliteTable(
   ],
 );
 
-/** Append-only: one row a committed operator mutation. Chained and signed by the tick. */
+/** Append-only: one row a committed operator mutation. `hash` is null until a tick chains it: see shared/audit/chain.ts. */
 export const audit = sqliteTable("audit", {
   rev: integer("rev").primaryKey(),
   atMs: integer("at_ms").notNull(),
@@ -389,6 +389,16 @@ export const audit = sqliteTable("audit", {
   object: text("object").notNull(),
   detail: text("detail").notNull(),
   hash: text("hash"),
+});
+
+/** One row (id 1): the newest chained audit row, and the lease key's signature over it. */
+export const auditHead = sqliteTable("audit_head", {
+  id: integer("id").primaryKey(),
+  upToRev: integer("up_to_rev").notNull(),
+  rowCount: integer("row_count").notNull(),
+  hash: text("hash").notNull(),
+  /** Compact JWS, typ `auditHead`: SignedHead of shared/audit/chain.ts. */
+  signed: text("signed").notNull(),
 });
 
 /** Operations already carried out: at most once, and a retry gets the same answer. Purged after 24 h. */

@@ -146,13 +146,14 @@ export class Store {
     return { kind: "committed", rev: Number(row[0]), nowMs: Number(row[1]) };
   }
 
-  /** Moves the cluster clock by what the database's has moved, at most 5 s. */
-  async tick(): Promise<Tick> {
+  /** Moves the cluster clock by what the database's has moved, at most 5 s. `also`: what the same batch writes besides. */
+  async tick(also: readonly InStatement[] = []): Promise<Tick> {
     const step = `(${DATABASE_NOW_SQL} - wall_ms)`;
     const [before, moved, after] = await this.database.write([
       `select ${step} from cluster where id = 1`,
       `update cluster set clock_ms = clock_ms + ${CLOCK_STEP}, wall_ms = ${DATABASE_NOW_SQL} where id = 1 and (${step} >= ${TICK_MIN_MS} or ${step} < 0)`,
       `select clock_ms, ${DATABASE_NOW_SQL} from cluster where id = 1`,
+      ...also,
     ]);
     const stepMs = Number(before!.rows[0]?.[0]);
     assert(Number.isFinite(stepMs), "the database holds no cluster yet");

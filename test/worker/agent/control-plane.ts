@@ -10,6 +10,7 @@ import { toResponse } from "../../../worker/errors.ts";
 import type { Clock, Log, Random, Registry } from "../../../worker/ports.ts";
 import { Channels } from "../../../worker/shard/channels.ts";
 import type { Planning } from "../../../worker/shard/planner.ts";
+import { makeTicking } from "../../../worker/shard/ticking.ts";
 import { Shard, type ShardTiming } from "../../../worker/shard/shard.ts";
 import { NOW } from "../../../worker/store/commit-types.ts";
 import { type EmbeddedDatabase, openDatabaseInMemory } from "../../../worker/store/database-embedded.ts";
@@ -151,18 +152,19 @@ export class ControlPlane {
     const { database, store, ring, clock, options } = given;
     const log = collectLog();
     const snapshots = new Snapshots(store);
+    const signer = await makeSigner(ring, options.wallMs ?? Date.now);
     const shard = new Shard({
       store,
       clock,
       random,
       log,
       planning: options.planning?.({ store, snapshots }) ?? null,
+      ticking: makeTicking({ store, signer }),
       // Holds are as long as they can be, so that a test knows when they end.
       timing: options.timing ?? { jitter: 0, jitterFirst: 0 },
     });
     const channels = new Channels({ clock, random, wake: (id) => shard.wake(id) });
     const registry: Registry = { resolve: async () => null };
-    const signer = await makeSigner(ring, options.wallMs ?? Date.now);
     const address = { url: "https://127.0.0.1:7443", spki: null };
     const context: Context = { store, shard, channels, snapshots, signer, registry, clock, random, log, address };
     await shard.start();

@@ -1,18 +1,17 @@
 import { describe, expect, onTestFinished, test } from "vitest";
-import { TickLoop } from "../../../worker/shard/tick-loop.ts";
-import type { Tick } from "../../../worker/store/store.ts";
+import { type Ticked, TickLoop } from "../../../worker/shard/tick-loop.ts";
 import { collectLog, ControlPlane, settle, VirtualClock } from "./control-plane.ts";
 
-const TICK: Tick = { moved: true, clockMs: 0, nowMs: 0, clamped: false };
+const TICK: Ticked = { moved: true, clockMs: 0, nowMs: 0, clamped: false, isAuditLeft: false };
 
-function makeLoop(tick: () => Promise<Tick> = async () => TICK) {
+function makeLoop(tick: () => Promise<Ticked> = async () => TICK) {
   const clock = new VirtualClock();
   const log = collectLog();
   const world = { isPending: true, ticks: 0 };
   const loop = new TickLoop({
     clock,
     log,
-    isPending: () => world.isPending,
+    isOverdue: () => world.isPending,
     tick: () => {
       world.ticks += 1;
       return tick();
@@ -43,8 +42,24 @@ describe("the tick loop", () => {
     const { clock, loop, world } = makeLoop();
     world.isPending = false;
     loop.kick();
+    expect(clock.timers).toBe(0);
+    world.isPending = true;
+    loop.kick();
+    world.isPending = false;
     await clock.advance(60_000);
     expect([world.ticks, clock.timers]).toEqual([0, 0]);
+  });
+
+  test("ticks for audit rows, and once more for those that came while it did or were left", async () => {
+    const left = [true, false, false];
+    const { clock, loop, world } = makeLoop(async () => {
+      if (world.ticks === 2) loop.auditWaits();
+      return { ...TICK, isAuditLeft: left[world.ticks - 1]! };
+    });
+    world.isPending = false;
+    loop.auditWaits();
+    await clock.advance(60_000);
+    expect([world.ticks, clock.timers]).toEqual([3, 0]);
   });
 
   test("goes on when the database is busy", async () => {
@@ -56,6 +71,16 @@ describe("the tick loop", () => {
     loop.kick();
     await clock.advance(9_000);
     expect([world.ticks, log.lines.map(({ level }) => level)]).toEqual([3, ["error", "error"]]);
+  });
+
+  test("stops before the next tick, and leaves no timer", async () => {
+    const { clock, loop, world } = makeLoop();
+    loop.kick();
+    await loop.stop();
+    expect(clock.timers).toBe(0);
+    loop.auditWaits();
+    await clock.advance(60_000);
+    expect(world.ticks).toBe(0);
   });
 
   test("stops after the tick that is under way, and leaves no timer", async () => {

@@ -118,6 +118,7 @@ export const SAMPLES: readonly Sample[] = [
     reach: "namespace",
   },
   { route: "GET /v1/namespaces/{namespace}/events", path: ns("events"), least: "viewer", reach: "namespace" },
+  { route: "GET /v1/audit", path: plain("/v1/audit"), least: "admin", reach: "cluster" },
   { route: "GET /v1/events", path: plain("/v1/events"), least: "viewer", reach: "any" },
 ];
 

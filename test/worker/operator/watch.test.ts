@@ -172,6 +172,6 @@ describe("watch", () => {
       expect((await world.get(`${path}${path.includes("?") ? "&" : "?"}watch=${Number(body.rev) - 1}`)).status).toBe(200);
       watched.push(sample.route);
     }
-    expect(watched.length).toBe(13);
+    expect(watched.length).toBe(14);
   });
 });

@@ -89,12 +89,16 @@ export function read<A, P extends Shape = Record<never, never>, Q extends Shape 
 export interface Loaded<Item> {
   readonly marks: Marks;
   readonly items: readonly Item[];
+  /** Values of `beside`. */
+  readonly beside?: Readonly<Record<string, unknown>>;
 }
 
 interface ListSpec<P extends Shape, Q extends Shape, Item> extends Head {
   readonly params?: P;
   readonly query?: Q;
   readonly item: z.ZodType;
+  /** What the answer says besides the items. */
+  readonly beside?: Shape;
   readonly load: (call: Call<Out<P>, Out<Q>, null>) => Promise<Loaded<Item>>;
 }
 
@@ -110,7 +114,7 @@ export function list<Item, P extends Shape = Record<never, never>, Q extends Sha
     params,
     query,
     body: null,
-    answer: listOf(spec.item),
+    answer: listOf(spec.item).extend(spec.beside ?? {}),
     method: "get",
     kind: "list",
     status: 200,
@@ -118,11 +122,11 @@ export function list<Item, P extends Shape = Record<never, never>, Q extends Sha
     handle: async (raw) => {
       const call = parse(raw) as Call<Out<P>, Out<Q> & { watch?: string }, null>;
       // Before waiting: a refusal must not take 25 s.
-      let { marks, items } = await spec.load(call);
+      let { marks, items, beside } = await spec.load(call);
       const since = call.query.watch;
       if (since !== undefined && (await raw.watchers.wait(since, { marks, principal: call.principal, signal: call.signal })))
-        ({ marks, items } = await spec.load(call));
-      return json({ rev: marks.rev, watch: `${marks.rev}.${marks.observed}`, items }, 200);
+        ({ marks, items, beside } = await spec.load(call));
+      return json({ rev: marks.rev, watch: `${marks.rev}.${marks.observed}`, ...beside, items }, 200);
     },
   };
 }

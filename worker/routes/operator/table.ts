@@ -1,5 +1,6 @@
 /** Every route of the operator API: what the app serves, the OpenAPI document lists and the authorization tests walk. */
 import { appRoutes } from "./apps.ts";
+import { auditRoutes } from "./audit.ts";
 import { clusterRoutes } from "./cluster.ts";
 import { deploymentRoutes } from "./deployments.ts";
 import { eventRoutes } from "./events.ts";
@@ -26,4 +27,5 @@ export const ROUTES: readonly Route[] = [
   ...replicaRoutes,
   ...deploymentRoutes,
   ...eventRoutes,
+  ...auditRoutes,
 ];
