@@ -2,18 +2,20 @@
  * `?watch=`: a list that is asked for with the mark of an earlier answer is held until something is newer. The mark is
  * (rev, observed): rows move rev, observations of agents move the other counter.
  *
+ * The shard ends a hold: whatever commits in this process tells it, and no other process writes this database. While
+ * nothing changes a hold reads nothing.
+ *
  * A hold ends after 25 s at most, which every proxy allows, and is bounded in number for each token.
  */
 import { WATCH_PATTERN } from "../shared/api/resources.ts";
 import type { Principal } from "./auth.ts";
 import type { Context } from "./context.ts";
 import { BerthError } from "./errors.ts";
+import { isNewer, type Mark } from "./shard/watches.ts";
 import { readFeedFloor } from "./store/read-cluster.ts";
 import type { Marks } from "./store/store.ts";
 
 const HOLD_MS = 25_000;
-/** Observations ring nobody here; this is how late a watch can notice one. */
-const LOOK_MS = 250;
 /** A console and a few `--watch` commands of one person are under ten. */
 const WATCHES_A_TOKEN_MAX = 64;
 
@@ -52,20 +54,10 @@ export class Watchers {
     }
   }
 
-  async #hold(mark: { readonly rev: number; readonly observed: number }, signal: AbortSignal): Promise<boolean> {
-    const { clock, shard, store } = this.#context;
-    const endMs = clock.nowMs() + HOLD_MS;
-    for (;;) {
-      const startMs = clock.nowMs();
-      const waitMs = Math.min(LOOK_MS, endMs - startMs);
-      if (waitMs <= 0 || signal.aborted) return false;
-      await shard.waitForRev(mark.rev + 1, waitMs, signal);
-      if (isNewer(await store.marks(), mark)) return true;
-      // Ended early with nothing new: the control plane is stopping, and answers what it holds.
-      if (clock.nowMs() - startMs < waitMs / 2) return false;
-    }
+  /** Whatever ended the wait, the database says whether anything is newer. */
+  async #hold(mark: Mark, signal: AbortSignal): Promise<boolean> {
+    const { shard, store } = this.#context;
+    await shard.waitForNews(mark, HOLD_MS, signal);
+    return !signal.aborted && isNewer(await store.marks(), mark);
   }
 }
-
-const isNewer = (marks: Pick<Marks, "rev" | "observed">, than: { readonly rev: number; readonly observed: number }): boolean =>
-  marks.rev > than.rev || marks.observed > than.observed;

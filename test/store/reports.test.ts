@@ -74,7 +74,7 @@ test("facts are stored with the acknowledgement, and do not move rev", async () 
       replicas: [fact(1, { ageMs: 500, readyForMs: 2_000, ports: [{ target: 80, protocol: "tcp", hostIp: "", hostPort: 32768 }] })],
     }),
   );
-  expect(applied).toMatchObject({ ackSeq: 2, dirty: true, rev: null, observed: true });
+  expect(applied).toMatchObject({ ackSeq: 2, dirty: true, rev: null, observed: before.observed + 1 });
   const after = await store.marks();
   expect(after).toMatchObject({ rev: before.rev, observed: before.observed + 1 });
   const seen = (await stateOf(store, 1))!;
@@ -92,7 +92,7 @@ test("the same report again changes nothing (I15, F23, F28)", async () => {
   const before = [await store.marks(), await store.db.select().from(observations)];
   // Also as an older one that a proxy held back for a day.
   for (const late of [sent, report(1, { replicas: [fact(1)] })])
-    expect(await apply(store, late)).toEqual({ ackSeq: 3, dirty: false, rev: null, observed: false, rows: [] });
+    expect(await apply(store, late)).toEqual({ ackSeq: 3, dirty: false, rev: null, observed: null, rows: [] });
   const [marks, rows] = [await store.marks(), await store.db.select().from(observations)];
   expect([{ ...marks, nowMs: 0 }, rows]).toEqual([{ ...(before[0] as typeof marks), nowMs: 0 }, before[1]]);
 });
@@ -107,7 +107,7 @@ test("the same report twice at once is applied once", async () => {
 test("a report of a session that is over changes nothing", async () => {
   const store = await world();
   await must(store, { changes: [{ op: "update", table: "nodes", rows: [{ id: NODE, session: 9 }] }] });
-  expect(await apply(store, report(2, { replicas: [fact(1, { state: "failed" })] }))).toMatchObject({ ackSeq: 0, observed: false });
+  expect(await apply(store, report(2, { replicas: [fact(1, { state: "failed" })] }))).toMatchObject({ ackSeq: 0, observed: null });
   expect(await stateOf(store, 1)).toMatchObject({ state: "running" });
   // The new one begins at 1 again.
   expect(await apply(store, report(1, { session: 9, complete: true, replicas: [fact(1), fact(2)] }))).toMatchObject({
@@ -126,7 +126,7 @@ test("only what changed is written, and a reading of the same readiness is no ch
   expect(await stateOf(store, 1)).toEqual(before);
   // A bare acknowledgement moves nothing that anybody watches.
   const { observed } = await store.marks();
-  expect(await apply(store, report(3))).toMatchObject({ ackSeq: 3, observed: false, dirty: false });
+  expect(await apply(store, report(3))).toMatchObject({ ackSeq: 3, observed: null, dirty: false });
   expect((await store.marks()).observed).toBe(observed);
 });
 

@@ -1,5 +1,5 @@
 /**
- * The part of the control plane that remembers: held polls, when each node was last heard, who waits for a rev. None of
+ * The part of the control plane that remembers: held polls, when each node was last heard, who waits for news. None of
  * it is durable and none of it is needed to be right: a shard that starts anew counts every node as seen now, and an
  * agent whose request it cannot place opens a new session.
  *
@@ -17,7 +17,7 @@ import { type Planning, PlannerLoop } from "./planner.ts";
 import { EMBEDDED_TIMING, type PresenceTiming } from "./presence.ts";
 import { PresenceLoop } from "./presence-loop.ts";
 import { type Ticking, TickLoop } from "./tick-loop.ts";
-import { Watches } from "./watches.ts";
+import { type Mark, Watches } from "./watches.ts";
 
 export type ShardTiming = PresenceTiming & EvictionTiming;
 
@@ -102,6 +102,11 @@ export class Shard {
     this.refresh().catch((error: unknown) => this.#parts.log.error({ error: String(error) }, "reading what changed failed"));
   }
 
+  /** A report was applied that changed what is observed, up to `mark`: ends the watches that waited for it. Nothing is read. */
+  observed(mark: number): void {
+    this.#watches.reached({ rev: this.rev, observed: mark });
+  }
+
   /** Resolves when what is committed now is known here. Any number of calls at once are at most two reads. */
   refresh(): Promise<void> {
     if (this.#refresh !== null) {
@@ -125,7 +130,7 @@ export class Shard {
   }
 
   async #readChanges(): Promise<void> {
-    const { cluster, rows, removed, isAuditWaiting } = await readLinkChanges(this.#parts.store, this.#cluster?.rev ?? 0);
+    const { cluster, observed, rows, removed, isAuditWaiting } = await readLinkChanges(this.#parts.store, this.#cluster?.rev ?? 0);
     const nowMs = this.#parts.clock.nowMs();
     this.#cluster = cluster;
     for (const id of removed) this.#forget(id);
@@ -144,7 +149,7 @@ export class Shard {
     if (rows.length > 0 || removed.length > 0) this.#presence.kick();
     if (isAuditWaiting) this.#ticks?.auditWaits();
     else this.#ticks?.kick();
-    this.#watches.reached(cluster.rev);
+    this.#watches.reached({ rev: cluster.rev, observed });
   }
 
   /** A node is silent and not yet called lost: what follows from it is still to be decided. */
@@ -230,8 +235,8 @@ export class Shard {
     return this.#watches.rev;
   }
 
-  /** For `?watch`: resolves once `rev` is committed, or after `timeoutMs`, or when the caller goes away. */
-  waitForRev(rev: number, timeoutMs: number, signal: AbortSignal | null = null): Promise<void> {
-    return this.#watches.waitFor(rev, timeoutMs, signal);
+  /** For `?watch`: resolves once something newer is committed, or after `timeoutMs`, or when the caller goes away. */
+  waitForNews(than: Mark, timeoutMs: number, signal: AbortSignal | null = null): Promise<void> {
+    return this.#watches.waitFor(than, timeoutMs, signal);
   }
 }

@@ -47,7 +47,7 @@ const THIS_MARK = "(select observed from cluster)";
 const expect = (condition: string) => `select case when ${condition} then 1 else json('cas') end`;
 const quoted = (name: string) => `"${name}"`;
 
-/** The last statement answers `rev, now`. */
+/** The last statement answers `rev, now, observed`. */
 export function commitStatements(mutation: Mutation): Statement[] {
   const takesRev = mutation.advance === undefined || mutation.advance === "rev" || mutation.advance === "both";
   assert(mutation.opId === undefined || mutation.atRev === undefined, "a plan is not an operation of a caller");
@@ -63,7 +63,7 @@ export function commitStatements(mutation: Mutation): Statement[] {
     ...bumpStatements(mutation.bumpNodesOf ?? []),
     ...eventStatements(mutation.events ?? []),
     ...auditStatements(mutation.audit),
-    { sql: "select rev, commit_ms as now from cluster where id = 1", args: [] },
+    { sql: "select rev, commit_ms as now, observed from cluster where id = 1", args: [] },
   ];
 }
 

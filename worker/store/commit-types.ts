@@ -112,7 +112,7 @@ export interface Mutation {
 }
 
 export type CommitResult =
-  | { readonly kind: "committed"; readonly rev: number; readonly nowMs: number }
+  | { readonly kind: "committed"; readonly rev: number; readonly observed: number; readonly nowMs: number }
   | { readonly kind: "replayed"; readonly rev: number; readonly result: unknown }
   /**
    * Nothing was written. guard: a row relied on has changed, or an updated one is gone; rev: another plan came first;

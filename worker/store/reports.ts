@@ -19,8 +19,8 @@ export interface AppliedReport {
   readonly dirty: boolean;
   /** The commit's rev when rows of the change feed moved (ends, images, node facts); null: none did. */
   readonly rev: number | null;
-  /** What was seen has changed: watchers of replicas want to look. */
-  readonly observed: boolean;
+  /** The observation counter when what was seen has changed: watches want to know; null: it has not. */
+  readonly observed: number | null;
   /** Observations as written. */
   readonly rows: readonly ObservationRow[];
 }
@@ -45,13 +45,13 @@ export async function applyReport(
     if (result.kind === "committed") {
       const { dirty, observations: rows } = digest;
       const moved = mutation.advance === "both" ? result.rev : null;
-      return { ackSeq: report.seq, dirty, rev: moved, observed: mutation.advance !== "none", rows };
+      return { ackSeq: report.seq, dirty, rev: moved, observed: mutation.advance === "none" ? null : result.observed, rows };
     }
     assert(result.kind === "conflict" && attempt < TRIES_MAX, `a report of ${node} lost ${attempt} times: ${JSON.stringify(result)}`);
   }
 }
 
-const nothing = (ackSeq: number): AppliedReport => ({ ackSeq, dirty: false, rev: null, observed: false, rows: [] });
+const nothing = (ackSeq: number): AppliedReport => ({ ackSeq, dirty: false, rev: null, observed: null, rows: [] });
 
 async function readState(store: Store, id: string, report: ReportRequest): Promise<ReportState | null> {
   const { db } = store;

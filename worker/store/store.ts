@@ -143,7 +143,7 @@ export class Store {
     }
     const row = results.at(-1)!.rows[0];
     assert(row, "the database holds no cluster yet");
-    return { kind: "committed", rev: Number(row[0]), nowMs: Number(row[1]) };
+    return { kind: "committed", rev: Number(row[0]), nowMs: Number(row[1]), observed: Number(row[2]) };
   }
 
   /** Moves the cluster clock by what the database's has moved, at most 5 s. `also`: what the same batch writes besides. */

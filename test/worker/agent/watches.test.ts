@@ -5,29 +5,47 @@ import { settle, VirtualClock } from "./control-plane.ts";
 function makeWatches() {
   const clock = new VirtualClock();
   const watches = new Watches(clock);
-  watches.reached(10);
+  watches.reached({ rev: 10, observed: 5 });
   const ended: string[] = [];
   const wait = (name: string, rev: number, timeoutMs: number, signal: AbortSignal | null = null) =>
-    void watches.waitFor(rev, timeoutMs, signal).then(() => ended.push(name));
-  return { clock, watches, ended, wait };
+    void watches.waitFor({ rev, observed: 5 }, timeoutMs, signal).then(() => ended.push(name));
+  const reached = (rev: number) => watches.reached({ rev, observed: 0 });
+  return { clock, watches, ended, wait, reached };
 }
 
 describe("a watch", () => {
-  test("ends at its rev, not before", async () => {
-    const { watches, ended, wait } = makeWatches();
-    wait("known", 10, 1_000);
-    wait("next", 11, 1_000);
-    wait("later", 13, 1_000);
+  test("ends when the rev is newer than its own, not before", async () => {
+    const { watches, ended, wait, reached } = makeWatches();
+    wait("known", 9, 1_000);
+    wait("next", 10, 1_000);
+    wait("later", 12, 1_000);
     await settle();
     expect(ended).toEqual(["known"]);
-    watches.reached(12);
+    reached(12);
     await settle();
     expect(ended).toEqual(["known", "next"]);
-    watches.reached(11); // heard late
+    reached(11); // heard late
     expect(watches.rev).toBe(12);
-    watches.reached(13);
+    reached(13);
     await settle();
     expect(ended).toEqual(["known", "next", "later"]);
+  });
+
+  test("ends when what is observed is newer than its own, not before", async () => {
+    const { watches, ended } = makeWatches();
+    const wait = (observed: number) => void watches.waitFor({ rev: 10, observed }, 1_000, null).then(() => ended.push(`${observed}`));
+    for (const observed of [4, 5, 6, 7]) wait(observed);
+    await settle();
+    expect(ended).toEqual(["4"]);
+    watches.reached({ rev: 0, observed: 6 });
+    await settle();
+    expect(ended).toEqual(["4", "5"]);
+    watches.reached({ rev: 11, observed: 5 }); // of one counter newer, of the other heard late
+    void watches.waitFor({ rev: 11, observed: 5 }, 1_000, null).then(() => ended.push("5"));
+    await settle();
+    expect(ended).toEqual(["4", "5", "6", "7", "5"]);
+    watches.reached({ rev: 0, observed: 8 });
+    expect(watches.rev).toBe(11);
   });
 
   test("ends at its time, when its caller goes away, and when the control plane stops; no timer stays", async () => {

@@ -23,6 +23,17 @@ async function answered<T>(world: World, promise: Promise<T>, limitMs = 60_000):
   throw new Error(`no answer within ${limitMs} ms`);
 }
 
+function countReads(world: World): () => number {
+  const { database } = world.context.store;
+  const read = database.read.bind(database);
+  let reads = 0;
+  database.read = (statements) => {
+    reads += 1;
+    return read(statements);
+  };
+  return () => reads;
+}
+
 describe("watch", () => {
   test("answers at once when something is newer", async () => {
     const world = await World.start();
@@ -90,9 +101,46 @@ describe("watch", () => {
         ],
       }),
     );
-    const { value } = await answered(world, held, 2_000);
+    const { value, afterMs } = await answered(world, held, 2_000);
+    expect(afterMs).toBe(0);
     expect(value.body.rev).toBe(before.rev);
     expect(value.body.items[0]).toMatchObject({ state: "preparing", pull: { currentBytes: 5, totalBytes: 10 } });
+  });
+
+  test("reads nothing while nothing changes, and looks once when it ends", async () => {
+    const world = await World.start();
+    const { watch } = (await world.get<Sites>(SITES)).body;
+    const held = world.get<Sites>(`${SITES}?watch=${watch}`);
+    await settle();
+    const reads = countReads(world);
+    await world.plane.clock.advance(24_000);
+    expect(reads()).toBe(0);
+    await world.plane.clock.advance(1_000);
+    await held;
+    expect(reads()).toBe(1);
+  });
+
+  test("hears with the next commit of an observation that nobody told of", async () => {
+    const world = await World.start();
+    const { watch } = (await world.get<Sites>(SITES)).body;
+    const held = world.get<Sites>(`${SITES}?watch=${watch}`);
+    await settle();
+    await world.context.store.commit({ advance: "observed", changes: [] });
+    await world.context.shard.refresh();
+    expect((await answered(world, held)).afterMs).toBe(0);
+  });
+
+  test("that ends finds what nobody told it of", async () => {
+    const world = await World.start();
+    const { watch, rev } = (await world.get<Sites>(SITES)).body;
+    const held = world.get<Sites>(`${SITES}?watch=${watch}`);
+    await settle();
+    await world.context.store.commit({
+      changes: [{ op: "insert", table: "sites", rows: [{ name: "berlin", labels: {}, createdMs: NOW }] }],
+    });
+    const { value, afterMs } = await answered(world, held);
+    expect(afterMs).toBe(25_000);
+    expect(value.body.rev).toBe(rev + 1);
   });
 
   test.each(["999", "999.0", "2.999"])("of a mark from elsewhere (%s) is gone", async (mark) => {
@@ -155,8 +203,10 @@ describe("watch", () => {
     });
     await settle();
     expect(world.plane.clock.timers).toBe(timers + 1);
+    const reads = countReads(world);
     leaving.abort();
     await held;
+    expect(reads()).toBe(0);
     expect(world.plane.clock.timers).toBe(timers);
   });
 

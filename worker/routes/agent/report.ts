@@ -13,6 +13,7 @@ export async function report(context: Context, c: Request): Promise<Response> {
   const facts = cleanText(ReportRequest.parse(parseJson(body)));
   checkSession(context, facts, session);
   const applied = await applyReport(context.store, { node: link.row.id, report: facts });
+  if (applied.observed !== null) context.shard.observed(applied.observed);
   if (applied.rev !== null) context.shard.changed(applied.rev);
   if (applied.dirty) context.shard.ring();
   const answer: ReportAnswer = { ackSeq: applied.ackSeq };
