@@ -78,6 +78,22 @@ describe("the audit log", () => {
     expect((await read(world)).head).not.toBeNull();
   });
 
+  test("names the row that was changed in the database, and the one after a row that was removed", async () => {
+    const world = await World.start();
+    for (const name of ["a", "b", "c"]) await world.call("POST", "/v1/sites", { body: { name } });
+    await ticked(world);
+    const [first, second, third] = (await read(world)).items.map(({ rev }) => rev);
+    const verdict = async () => {
+      const log = await read(world, "?after=0");
+      return verifyChain(rowsOf(log), log.head);
+    };
+    const { database } = world.context.store;
+    await database.write([`update audit set actor = 'somebody else' where rev = ${second}`]);
+    expect(await verdict()).toMatchObject({ kind: "broken", rev: second });
+    await database.write([`delete from audit where rev = ${second}`]);
+    expect(await verdict()).toMatchObject({ kind: "broken", rev: third, message: expect.stringContaining(`between ${first} and it`) });
+  });
+
   test("comes in pages", async () => {
     const world = await World.start();
     for (const name of ["a", "b", "c"]) await world.call("POST", "/v1/sites", { body: { name } });
