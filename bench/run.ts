@@ -8,6 +8,7 @@ const FILES: readonly (() => Promise<{ benches: Bench[] }>)[] = [
   () => import("./durable.ts"),
   () => import("./wake.ts"),
   () => import("./agent.ts"),
+  () => import("./failover.ts"),
 ];
 
 const { values: options } = parseArgs({ options: { only: { type: "string", default: "" }, json: { type: "boolean", default: false } } });
