@@ -34,6 +34,19 @@ interface Load {
   memoryMiB: number;
   readonly devices: Map<string, number>;
   readonly ports: HostPort[];
+  /** What this plan adds. */
+  addedCpuMillis: number;
+  addedMemoryMiB: number;
+  readonly addedDevices: Set<string>;
+}
+
+/** A service with what is counted of it. Maps by parts and not by joined names: a plan of 50,000 would make 200,000 strings. */
+interface Entry {
+  readonly service: ServiceState;
+  readonly s: number;
+  /** Replicas of it on a node, once this plan changes it. */
+  readonly settled: Map<NodeId, number>;
+  readonly slots: Map<string, SlotState>;
 }
 
 interface SlotState {
@@ -42,24 +55,25 @@ interface SlotState {
   running: number;
   readyBefore: number;
   readyAfter: number;
-  assigned: Assign[];
+  assigned: number;
+  /** The first of them. */
+  assign: Assign | null;
 }
 
 class Linter {
   readonly #snapshot: ClusterSnapshot;
   readonly #violations: string[] = [];
   readonly #nodes: Map<NodeId, NodeState>;
-  readonly #services: Map<string, { service: ServiceState; s: number }>;
+  readonly #entries: readonly Entry[];
+  /** By app and name. */
+  readonly #services = new Map<string, Map<string, Entry>>();
   readonly #sites: Map<string, SiteState>;
   readonly #apps: Map<string, AppState>;
   readonly #assigns: Assign[] = [];
   /** By replica id. */
   readonly #leaves = new Map<string, Leave>();
   readonly #bindings = new Map<string, NodeId>();
-  readonly #slots = new Map<string, SlotState>();
   readonly #loads = new Map<NodeId, Load>();
-  /** Replicas of a service on a node, for services that this plan changes. */
-  readonly #perNode = new Map<string, number>();
   readonly #removed = new Set<string>();
 
   constructor(snapshot: ClusterSnapshot, plan: ClusterPlan) {
@@ -67,7 +81,9 @@ class Linter {
     this.#nodes = new Map(snapshot.nodes.map((node) => [node.id, node]));
     this.#sites = new Map(snapshot.sites.map((site) => [site.name, site]));
     this.#apps = new Map(snapshot.apps.map((app) => [app.id, app]));
-    this.#services = new Map(snapshot.services.map((service, s) => [keyOf(service.appId, service.name), { service, s }]));
+    this.#entries = snapshot.services.map((service, s) => ({ service, s, settled: new Map(), slots: new Map() }));
+    for (const entry of this.#entries)
+      obtain(this.#services, entry.service.appId, () => new Map<string, Entry>()).set(entry.service.name, entry);
     for (const { appId, service, slot, volume, nodeId } of snapshot.volumes)
       if (this.#nodes.has(nodeId)) this.#bindings.set(`${keyOf(appId, service)}/${slot}/${volume}`, nodeId);
     for (const change of plan.changes) this.#enter(change);
@@ -111,8 +127,8 @@ class Linter {
         this.#removed.add(keyOf(change.appId, change.service));
         break;
       case "removeApp":
-        for (const { service } of this.#services.values())
-          if (service.appId === change.appId && !this.#removed.has(keyOf(service.appId, service.name)))
+        for (const { service } of this.#services.get(change.appId)?.values() ?? [])
+          if (!this.#removed.has(keyOf(service.appId, service.name)))
             this.#say("rows", `app ${change.appId} is removed before its service ${service.name}`);
         break;
       case "deployment":
@@ -126,7 +142,7 @@ class Linter {
     const { replicas, services, nodes } = this.#snapshot;
     const busyNodes = new Set(this.#assigns.map((assign) => assign.nodeId));
     const changed = new Set<number>();
-    for (const { appId, service } of this.#assigns) changed.add(this.#services.get(keyOf(appId, service))?.s ?? -1);
+    for (const { appId, service } of this.#assigns) changed.add(this.#entry(appId, service)?.s ?? -1);
     const leaving: number[] = [];
     for (let r = 0; r < replicas.length; r += 1) {
       if (!this.#leaves.has(replicas.id[r]!)) continue;
@@ -148,9 +164,9 @@ class Linter {
           replicas.hostPorts[r]!,
         );
       if (s < 0 || !changed.has(s)) continue;
-      this.#settle(services[s]!, node);
+      this.#settle(this.#entries[s]!, node);
       if (node.status === "lost") continue;
-      const slot = this.#slot(services[s]!, replicas.slot[r]!);
+      const slot = slotOf(this.#entries[s]!, replicas.slot[r]!);
       const ready = replicas.run[r] === 1 && !Number.isNaN(replicas.readySinceMs[r]!) ? 1 : 0;
       slot.occupying += 1;
       slot.readyBefore += ready;
@@ -175,7 +191,7 @@ class Linter {
 
   #assign(assign: Assign): void {
     const { appId, nodeId, replica, slot } = assign;
-    const found = this.#services.get(keyOf(appId, assign.service));
+    const found = this.#entry(appId, assign.service);
     const node = this.#nodes.get(nodeId);
     if (!found || !node) {
       this.#say("rows", `${replica} is assigned to ${node ? `service ${assign.service}` : `node ${nodeId}`}, which is not there`);
@@ -187,22 +203,26 @@ class Linter {
       this.#say("target", `${replica} is not what ${service.name} wants`);
     const inRange = service.mode === "global" ? slot === nodeId : /^(0|[1-9]\d*)$/.test(slot) && Number(slot) < service.replicas;
     if (!inRange) this.#say("target", `${service.name} has no slot ${slot}`);
-    const count = this.#settle(service, node);
+    const count = this.#settle(found, node);
     const { maxPerNode } = service.planning;
     if (service.mode === "replicated" && maxPerNode !== null && count > maxPerNode)
       this.#say("crowd", `${node.name} would run ${count} of ${service.name}, at most ${maxPerNode} may`);
     this.#checkNode(service, node);
     this.#checkVolumes(service, assign, node);
     this.#checkPorts(service, node);
-    this.#slot(service, slot).assigned.push(assign);
-    this.#occupy(nodeId, service.reservation, service.planning.hostPorts);
+    const state = slotOf(found, slot);
+    state.assigned += 1;
+    state.assign ??= assign;
+    const load = this.#occupy(nodeId, service.reservation, service.planning.hostPorts);
+    load.addedCpuMillis += service.reservation.cpuMillis;
+    load.addedMemoryMiB += service.reservation.memoryMiB;
+    for (const kind in service.reservation.devices) load.addedDevices.add(kind);
   }
 
   /** Counts one more of the service on the node. */
-  #settle(service: ServiceState, node: NodeState): number {
-    const key = `${keyOf(service.appId, service.name)}/${node.id}`;
-    const count = (this.#perNode.get(key) ?? 0) + 1;
-    this.#perNode.set(key, count);
+  #settle({ settled }: Entry, node: NodeState): number {
+    const count = (settled.get(node.id) ?? 0) + 1;
+    settled.set(node.id, count);
     return count;
   }
 
@@ -252,66 +272,56 @@ class Linter {
     }
   }
 
-  #occupy(nodeId: NodeId, { cpuMillis, memoryMiB, devices }: ServiceState["reservation"], ports: readonly HostPort[]): void {
-    const load = obtain(this.#loads, nodeId, (): Load => ({ cpuMillis: 0, memoryMiB: 0, devices: new Map(), ports: [] }));
+  #occupy(nodeId: NodeId, { cpuMillis, memoryMiB, devices }: ServiceState["reservation"], ports: readonly HostPort[]): Load {
+    const load = obtain(this.#loads, nodeId, emptyLoad);
     load.cpuMillis += cpuMillis;
     load.memoryMiB += memoryMiB;
     for (const kind in devices) load.devices.set(kind, (load.devices.get(kind) ?? 0) + devices[kind]!);
     load.ports.push(...ports);
+    return load;
   }
 
   #checkLoads(): void {
-    const demands = new Map<NodeId, { cpuMillis: number; memoryMiB: number; devices: Set<string> }>();
-    for (const { appId, service, nodeId } of this.#assigns) {
-      const found = this.#services.get(keyOf(appId, service))?.service;
-      if (!found) continue;
-      const demand = obtain(demands, nodeId, () => ({ cpuMillis: 0, memoryMiB: 0, devices: new Set<string>() }));
-      demand.cpuMillis += found.reservation.cpuMillis;
-      demand.memoryMiB += found.reservation.memoryMiB;
-      for (const kind in found.reservation.devices) demand.devices.add(kind);
-    }
     // What was over-committed before (a node that shrank) is not this plan's doing, unless it adds to it.
-    for (const [nodeId, demand] of demands) {
+    for (const [nodeId, load] of this.#loads) {
       const node = this.#nodes.get(nodeId);
-      const load = this.#loads.get(nodeId);
-      if (!node || !load) continue;
-      if (demand.cpuMillis > 0 && load.cpuMillis > node.cpuMillis)
+      if (!node) continue;
+      if (load.addedCpuMillis > 0 && load.cpuMillis > node.cpuMillis)
         this.#say("capacity", `${node.name} would set aside ${load.cpuMillis} of ${node.cpuMillis} millicores`);
-      if (demand.memoryMiB > 0 && load.memoryMiB > node.memoryMiB)
+      if (load.addedMemoryMiB > 0 && load.memoryMiB > node.memoryMiB)
         this.#say("capacity", `${node.name} would set aside ${load.memoryMiB} of ${node.memoryMiB} MiB`);
-      for (const kind of demand.devices)
+      for (const kind of load.addedDevices)
         if (load.devices.get(kind)! > (node.devices[kind] ?? 0))
           this.#say("capacity", `${node.name} would set aside ${load.devices.get(kind)} of ${node.devices[kind] ?? 0} ${kind}`);
     }
   }
 
   #checkSlots(): void {
-    const lost = new Map<string, number>();
-    for (const [key, slot] of this.#slots) {
-      const at = key.lastIndexOf("/");
-      const name = key.slice(0, at);
-      const { service } = this.#services.get(name)!;
-      const where = `${service.name} slot ${key.slice(at + 1)}`;
-      if (slot.assigned.length > 1) this.#say("slot", `${where} is assigned ${slot.assigned.length} times`);
-      const assign = slot.assigned[0];
-      if (assign) {
-        if (slot.running > 0 && assign.reason !== "update" && assign.reason !== "constraint")
-          this.#say("slot", `${where} is served and gets another replica (${assign.reason})`);
-        if (slot.occupying >= 2) this.#say("slot", `${where} would have ${slot.occupying + 1} replicas`);
-        if (slot.occupying > 0 && service.planning.volumes.some((volume) => !volume.readOnly))
-          this.#say("slot", `${where} would have two writers of its volume`);
+    for (const entry of this.#entries) {
+      const { service } = entry;
+      let lost = 0;
+      for (const [slot, state] of entry.slots) {
+        this.#checkSlot(service, slot, state);
+        const darkens = state.readyBefore > 0 && state.readyAfter === 0;
+        if (darkens && !service.removed && this.#isWanted(service, slot)) lost += 1;
       }
-      const darkens = slot.readyBefore > 0 && slot.readyAfter === 0;
-      if (darkens && !service.removed && this.#isWanted(service, key.slice(at + 1))) lost.set(name, (lost.get(name) ?? 0) + 1);
-    }
-    for (const [name, count] of lost) {
-      const { service } = this.#services.get(name)!;
-      if (count > service.planning.parallelism)
+      if (lost > service.planning.parallelism)
         this.#say(
           "floor",
-          `${count} slots of ${service.name} would lose their last ready replica, at most ${service.planning.parallelism} may`,
+          `${lost} slots of ${service.name} would lose their last ready replica, at most ${service.planning.parallelism} may`,
         );
     }
+  }
+
+  #checkSlot(service: ServiceState, slot: string, { assigned, assign, running, occupying }: SlotState): void {
+    if (!assign) return;
+    const where = () => `${service.name} slot ${slot}`;
+    if (assigned > 1) this.#say("slot", `${where()} is assigned ${assigned} times`);
+    if (running > 0 && assign.reason !== "update" && assign.reason !== "constraint")
+      this.#say("slot", `${where()} is served and gets another replica (${assign.reason})`);
+    if (occupying >= 2) this.#say("slot", `${where()} would have ${occupying + 1} replicas`);
+    if (occupying > 0 && service.planning.volumes.some((volume) => !volume.readOnly))
+      this.#say("slot", `${where()} would have two writers of its volume`);
   }
 
   #isWanted(service: ServiceState, slot: string): boolean {
@@ -322,24 +332,33 @@ class Linter {
   }
 
   #checkGroups(): void {
+    if (!this.#snapshot.services.some(({ planning }) => planning.colocate)) return;
     const homes = new Map<string, NodeId>();
     for (const { appId, service: name, slot, nodeId } of this.#assigns) {
-      const service = this.#services.get(keyOf(appId, name))?.service;
+      const service = this.#entry(appId, name)?.service;
       if (!service?.planning.colocate || service.planning.volumes.length > 0) continue;
       const home = obtain(homes, appId, () => nodeId);
       if (home !== nodeId) this.#say("colocate", `${name} slot ${slot} is assigned to ${nodeId}, others of its group to ${home}`);
     }
   }
 
-  #slot(service: ServiceState, slot: string): SlotState {
-    return obtain(this.#slots, `${keyOf(service.appId, service.name)}/${slot}`, () => ({
-      occupying: 0,
-      running: 0,
-      readyBefore: 0,
-      readyAfter: 0,
-      assigned: [],
-    }));
+  #entry(appId: string, service: string): Entry | undefined {
+    return this.#services.get(appId)?.get(service);
   }
 }
+
+const emptyLoad = (): Load => ({
+  cpuMillis: 0,
+  memoryMiB: 0,
+  devices: new Map(),
+  ports: [],
+  addedCpuMillis: 0,
+  addedMemoryMiB: 0,
+  addedDevices: new Set(),
+});
+
+const emptySlot = (): SlotState => ({ occupying: 0, running: 0, readyBefore: 0, readyAfter: 0, assigned: 0, assign: null });
+
+const slotOf = ({ slots }: Entry, slot: string): SlotState => obtain(slots, slot, emptySlot);
 
 const keyOf = (appId: string, service: string) => `${appId}/${service}`;
