@@ -37,9 +37,21 @@ export interface Measured {
  */
 export function measure(once: () => number): Measured {
   sample(once, WARM_MS);
-  const values = Array.from({ length: RUNS }, () => sample(once, SAMPLE_MS)).sort((a, b) => a - b);
-  const median = values[RUNS >> 1]!;
-  return { median, spread: median === 0 ? 0 : (values[RUNS - 1]! - values[0]!) / median };
+  return measuredOf(Array.from({ length: RUNS }, () => sample(once, SAMPLE_MS)));
+}
+
+/** The same of two, in turn: what the machine does besides befalls both. */
+export function measurePairs(first: () => number, second: () => number): [Measured, Measured] {
+  sample(first, WARM_MS);
+  sample(second, WARM_MS);
+  const pairs = Array.from({ length: RUNS }, () => [sample(first, SAMPLE_MS), sample(second, SAMPLE_MS)] as const);
+  return [measuredOf(pairs.map(([value]) => value)), measuredOf(pairs.map(([, value]) => value))];
+}
+
+function measuredOf(values: readonly number[]): Measured {
+  const ordered = values.toSorted((a, b) => a - b);
+  const median = ordered[ordered.length >> 1]!;
+  return { median, spread: median === 0 ? 0 : (ordered.at(-1)! - ordered[0]!) / median };
 }
 
 const WARM_MS = 1500;
