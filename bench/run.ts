@@ -9,6 +9,7 @@ const FILES: readonly (() => Promise<{ benches: Bench[] }>)[] = [
   () => import("./wake.ts"),
   () => import("./agent.ts"),
   () => import("./failover.ts"),
+  () => import("./start.ts"),
 ];
 
 const { values: options } = parseArgs({ options: { only: { type: "string", default: "" }, json: { type: "boolean", default: false } } });

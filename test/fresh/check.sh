@@ -8,6 +8,7 @@
 #   check.sh                   npm start twice, --down, then npm test
 #   check.sh start             npm start twice, --down
 #   check.sh test [SUITE...]   npm test, or these suites of it
+#   check.sh bench             npm start once on the fresh clone and five times more, for bench/start.ts
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 repository=$PWD
@@ -21,7 +22,7 @@ say() { printf '\n== %s\n' "$1"; }
 fail() { printf '%s\n' "$1" >&2; exit 1; }
 
 suites=("${@:2}")
-case $what in all | start | test) ;; *) fail "check.sh takes nothing, start, or test with suites." ;; esac
+case $what in all | start | bench | test) ;; *) fail "check.sh takes nothing, start, bench, or test with suites." ;; esac
 [ "$(id -u)" = 0 ] || fail "check:fresh makes a debootstrap root: run it as root."
 mkdir -p "$cache"
 exec 9>"$cache/lock"
@@ -175,6 +176,16 @@ for url in $urls; do
   node -e 'fetch(process.argv[1]).then((a) => process.exit(a.ok ? 0 : 1), () => process.exit(1))' "$url" || wrong "$url does not answer"
 done
 before=$(containers)
+if [ "$what" = bench ]; then
+  for run in 1 2 3 4 5; do
+    stop_it
+    start_until_ready "warm-start-$run"
+    [ "$(containers)" = "$before" ] || wrong "a start changed the containers"
+  done
+  stop_it
+  npm start -- --down
+  exit 0
+fi
 stop_it
 [ "$(containers)" = "$before" ] || wrong "Ctrl-C changed the containers"
 (exec 3<>/dev/tcp/127.0.0.1/7420) 2>/dev/null && wrong "Ctrl-C left something on port 7420"
