@@ -20,7 +20,10 @@ async function freshMachine(): Promise<string> {
   const end = () => void child.kill("SIGTERM");
   process.once("exit", end);
   let said = "";
-  for (const stream of [child.stdout, child.stderr]) stream.on("data", (chunk: Buffer) => void (said += chunk.toString("utf8")));
+  for (const stream of [child.stdout, child.stderr])
+    stream.setEncoding("utf8").on("data", (chunk: string) => {
+      said += chunk;
+    });
   const [code] = (await once(child, "close")) as [number | null];
   process.off("exit", end);
   if (code !== 0) throw new Error(`check.sh bench ended with ${code}:\n${said.slice(-TAIL_CHARACTERS)}`);
