@@ -98,6 +98,7 @@ export class NodeAgent {
           nodeFacts: () => this.#facts(converger),
           engine: () => converger.engine,
           volumes: () => converger.volumes,
+          hasDrops: () => (ledger.accepted?.manifest.dropVolumes ?? []).length > 0,
           generation: () => ledger.accepted?.held.generation ?? 0,
           isKnown: () => converger.isKnown,
         },

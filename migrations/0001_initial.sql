@@ -363,15 +363,18 @@ CREATE TABLE `volume_drops` (
 );
 
 --> statement-breakpoint
+CREATE INDEX `volume_drops_rev` ON `volume_drops` (`rev`);
+--> statement-breakpoint
 CREATE TABLE `volumes` (
-	`app_id` text NOT NULL,
+	`namespace` text NOT NULL,
+	`app` text NOT NULL,
 	`service` text NOT NULL,
 	`slot` text NOT NULL,
 	`volume` text NOT NULL,
 	`node_id` text NOT NULL,
 	`engine_name` text NOT NULL,
 	`rev` integer NOT NULL,
-	PRIMARY KEY(`app_id`, `service`, `slot`, `volume`)
+	PRIMARY KEY(`namespace`, `app`, `service`, `slot`, `volume`)
 );
 
 --> statement-breakpoint

@@ -201,6 +201,9 @@ function notesOf({ spec, images, view }: PreviewAsk, rehearsed: Rehearsed): stri
     .filter((image) => imageText(images, image) === "");
   for (const image of new Set(unresolved))
     notes.push(`${image} could not be resolved to a digest now; the first node that runs it settles which image it is`);
+  const left = view.app === null ? view.volumes.filter(({ volume }) => Object.hasOwn(spec.volumes, volume)) : [];
+  const places = [...new Set(left.map(({ volume, nodeId }) => `${volume} on ${view.nodeNames.get(nodeId)}`))];
+  if (places.length > 0) notes.push(`data that an earlier ${spec.name} left behind is used again: ${listed(places)}`);
   const orphans = volumesOf(view, spec)
     .filter(({ action }) => action === "orphan")
     .map(({ name }) => name);

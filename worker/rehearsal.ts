@@ -92,7 +92,7 @@ class World {
     this.#app = app;
     this.#services = services.map(hurried);
     this.#deployments = [deployment];
-    this.#volumes = base.volumes.filter(({ appId }) => appId === app.id);
+    this.#volumes = base.volumes.filter((volume) => volume.namespace === app.namespace && volume.app === app.name);
     for (const row of [...rowsOfApp(base, app.id), ...othersOnEachNode(base, app.id)]) this.#rows.set(row.id, row);
   }
 
@@ -133,8 +133,8 @@ class World {
     }
     if (change.kind === "bindVolume") {
       if (change.appId !== this.#appId) return false;
-      const { appId, service, slot, volume, nodeId } = change;
-      this.#volumes.push({ appId, service, slot, volume, nodeId });
+      const { service, slot, volume, nodeId } = change;
+      this.#volumes.push({ namespace: this.#app.namespace, app: this.#app.name, service, slot, volume, nodeId });
       return false;
     }
     if (change.kind === "removeService") {

@@ -20,6 +20,8 @@ export interface ReportSource {
   nodeFacts(): Promise<NodeFacts>;
   engine(): { readonly reachable: boolean; readonly message: string };
   volumes(): readonly string[];
+  /** The accepted manifest names volumes to drop: whether they are there is said even if the list is as before. */
+  hasDrops(): boolean;
   /** Of the accepted manifest. */
   generation(): number;
   /** False while the engine has not been listed: a complete report now would say that nothing runs here. */
@@ -27,7 +29,7 @@ export interface ReportSource {
 }
 
 export interface ReporterInput {
-  readonly transport: Transport;
+  readonly transport: Pick<Transport, "exchange">;
   readonly source: ReportSource;
   readonly clock: Clock;
   readonly random: Random;
@@ -123,7 +125,7 @@ export class Reporter {
       facts: JSON.stringify(nodeFacts),
       generation: source.generation(),
       engine: JSON.stringify(source.engine()),
-      volumes: source.volumes().join(" "),
+      volumes: `${source.volumes().join(" ")} as of ${source.hasDrops() ? source.generation() : "any set"}`,
     };
     const isNews =
       complete ||

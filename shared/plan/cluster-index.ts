@@ -23,6 +23,9 @@ export class ClusterIndex {
   readonly #rowStart: Int32Array;
   readonly #rows: Int32Array;
   readonly #volumes = new Map<string, Map<string, NodeId>>();
+  /** What services of the app have bound, by slot and volume, whichever service it was. */
+  #data: Map<string, NodeId> | null = null;
+  readonly #appIds: ReadonlyMap<string, AppId>;
   #space: SeekSpace | null = null;
   #nodes: Map<NodeId, number> | null = null;
 
@@ -54,7 +57,10 @@ export class ClusterIndex {
     for (let r = 0; r < replicas.length; r += 1) if (replicas.service[r]! >= 0) this.#rows[start[replicas.service[r]! + 1]!++] = r;
     this.#rowStart = start;
     this.orphans = orphans;
-    for (const { appId, service, slot, volume, nodeId } of snapshot.volumes) {
+    this.#appIds = new Map(snapshot.apps.map((app) => [`${app.namespace}/${app.name}`, app.id]));
+    for (const { namespace, app, service, slot, volume, nodeId } of snapshot.volumes) {
+      const appId = this.#appIds.get(`${namespace}/${app}`);
+      if (appId === undefined) continue;
       const key = `${appId}/${service}/${slot}`;
       const bound = this.#volumes.get(key);
       if (bound) bound.set(volume, nodeId);
@@ -96,12 +102,30 @@ export class ClusterIndex {
     return n < 0 ? -1 : this.fleet.rankOf[n]!;
   }
 
-  /** Node that holds a slot's volumes: the first of them, in the order of the spec, that is bound; null: none yet. */
+  /**
+   * Node that holds a slot's volumes: the first of them, in the order of the spec, that is bound; null: none yet. A slot
+   * that has bound none finds what another service of the app, there or gone, had in the same volume at the same slot.
+   */
   volumeNode(service: ServiceState, slot: string): NodeId | null {
-    const bound = this.#volumes.get(`${service.appId}/${service.name}/${slot}`);
-    if (!bound) return null;
-    for (const { name } of service.planning.volumes) if (bound.has(name)) return bound.get(name)!;
+    const { appId, planning } = service;
+    const bound = this.#volumes.get(`${appId}/${service.name}/${slot}`);
+    if (bound) for (const { name } of planning.volumes) if (bound.has(name)) return bound.get(name)!;
+    this.#data ??= this.#boundByAny();
+    for (const { name } of planning.volumes) {
+      const node = this.#data.get(`${appId}/${slot}/${name}`);
+      if (node !== undefined) return node;
+    }
     return null;
+  }
+
+  /** Where services have it in several places, the first by name is followed. */
+  #boundByAny(): Map<string, NodeId> {
+    const data = new Map<string, NodeId>();
+    for (const { namespace, app, slot, volume, nodeId } of this.snapshot.volumes.toSorted((a, b) => (a.service < b.service ? -1 : 1))) {
+      const key = `${this.#appIds.get(`${namespace}/${app}`)}/${slot}/${volume}`;
+      if (!data.has(key) && this.nodeIndex(nodeId) >= 0) data.set(key, nodeId);
+    }
+    return data;
   }
 
   boundTo(service: ServiceState, slot: string, volume: string): NodeId | null {

@@ -16,6 +16,7 @@ export function jointService(members: readonly ServiceState[]): ServiceState {
       ...first.planning,
       constraints: members.flatMap((member) => member.planning.constraints),
       tolerations: jointTolerations(members.map((member) => member.planning.tolerations)),
+      volumes: members.flatMap((member) => member.planning.volumes),
       spreadBy: [],
       maxPerNode: null,
       strategy: members.some((member) => member.planning.strategy === "binpack") ? "binpack" : "spread",

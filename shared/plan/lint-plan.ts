@@ -9,7 +9,7 @@
  *   port       no host port twice on a node that takes replicas
  *   slot       a second replica of a slot only by an update, never a third; never a second writer of a volume
  *   crowd      no more replicas of a service on a node than its maxPerNode
- *   volume     a slot with volumes only on the node that holds them
+ *   volume     a slot with volumes only on the node that holds them, never where an older one of the name is to be deleted
  *   colocate   what is placed of a colocated group is on one node
  *   floor      no more slots of a service lose their last ready replica than its parallelism allows
  */
@@ -73,6 +73,9 @@ class Linter {
   /** By replica id. */
   readonly #leaves = new Map<string, Leave>();
   readonly #bindings = new Map<string, NodeId>();
+  /** Nodes that hold a volume's data at a slot, whichever service left it there. */
+  readonly #holders = new Map<string, Set<NodeId>>();
+  readonly #drops = new Set<string>();
   readonly #loads = new Map<NodeId, Load>();
   readonly #removed = new Set<string>();
 
@@ -84,8 +87,14 @@ class Linter {
     this.#entries = snapshot.services.map((service, s) => ({ service, s, settled: new Map(), slots: new Map() }));
     for (const entry of this.#entries)
       obtain(this.#services, entry.service.appId, () => new Map<string, Entry>()).set(entry.service.name, entry);
-    for (const { appId, service, slot, volume, nodeId } of snapshot.volumes)
-      if (this.#nodes.has(nodeId)) this.#bindings.set(`${keyOf(appId, service)}/${slot}/${volume}`, nodeId);
+    const appIds = new Map(snapshot.apps.map((app) => [`${app.namespace}/${app.name}`, app.id]));
+    for (const { namespace, app, service, slot, volume, nodeId } of snapshot.volumes) {
+      const appId = appIds.get(`${namespace}/${app}`);
+      if (appId === undefined || !this.#nodes.has(nodeId)) continue;
+      this.#bindings.set(`${keyOf(appId, service)}/${slot}/${volume}`, nodeId);
+      obtain(this.#holders, `${appId}/${slot}/${volume}`, () => new Set<NodeId>()).add(nodeId);
+    }
+    for (const { nodeId, engineName } of snapshot.volumeDrops) this.#drops.add(`${nodeId}/${engineName}`);
     for (const change of plan.changes) this.#enter(change);
   }
 
@@ -117,6 +126,7 @@ class Linter {
         const bound = this.#bindings.get(key);
         if (bound !== undefined && bound !== change.nodeId)
           this.#say("volume", `${key} is on ${bound} and would be bound to ${change.nodeId}`);
+        this.#checkHeir(change);
         this.#bindings.set(key, change.nodeId);
         break;
       }
@@ -262,7 +272,9 @@ class Linter {
   }
 
   #checkVolumes(service: ServiceState, { appId, slot, nodeId }: Assign, node: NodeState): void {
-    for (const { name } of service.planning.volumes) {
+    for (const { name, engineName } of service.planning.volumes) {
+      if (this.#drops.has(`${nodeId}/${engineName}`))
+        this.#say("volume", `${service.name} slot ${slot} is assigned to ${node.name}, which has yet to delete ${engineName}`);
       const bound = this.#bindings.get(`${keyOf(appId, service.name)}/${slot}/${name}`);
       if (bound !== nodeId)
         this.#say(
@@ -270,6 +282,15 @@ class Linter {
           `${service.name} slot ${slot} is assigned to ${node.name}, its volume ${name} is ${bound === undefined ? "bound nowhere" : `on ${bound}`}`,
         );
     }
+  }
+
+  /** A slot that has bound nothing yet begins where the data of one of its volumes is, if there is any. */
+  #checkHeir({ appId, service, slot, nodeId }: Extract<Change, { kind: "bindVolume" }>): void {
+    const volumes = this.#services.get(appId)?.get(service)?.service.planning.volumes ?? [];
+    if (volumes.some(({ name }) => this.#bindings.has(`${keyOf(appId, service)}/${slot}/${name}`))) return;
+    const holders = volumes.flatMap(({ name }) => [...(this.#holders.get(`${appId}/${slot}/${name}`) ?? [])]);
+    if (holders.length > 0 && !holders.includes(nodeId))
+      this.#say("volume", `${service} slot ${slot} begins on ${nodeId}, and its data is on ${holders.join(" and ")}`);
   }
 
   #occupy(nodeId: NodeId, { cpuMillis, memoryMiB, devices }: ServiceState["reservation"], ports: readonly HostPort[]): Load {

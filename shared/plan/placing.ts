@@ -280,20 +280,24 @@ class ServicePlacing {
       notes.placed.push({ slot, replica, node: this.#index.fleet.nodes[rank]!.name, reason, score: this.#seeker.score(rank) });
     notes.placedTotal += 1;
     this.#seeker.take(rank);
-    if (planning.volumes.length > 0) this.#bind(slot, nodeId);
+    if (planning.volumes.length > 0) this.#bind(slot, nodeId, reason);
     this.#draft.assign({ replica, appId, service: name, slot, nodeId, spec, revision, attempt, reason });
     const placed = this.#placing.placedOf(this.#service);
     placed.ranks.push(rank);
     placed.first ??= nodeId;
   }
 
-  #bind(slot: string, nodeId: NodeId): void {
+  #bind(slot: string, nodeId: NodeId, reason: PlanReason): void {
     const { appId, name, planning } = this.#service;
     const bound = this.#index.volumeNode(this.#service, slot);
     if (bound !== null && this.#index.nodeIndex(bound) < 0) {
       this.#draft
         .notes(this.#service)
         .waiting.add(`slot ${slot} starts with empty volumes: its data was on ${bound}, which was removed from the cluster`);
+    }
+    if (bound === nodeId && reason === "initial") {
+      const { name: node } = this.#index.snapshot.nodes[this.#index.nodeIndex(nodeId)]!;
+      this.#draft.notes(this.#service).waiting.add(`slot ${slot} starts on ${node} with the data that was left there`);
     }
     for (const { name: volume, engineName } of planning.volumes) {
       if (this.#index.boundTo(this.#service, slot, volume) !== nodeId)
@@ -325,8 +329,10 @@ class ServicePlacing {
   #extraInPlace(row: number, rank: number): Demand | null {
     const { space, fleet, snapshot } = this.#index;
     const { demand } = this.#seeker;
-    const { constraints, tolerations } = this.#service.planning;
+    const { constraints, tolerations, volumes } = this.#service.planning;
     const { cpuMillis, memoryMiB, devices, hostPorts } = snapshot.replicas;
+    const dropping = fleet.dropping(volumes);
+    if (dropping && hasBit(dropping, rank)) return null;
     for (const bits of [
       fleet.ready,
       fleet.active,
@@ -355,8 +361,9 @@ class ServicePlacing {
     const notes = this.#draft.notes(this.#service);
     if (notes.nodes > 0) return;
     const count = () => surveyNodes(this.#index.space, this.#service, this.#seeker.demand, null);
-    const { hostPorts, maxPerNode } = this.#service.planning;
-    const survey = hostPorts.length === 0 && maxPerNode === null ? obtain(this.#placing.surveys, this.#seeker.classKey, count) : count();
+    const { hostPorts, maxPerNode, volumes } = this.#service.planning;
+    const isShared = hostPorts.length === 0 && maxPerNode === null && this.#index.fleet.dropping(volumes) === null;
+    const survey = isShared ? obtain(this.#placing.surveys, this.#seeker.classKey, count) : count();
     notes.nodes = survey.nodes;
     notes.feasible = survey.feasible;
     notes.rejected = survey.rejected;

@@ -104,12 +104,20 @@ export interface DeploymentState {
   readonly rev: number;
 }
 
+/** Where the data of a slot's volume is. By name and not by id: it is there before and after the app. */
 export interface VolumeState {
-  readonly appId: AppId;
+  readonly namespace: string;
+  readonly app: string;
   readonly service: string;
   readonly slot: string;
   readonly volume: string;
   readonly nodeId: NodeId;
+}
+
+/** An engine volume that its node shall delete and has not said to have deleted: what is in it is nobody's any more. */
+export interface VolumeDropState {
+  readonly nodeId: NodeId;
+  readonly engineName: string;
 }
 
 /** Columns, all of `length`. Only replicas that have not ended: `desired` run, or stop and not yet verified gone. */
@@ -154,6 +162,7 @@ export interface ClusterSnapshot {
   /** Apps whose latest deployment failed, with the revision: their rollouts stay where they are until the next deploy. */
   readonly failed: readonly { readonly appId: AppId; readonly revision: number }[];
   readonly volumes: readonly VolumeState[];
+  readonly volumeDrops: readonly VolumeDropState[];
   readonly replicas: ReplicaTable;
 }
 

@@ -100,9 +100,11 @@ class Decider {
     if (this.#isGated()) return;
     const { view, context } = this.work;
     const slot = slotName(view, number);
-    // Data without a replica in a deployment of another spec: its previous replica was just verified gone.
-    const returns = context.deployment?.kind !== "scale" && this.index.volumeNode(view.service, slot) !== null;
-    const reason = !returns ? this.#emptyReason : context.deployment === null ? "replace" : "update";
+    // Data without a replica in a deployment of another spec: its previous replica was just verified gone. In an app's
+    // first deployment it is what an earlier app of the name left.
+    const { deployment } = context;
+    const returns = deployment?.kind !== "scale" && deployment?.fromRevision !== null && this.index.volumeNode(view.service, slot) !== null;
+    const reason = !returns ? this.#emptyReason : deployment === null ? "replace" : "update";
     this.#fill({ number, slot, reason, attempt: 0, except: -1, ends: [], dark: false });
   }
 

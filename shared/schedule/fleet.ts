@@ -6,6 +6,7 @@
  * Invariant: free capacity only shrinks while one plan is made. Whatever did not fit once does not fit later.
  */
 import type { Reservation } from "../model/app.ts";
+import type { NodeId } from "../model/name.ts";
 import type { ClusterSnapshot, HostPort, NodeState } from "../plan/snapshot.ts";
 import { REPLICA_STATES } from "../wire/report.ts";
 import { type Bits, bitsFor, clearBit, setBit } from "./bits.ts";
@@ -55,6 +56,9 @@ export class Fleet {
   readonly #memoryShare: Float64Array;
   /** `protocol/port` → address → nodes on which it is taken. */
   readonly #ports = new Map<string, Map<string, Bits>>();
+  /** Engine volume → nodes that have yet to delete one of that name. */
+  readonly #drops = new Map<string, Bits>();
+  #ranks: Map<NodeId, number> | null = null;
 
   constructor(snapshot: ClusterSnapshot) {
     const { nodes, replicas } = snapshot;
@@ -79,6 +83,11 @@ export class Fleet {
       if (node < 0 || replicas.state[r]! >= TERMINAL_FROM) continue;
       this.#occupy(this.rankOf[node]!, replicas.cpuMillis[r]!, replicas.memoryMiB[r]!, replicas.hostPorts[r]!);
       for (const kind in replicas.devices[r]!) this.#takeDevice(this.rankOf[node]!, kind, replicas.devices[r]![kind]!);
+    }
+    for (const { nodeId, engineName } of snapshot.volumeDrops) {
+      const rank = this.#rankById(nodeId);
+      const dropping = obtain(this.#drops, engineName, () => bitsFor(count));
+      if (rank >= 0) setBit(dropping, rank);
     }
     for (let b = 0; b < LOAD_BUCKETS; b += 1) this.buckets.push(bitsFor(count));
     for (let rank = 0; rank < count; rank += 1) {
@@ -132,6 +141,19 @@ export class Fleet {
     return taken;
   }
 
+  /** Nodes that have yet to delete an older volume of one of these names; null: none has. */
+  dropping(volumes: readonly { readonly engineName: string }[]): Bits | null {
+    if (this.#drops.size === 0) return null;
+    let dropping: Bits | null = null;
+    for (const { engineName } of volumes) {
+      const nodes = this.#drops.get(engineName);
+      if (!nodes) continue;
+      dropping ??= bitsFor(this.count);
+      for (let w = 0; w < dropping.length; w += 1) dropping[w]! |= nodes[w]!;
+    }
+    return dropping;
+  }
+
   #enter(node: NodeState, rank: number): void {
     this.cpuFree[rank] = node.cpuMillis;
     this.memoryFree[rank] = node.memoryMiB;
@@ -141,6 +163,11 @@ export class Fleet {
     if (node.status === "ready") setBit(this.ready, rank);
     if (node.availability === "active") setBit(this.active, rank);
     if (!node.quarantined) setBit(this.admitted, rank);
+  }
+
+  #rankById(id: NodeId): number {
+    this.#ranks ??= new Map(this.nodes.map((node, rank) => [node.id, rank]));
+    return this.#ranks.get(id) ?? -1;
   }
 
   #occupy(rank: number, cpuMillis: number, memoryMiB: number, ports: readonly HostPort[]): void {

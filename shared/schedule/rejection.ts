@@ -79,7 +79,7 @@ export function summary({ nodes, rejected }: Survey): string {
 
 function* tests(space: SeekSpace, service: ServiceState, demand: Demand, tie: Tie | null): Iterable<Test> {
   const { fleet, feasibility } = space;
-  const { constraints, tolerations, maxPerNode } = service.planning;
+  const { constraints, tolerations, maxPerNode, volumes } = service.planning;
   const tied = (filter: Tie["filter"]) => (tie?.filter === filter ? only(fleet.count, tie.rank) : null);
   const home = tie ? fleet.nodes[tie.rank]!.name : "";
   yield { filter: "ready", passing: fleet.ready, plural: "are not ready", singular: "is not ready" };
@@ -91,6 +91,17 @@ function* tests(space: SeekSpace, service: ServiceState, demand: Demand, tie: Ti
     plural: `are not ${home}, which holds its volume`,
     singular: `is not ${home}, which holds its volume`,
   };
+  const dropping = fleet.dropping(volumes);
+  if (dropping) {
+    const clear = space.everywhere.slice();
+    andNotInto(clear, dropping);
+    yield {
+      filter: "volume",
+      passing: clear,
+      plural: "have yet to delete its volume as an earlier app left it",
+      singular: "has yet to delete its volume as an earlier app left it",
+    };
+  }
   yield {
     filter: "taint",
     passing: feasibility.tolerating(tolerations),

@@ -27,7 +27,7 @@ export class SeekSpace {
   /** tiers[n]: nodes that run n replicas of the service. Those from `tierCount` on are left over from other services. */
   readonly tiers: Bits[] = [];
   tierCount = 0;
-  /** Open nodes that also have the ports free and room under maxPerNode. */
+  /** Open nodes that also have the ports free, no older volume to delete and room under maxPerNode. */
   readonly mask: Bits;
   readonly #trees = new Map<string, DomainTree>();
 
@@ -99,6 +99,8 @@ export class Seeker {
     this.#mask.set(this.#open);
     const taken = this.#fleet.portsTaken(demand.hostPorts);
     if (taken) andNotInto(this.#mask, taken);
+    const dropping = this.#fleet.dropping(service.planning.volumes);
+    if (dropping) andNotInto(this.#mask, dropping);
     this.#maxPerNode = service.mode === "global" ? Number.POSITIVE_INFINITY : (maxPerNode ?? Number.POSITIVE_INFINITY);
     // The spec's hash names namespace, app and service too, and is known before the app has an id: a rehearsal of its
     // first deploy breaks ties as the deploy itself will.

@@ -305,7 +305,6 @@ test("a deployment that was superseded meanwhile is not ended again", async () =
 test("volumes are bound, the resolver is named, and a digest that came in meanwhile stays", async () => {
   const { store, plan } = await world();
   const digest = `sha256:${"a".repeat(64)}`;
-  await must(store, { changes: [{ op: "insert", table: "volumeDrops", rows: [{ nodeId: id("n", 1), engineName: "e" }] }] });
   const apply = await plan([
     { kind: "bindVolume", appId: APP, service: "web", slot: "1", volume: "data", engineName: "e", nodeId: id("n", 1) },
     { kind: "resolver", appId: APP, revision: 2, reference: "registry/web:1", nodeId: id("n", 2) },
@@ -315,9 +314,8 @@ test("volumes are bound, the resolver is named, and a digest that came in meanwh
   });
   const { rev } = (await apply()) as { rev: number };
   expect(await store.db.select().from(volumes)).toMatchObject([
-    { appId: APP, slot: "1", volume: "data", nodeId: id("n", 1), engineName: "e" },
+    { namespace: "default", app: "app-1", slot: "1", volume: "data", nodeId: id("n", 1), engineName: "e" },
   ]);
-  expect(await store.db.select().from(volumeDrops)).toEqual([]);
   expect(await store.db.select().from(images)).toMatchObject([{ digest, resolver: id("n", 2) }]);
   expect((await generations(store))[1]).toBe(rev);
 });
@@ -348,10 +346,51 @@ test("a removed app takes all that is its own, and drops its volumes when asked 
         op: "insert",
         table: "volumes",
         rows: [
-          { appId: APP, service: "web", slot: "1", volume: "data", nodeId: id("n", 2), engineName: "berth_default_app-1_data" },
-          { appId: APP, service: "db", slot: "1", volume: "data", nodeId: id("n", 2), engineName: "berth_default_app-1_data" },
-          { appId: APP, service: "web", slot: "1", volume: "shared", nodeId: id("n", 2), engineName: "somebody-elses" },
-          { appId: APP, service: "web", slot: "2", volume: "data", nodeId: id("n", 77), engineName: "berth_default_app-1_data" },
+          {
+            namespace: "default",
+            app: "app-1",
+            service: "web",
+            slot: "1",
+            volume: "data",
+            nodeId: id("n", 2),
+            engineName: "berth_default_app-1_data",
+          },
+          {
+            namespace: "default",
+            app: "app-1",
+            service: "db",
+            slot: "1",
+            volume: "data",
+            nodeId: id("n", 2),
+            engineName: "berth_default_app-1_data",
+          },
+          {
+            namespace: "default",
+            app: "app-1",
+            service: "web",
+            slot: "1",
+            volume: "shared",
+            nodeId: id("n", 2),
+            engineName: "somebody-elses",
+          },
+          {
+            namespace: "default",
+            app: "app-1",
+            service: "web",
+            slot: "2",
+            volume: "data",
+            nodeId: id("n", 77),
+            engineName: "berth_default_app-1_data",
+          },
+          {
+            namespace: "other",
+            app: "app-1",
+            service: "web",
+            slot: "1",
+            volume: "data",
+            nodeId: id("n", 1),
+            engineName: "berth_other_app-1_data",
+          },
         ],
       },
     ],
@@ -360,25 +399,37 @@ test("a removed app takes all that is its own, and drops its volumes when asked 
     rev: number;
   };
   expect((await store.db.select({ id: apps.id }).from(apps)).map(({ id }) => id)).toEqual([id("app", 2)]);
-  for (const table of [services, appRevisions, volumes, images]) expect(await store.db.$count(table)).toBe(0);
+  for (const table of [services, appRevisions, images]) expect(await store.db.$count(table)).toBe(0);
+  expect(await store.db.select({ namespace: volumes.namespace }).from(volumes)).toEqual([{ namespace: "other" }]);
   expect((await store.db.select({ id: deployments.id }).from(deployments)).map(({ id }) => id)).toEqual([id("d", 2)]);
   expect(await store.db.select().from(volumeDrops)).toMatchObject([{ nodeId: id("n", 2), engineName: "berth_default_app-1_data" }]);
   expect(await generations(store)).toEqual([0, rev, 0]);
 });
 
-test("an app that is to keep its data drops no volume", async () => {
+test("an app that is to keep its data drops no volume, and where it is stays known", async () => {
   const { store, apply } = await world();
   await must(store, {
     changes: [
       {
         op: "insert",
         table: "volumes",
-        rows: [{ appId: APP, service: "web", slot: "1", volume: "data", nodeId: id("n", 2), engineName: "berth_default_app-1_data" }],
+        rows: [
+          {
+            namespace: "default",
+            app: "app-1",
+            service: "web",
+            slot: "1",
+            volume: "data",
+            nodeId: id("n", 2),
+            engineName: "berth_default_app-1_data",
+          },
+        ],
       },
     ],
   });
   await apply({ kind: "removeApp", appId: APP });
   expect(await store.db.$count(volumeDrops)).toBe(0);
+  expect(await store.db.select().from(volumes)).toMatchObject([{ namespace: "default", app: "app-1", slot: "1", nodeId: id("n", 2) }]);
 });
 
 test("explanations are stored when they say something new, and move no rev by themselves", async () => {

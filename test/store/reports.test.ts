@@ -292,9 +292,13 @@ test("a volume to drop is dropped when the node no longer lists it", async () =>
       },
     ],
   });
-  await apply(store, report(2, { volumes: null }));
+  const generation = await store.rev();
+  await apply(store, report(2, { volumes: null, generation }));
+  // Said before it knew of the drop: the volume may have been made since.
+  await apply(store, report(3, { volumes: [{ engineName: "b" }], generation: generation - 1 }));
   expect(await store.db.$count(volumeDrops)).toBe(2);
-  const { rev } = await apply(store, report(3, { volumes: [{ engineName: "b" }] }));
+  const { rev, dirty } = await apply(store, report(4, { volumes: [{ engineName: "b" }], generation }));
+  expect(dirty).toBe(true);
   expect(await store.db.select({ name: volumeDrops.engineName }).from(volumeDrops)).toEqual([{ name: "b" }]);
   expect((await store.db.select().from(nodes).orderBy(nodes.id))[0]).toMatchObject({ generation: rev });
 });

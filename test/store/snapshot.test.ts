@@ -79,6 +79,7 @@ function normal({ replicas: r, nodes, services, ...rest }: ClusterSnapshot): unk
     deployments: by(rest.deployments),
     failed: by(rest.failed),
     volumes: by(rest.volumes),
+    volumeDrops: by(rest.volumeDrops),
     nodes: by(nodes),
     services: by(services),
     replicas: by(rows),
@@ -368,10 +369,12 @@ const steps: fc.Arbitrary<Mutation>[] = [
       op: "insert",
       table: "volumes",
       onConflict: "replace",
-      rows: [{ appId: id("app", a), service: "db", slot, volume: "data", nodeId: id("n", n), engineName: "e" }],
+      rows: [{ namespace: "default", app: `app-${a}`, service: "db", slot, volume: "data", nodeId: id("n", n), engineName: "e" }],
     }),
   ),
-  number(3).map((a) => change({ op: "delete", table: "volumes", keys: [{ appId: id("app", a) }] })),
+  number(3).map((a) => change({ op: "delete", table: "volumes", keys: [{ namespace: "default", app: `app-${a}` }] })),
+  number(3).map((n) => change({ op: "insert", table: "volumeDrops", onConflict: "keep", rows: [{ nodeId: id("n", n), engineName: "e" }] })),
+  number(3).map((n) => change({ op: "delete", table: "volumeDrops", keys: [{ nodeId: id("n", n) }] })),
   fc
     .record({ a: number(3), name: fc.constantFrom("a", "b") })
     .map(({ a, name }) =>

@@ -65,7 +65,13 @@ export const FEED_TABLES = {
     order: "rev",
     pageRows: SMALL_ROWS,
   },
-  volumes: { columns: plain("app_id", "service", "slot", "volume", "node_id"), from: "volumes t", order: "rev", pageRows: SMALL_ROWS },
+  volumes: {
+    columns: plain("namespace", "app", "service", "slot", "volume", "node_id"),
+    from: "volumes t",
+    order: "rev",
+    pageRows: SMALL_ROWS,
+  },
+  volumeDrops: { columns: plain("node_id", "engine_name"), from: "volume_drops t", order: "rev", pageRows: SMALL_ROWS },
   replicas: {
     columns: [
       ...plain("id", "app_id", "service", "slot", "node_id", "spec", "revision"),

@@ -1,6 +1,7 @@
 /** What applying a plan looks up in the snapshot that the plan was made from. */
 import type { Change, ClusterPlan } from "../../shared/plan/change.ts";
 import type { AppState, ClusterSnapshot, NodeState, ServiceState } from "../../shared/plan/snapshot.ts";
+import { assert } from "./assert.ts";
 
 export interface ReplicaPlace {
   readonly appId: string;
@@ -25,6 +26,13 @@ export class PlanIndex {
     this.#services = new Map(snapshot.services.map((service) => [`${service.appId} ${service.name}`, service]));
     this.#deployments = new Map(snapshot.deployments.map(({ id, rev }) => [id, rev]));
     this.#replicas = replicasOf(snapshot, plan.changes);
+  }
+
+  /** Of a change that names it: a plan changes only apps of its snapshot. */
+  app(appId: string): AppState {
+    const app = this.apps.get(appId);
+    assert(app, `app ${appId} of a plan is not in its snapshot`);
+    return app;
   }
 
   service(appId: string, name: string): ServiceState | undefined {

@@ -29,11 +29,11 @@ export function chunkRows(changes: readonly Change[], facts: ChunkFacts, index: 
     ...endRows(of("end"), facts),
     stopRows(of("stop")),
     assignRows(of("assign")),
-    ...bindRows(of("bindVolume")),
+    bindRows(of("bindVolume"), index),
     ...resolverRows(of("resolver")),
     deploymentRows(of("deployment")),
     ...removeServiceRows(of("removeService")),
-    ...removeAppRows(of("removeApp")),
+    ...removeAppRows(of("removeApp"), facts),
     { op: "insert", table: "volumeDrops", onConflict: "keep", rows: drops },
     bumpGenerations(touched),
   ];
@@ -96,21 +96,12 @@ function endRows(changes: readonly Of<"end">[], { ending }: ChunkFacts): RowChan
   ];
 }
 
-function bindRows(changes: readonly Of<"bindVolume">[]): RowChange[] {
-  const rows = changes.map(({ appId, service, slot, volume, engineName, nodeId }) => ({
-    appId,
-    service,
-    slot,
-    volume,
-    engineName,
-    nodeId,
-  }));
-  // An app of the same name was removed here with its data and is back before the node dropped it: keep what is new.
-  const kept = changes.map(({ nodeId, engineName }) => ({ nodeId, engineName }));
-  return [
-    { op: "insert", table: "volumes", onConflict: "replace", rows },
-    { op: "delete", table: "volumeDrops", keys: kept },
-  ];
+function bindRows(changes: readonly Of<"bindVolume">[], index: PlanIndex): RowChange {
+  const rows = changes.map(({ appId, service, slot, volume, engineName, nodeId }) => {
+    const { namespace, name: app } = index.app(appId);
+    return { namespace, app, service, slot, volume, engineName, nodeId };
+  });
+  return { op: "insert", table: "volumes", onConflict: "replace", rows };
 }
 
 /** Sets the resolver alone: a digest that has come in meanwhile stays. */
@@ -131,8 +122,11 @@ function removeServiceRows(changes: readonly Of<"removeService">[]): RowChange[]
   ];
 }
 
-/** All that is the app's. Events and the audit log stay until they age out. */
-function removeAppRows(changes: readonly Of<"removeApp">[]): RowChange[] {
+/**
+ * All that is the app's. Events and the audit log stay until they age out; where its data is stays as long as the data
+ * does, for an app that is made again under the name.
+ */
+function removeAppRows(changes: readonly Of<"removeApp">[], { dropping }: ChunkFacts): RowChange[] {
   const keys = changes.map(({ appId }) => ({ appId }));
   return [
     { op: "delete", table: "apps", keys: changes.map(({ appId }) => ({ id: appId })) },
@@ -140,19 +134,22 @@ function removeAppRows(changes: readonly Of<"removeApp">[]): RowChange[] {
     { op: "delete", table: "services", keys },
     { op: "delete", table: "images", keys },
     { op: "delete", table: "deployments", keys },
-    { op: "delete", table: "volumes", keys },
     { op: "delete", table: "endedReplicas", keys },
     { op: "delete", table: "explanations", keys },
+    {
+      op: "delete",
+      table: "volumes",
+      keys: dropping.map(({ namespace, app, service, slot, volume }) => ({ namespace, app, service, slot, volume })),
+    },
   ];
 }
 
 /** Only volumes that are berth's own by name: an external one belongs to somebody else. */
 function droppedVolumes({ dropping }: ChunkFacts, index: PlanIndex): { nodeId: string; engineName: string }[] {
   const drops = new Map<string, { nodeId: string; engineName: string }>();
-  for (const { appId, volume, nodeId, engineName } of dropping) {
-    const app = index.apps.get(appId);
-    const isOwn = app !== undefined && engineName === engineVolumeName(app.namespace, app.name, volume);
-    if (isOwn && index.nodes.has(nodeId)) drops.set(`${nodeId} ${engineName}`, { nodeId, engineName });
+  for (const { namespace, app, volume, nodeId, engineName } of dropping) {
+    if (engineName === engineVolumeName(namespace, app, volume) && index.nodes.has(nodeId))
+      drops.set(`${nodeId} ${engineName}`, { nodeId, engineName });
   }
   return [...drops.values()];
 }

@@ -202,7 +202,13 @@ export async function readManifest(store: Store, id: NodeId): Promise<ManifestVi
       .innerJoin(replicas, eq(replicas.appId, apps.id))
       .where(isHere)
       .orderBy(registries.namespace, registries.registry),
-    db.select({ engineName: volumeDrops.engineName }).from(volumeDrops).where(eq(volumeDrops.nodeId, id)).orderBy(volumeDrops.engineName),
+    db
+      .select({ engineName: volumeDrops.engineName })
+      .from(volumeDrops)
+      .where(eq(volumeDrops.nodeId, id))
+      .orderBy(volumeDrops.engineName)
+      // As many as a manifest may name; the next ones are named when these are gone.
+      .limit(1000),
   ]);
   if (node === undefined) return null;
   return { ...node, replicas: set, registries: credentials, dropVolumes: drops.map(({ engineName }) => engineName) };

@@ -82,7 +82,7 @@ export async function readApps(store: Store, namespace: string, app?: string): P
       .where(and(isIn, sql`${deployments.revision} = (select max(d.revision) from deployments d where d.app_id = ${apps.id})`)),
     db
       .select({
-        appId: volumes.appId,
+        appId: apps.id,
         name: volumes.volume,
         service: volumes.service,
         slot: volumes.slot,
@@ -90,7 +90,7 @@ export async function readApps(store: Store, namespace: string, app?: string): P
         node: nodes.name,
       })
       .from(volumes)
-      .innerJoin(apps, eq(apps.id, volumes.appId))
+      .innerJoin(apps, and(eq(apps.namespace, volumes.namespace), eq(apps.name, volumes.app)))
       .leftJoin(nodes, eq(nodes.id, volumes.nodeId))
       .where(isIn)
       .orderBy(asc(volumes.service), asc(volumes.slot), asc(volumes.volume)),
@@ -139,6 +139,7 @@ export interface DeployView {
   readonly images: readonly Row<"images">[];
   /** Running ones. */
   readonly deployments: readonly Row<"deployments">[];
+  /** Also those that an earlier app of the name left behind. */
   readonly volumes: readonly Row<"volumes">[];
   readonly registries: readonly Row<"registries">[];
   /** Of the nodes that hold the app's volumes, by id; a removed one by its id. */
@@ -183,9 +184,8 @@ export async function readForDeploy(
       db
         .select({ volume: volumes, node: nodes.name })
         .from(volumes)
-        .innerJoin(apps, eq(apps.id, volumes.appId))
         .leftJoin(nodes, eq(nodes.id, volumes.nodeId))
-        .where(isApp)
+        .where(and(eq(volumes.namespace, asked.namespace), eq(volumes.app, asked.app)))
         .orderBy(asc(volumes.service), asc(volumes.slot), asc(volumes.volume)),
       db.select().from(registries).where(eq(registries.namespace, asked.namespace)),
       marksQuery(store),

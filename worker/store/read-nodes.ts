@@ -2,7 +2,7 @@
 import { asc, count, eq, or, sql } from "drizzle-orm";
 import type { Row } from "./commit-types.ts";
 import { marksIn, marksQuery } from "./read-marks.ts";
-import { apps, bodies, nodeReports, nodes, replicas, volumeDrops, volumes } from "./schema.ts";
+import { bodies, nodeReports, nodes, replicas, volumeDrops, volumes } from "./schema.ts";
 import type { Marks, Store } from "./store.ts";
 
 export interface NodeView {
@@ -54,9 +54,8 @@ export interface NodeDetail {
   readonly view: NodeView | null;
   /** Data that only this node has. */
   readonly volumes: readonly {
-    readonly appId: string;
-    readonly namespace: string | null;
-    readonly app: string | null;
+    readonly namespace: string;
+    readonly app: string;
     readonly service: string;
     readonly slot: string;
     readonly volume: string;
@@ -79,18 +78,16 @@ export async function readNode(store: Store, idOrName: string): Promise<NodeDeta
     db
       .select({
         nodeId: volumes.nodeId,
-        appId: volumes.appId,
-        namespace: apps.namespace,
-        app: apps.name,
+        namespace: volumes.namespace,
+        app: volumes.app,
         service: volumes.service,
         slot: volumes.slot,
         volume: volumes.volume,
       })
       .from(volumes)
       .innerJoin(nodes, eq(nodes.id, volumes.nodeId))
-      .leftJoin(apps, eq(apps.id, volumes.appId))
       .where(isIt)
-      .orderBy(asc(apps.name), asc(volumes.service), asc(volumes.slot), asc(volumes.volume)),
+      .orderBy(asc(volumes.namespace), asc(volumes.app), asc(volumes.service), asc(volumes.slot), asc(volumes.volume)),
     db.select({ drop: volumeDrops }).from(volumeDrops).innerJoin(nodes, eq(nodes.id, volumeDrops.nodeId)).where(isIt),
     marksQuery(store),
   ]);

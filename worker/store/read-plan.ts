@@ -4,7 +4,7 @@ import type { Row } from "./commit-types.ts";
 import { apps, observations, replicas, volumes } from "./schema.ts";
 import type { Store } from "./store.ts";
 
-const isIn = (column: typeof replicas.id | typeof volumes.appId, values: readonly string[]) =>
+const isIn = (column: typeof replicas.id | typeof apps.id, values: readonly string[]) =>
   sql`${column} in (select value from json_each(${JSON.stringify(values)}))`;
 
 export async function readEnding(
@@ -22,7 +22,7 @@ export async function readDropping(store: Store, appIds: readonly string[]): Pro
   const rows = await store.db
     .select({ volume: volumes })
     .from(volumes)
-    .innerJoin(apps, and(eq(apps.id, volumes.appId), eq(apps.deleteVolumes, true)))
-    .where(isIn(volumes.appId, appIds));
+    .innerJoin(apps, and(eq(apps.namespace, volumes.namespace), eq(apps.name, volumes.app), eq(apps.deleteVolumes, true)))
+    .where(isIn(apps.id, appIds));
   return rows.map(({ volume }) => volume);
 }

@@ -33,7 +33,8 @@ export interface ReportState {
     readonly revision: number;
     readonly reference: string;
   }[];
-  readonly volumeDrops: readonly string[];
+  /** A drop is answered by a node that has accepted a set which names it: of an older one "not there" may be from before. */
+  readonly volumeDrops: readonly Pick<Row<"volumeDrops">, "engineName" | "rev">[];
 }
 
 /** A row as it is to be written: plain values, and the mark of its commit. */
@@ -86,13 +87,14 @@ export function digestReport(state: ReportState, report: ReportRequest): ReportD
     }
   }
   const images = resolvedImages(state, report);
+  const gone = (name: string) => report.volumes !== null && !report.volumes.some(({ engineName }) => engineName === name);
+  const droppedVolumes = state.volumeDrops.filter(({ rev, engineName }) => report.generation >= rev && gone(engineName));
   const newFacts = report.facts !== null && canonicalJson(report.facts) !== canonicalJson(state.node.facts) ? report.facts : null;
   return {
     observations,
     ended,
     images,
-    droppedVolumes:
-      report.volumes === null ? [] : state.volumeDrops.filter((name) => !report.volumes!.some(({ engineName }) => engineName === name)),
+    droppedVolumes: droppedVolumes.map(({ engineName }) => engineName),
     facts: newFacts,
     isReportNews:
       !isSameSession ||
@@ -102,7 +104,13 @@ export function digestReport(state: ReportState, report: ReportRequest): ReportD
       state.report.engineMessage !== report.engine.message,
     isComplete,
     events,
-    dirty: dirty || images.length > 0 || newFacts !== null || !isSameSession || state.report.complete !== isComplete,
+    dirty:
+      dirty ||
+      images.length > 0 ||
+      droppedVolumes.length > 0 ||
+      newFacts !== null ||
+      !isSameSession ||
+      state.report.complete !== isComplete,
   };
 }
 

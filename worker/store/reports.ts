@@ -71,7 +71,7 @@ async function readState(store: Store, id: string, report: ReportRequest): Promi
       .innerJoin(apps, eq(apps.id, images.appId))
       // Only a node that was asked resolves an image, and only while nobody has.
       .where(and(eq(images.resolver, report.images.length === 0 ? "" : id), isNull(images.digest), isNull(images.imageId))),
-    db.select({ engineName: volumeDrops.engineName }).from(volumeDrops).where(eq(volumeDrops.nodeId, id)),
+    db.select({ engineName: volumeDrops.engineName, rev: volumeDrops.rev }).from(volumeDrops).where(eq(volumeDrops.nodeId, id)),
   ]);
   assert(clock, "the database holds no cluster yet");
   if (!node) return null;
@@ -81,7 +81,7 @@ async function readState(store: Store, id: string, report: ReportRequest): Promi
     report: stored ?? null,
     replicas: known,
     images: unresolved,
-    volumeDrops: drops.map(({ engineName }) => engineName),
+    volumeDrops: drops,
   };
 }
 

@@ -288,11 +288,15 @@ export const endedReplicas = sqliteTable(
   (t) => [index("ended_slot").on(t.appId, t.service, t.slot)],
 );
 
-/** Where a slot's named volumes are. Outlives its replicas; goes with the app (or `--delete-data`). */
+/**
+ * Where a slot's named volumes are. Named as the engine's volumes are, by namespace and app: data that an app leaves
+ * behind is there for the next app of that name. Goes with `--delete-data`, or with its node.
+ */
 export const volumes = sqliteTable(
   "volumes",
   {
-    appId: text("app_id").notNull(),
+    namespace: text("namespace").notNull(),
+    app: text("app").notNull(),
     service: text("service").notNull(),
     slot: text("slot").notNull(),
     volume: text("volume").notNull(),
@@ -301,17 +305,20 @@ export const volumes = sqliteTable(
     rev: rev(),
   },
   (t) => [
-    primaryKey({ columns: [t.appId, t.service, t.slot, t.volume] }),
+    primaryKey({ columns: [t.namespace, t.app, t.service, t.slot, t.volume] }),
     index("volumes_node").on(t.nodeId),
     index("volumes_rev").on(t.rev),
   ],
 );
 
-/** Volumes a node shall drop because their app was removed with its data. The row goes when the node says it is gone. */
+/**
+ * Volumes a node shall drop because their app was removed with its data. The row goes when the node says that the volume is
+ * gone; until then nothing that uses one of that name is placed there.
+ */
 export const volumeDrops = sqliteTable(
   "volume_drops",
   { nodeId: text("node_id").notNull(), engineName: text("engine_name").notNull(), rev: rev() },
-  (t) => [primaryKey({ columns: [t.nodeId, t.engineName] })],
+  (t) => [primaryKey({ columns: [t.nodeId, t.engineName] }), index("volume_drops_rev").on(t.rev)],
 );
 
 export const deployments = sqliteTable(

@@ -1,6 +1,6 @@
 /** From the feed's rows to the planner's small objects. The order of columns is FEED_TABLES'. */
 import type { AppId, DeploymentId, NodeId } from "../../shared/model/name.ts";
-import type { AppState, DeploymentState, NodeState, ServiceState, VolumeState } from "../../shared/plan/snapshot.ts";
+import type { AppState, DeploymentState, NodeState, ServiceState, VolumeDropState, VolumeState } from "../../shared/plan/snapshot.ts";
 import type { FeedRow } from "./feed.ts";
 
 /** `reported` is known from another table. */
@@ -107,6 +107,11 @@ export function rowToDeployment(row: FeedRow): LatestDeployment {
 }
 
 export function rowToVolume(row: FeedRow): VolumeState {
-  const [appId, service, slot, volume, nodeId] = row as readonly [AppId, string, string, string, NodeId];
-  return { appId, service, slot, volume, nodeId };
+  const [namespace, app, service, slot, volume, nodeId] = row as readonly [string, string, string, string, string, NodeId];
+  return { namespace, app, service, slot, volume, nodeId };
+}
+
+export function rowToVolumeDrop(row: FeedRow): VolumeDropState {
+  const [nodeId, engineName] = row as readonly [NodeId, string];
+  return { nodeId, engineName };
 }

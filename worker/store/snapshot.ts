@@ -13,6 +13,7 @@ import type {
   NodeState,
   ServiceState,
   SiteState,
+  VolumeDropState,
   VolumeState,
 } from "../../shared/plan/snapshot.ts";
 import { REPLICA_STATES, type ReplicaState } from "../../shared/wire/report.ts";
@@ -27,6 +28,7 @@ import {
   rowToNode,
   rowToService,
   rowToVolume,
+  rowToVolumeDrop,
   type ImageState,
   type NodeRow,
 } from "./snapshot-rows.ts";
@@ -52,6 +54,7 @@ export class SnapshotKeeper {
   /** Newest of each app. */
   readonly #deployments = new Map<string, LatestDeployment>();
   readonly #volumes = new Map<string, VolumeState>();
+  readonly #volumeDrops = new Map<string, VolumeDropState>();
   readonly #images = new Map<string, ImageState>();
   readonly #nodeRows = new Map<string, NodeRow>();
   /** Session of the last complete report, by node: from another table than the node, and before or after it. */
@@ -94,8 +97,8 @@ export class SnapshotKeeper {
   #forget(): void {
     this.#cursors = CURSORS_AT_START;
     this.#replicas.clear();
-    for (const held of [this.#sites, this.#apps, this.#deployments, this.#volumes, this.#images, this.#nodeRows, this.#reportedSessions])
-      held.clear();
+    for (const held of [this.#sites, this.#apps, this.#deployments, this.#volumes, this.#volumeDrops, this.#images]) held.clear();
+    for (const held of [this.#nodeRows, this.#reportedSessions]) held.clear();
     this.#nodes.clear();
     this.#services.clear();
     this.#imagesChanged.clear();
@@ -111,7 +114,8 @@ export class SnapshotKeeper {
     for (const row of rows.images) this.#putImage(row);
     for (const row of rows.services) this.#putService(rowToService(row));
     for (const row of rows.deployments) this.#putDeployment(rowToDeployment(row));
-    for (const row of rows.volumes) this.#volumes.set(row.slice(0, 4).join(" "), rowToVolume(row));
+    for (const row of rows.volumes) this.#volumes.set(row.slice(0, 5).join(" "), rowToVolume(row));
+    for (const row of rows.volumeDrops) this.#volumeDrops.set(row.slice(0, 2).join(" "), rowToVolumeDrop(row));
     for (const row of rows.replicas) this.#putReplica(row);
     for (const [replica, state, readySinceMs, restarts] of rows.observations)
       this.#observe(this.#replicas.find(replica as string), state, readySinceMs, restarts);
@@ -125,6 +129,7 @@ export class SnapshotKeeper {
     else if (kind === "nodes") this.#removeNode(key);
     else if (kind === "services") this.#removeService(JSON.parse(key) as [string, string]);
     else if (kind === "volumes") this.#volumes.delete((JSON.parse(key) as string[]).join(" "));
+    else if (kind === "volumeDrops") this.#volumeDrops.delete((JSON.parse(key) as string[]).join(" "));
     else if (kind === "images") this.#removeImage(JSON.parse(key) as [string, number, string]);
     else if (kind === "deployments") this.#removeDeployment(key);
   }
@@ -236,6 +241,7 @@ export class SnapshotKeeper {
       deployments,
       failed,
       volumes: [...this.#volumes.values()],
+      volumeDrops: [...this.#volumeDrops.values()],
       replicas: this.#replicas.table(),
     };
     return this.#shown;

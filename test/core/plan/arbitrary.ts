@@ -134,11 +134,14 @@ export const anyWorld: fc.Arbitrary<World> = fc
       for (const pick of bound) {
         const service = withVolumes[pick % withVolumes.length]!;
         const slot = pick % 3;
+        if (pick % 4 === 1) made.drop(`n${pick % nodes.length}`, "berth_x");
         if (seen.has(`${service.name}/${slot}`)) continue;
         seen.add(`${service.name}/${slot}`);
         made.volumes.push({
-          appId: service.appId,
-          service: service.name,
+          namespace: "default",
+          app: made.appOf(service.appId).name,
+          // Of a service that is gone: what it left is the next one's.
+          service: pick % 5 === 0 ? `old-${service.name}` : service.name,
           slot: String(slot),
           volume: "data",
           nodeId: nodeId(pick % 7 === 0 ? "gone" : `n${pick % nodes.length}`),

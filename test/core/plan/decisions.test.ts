@@ -21,6 +21,11 @@ const words = (made: World): string[] => {
 const starting = { state: "starting", readySinceMs: null, assignedMs: START_MS - 20_000 } as const;
 const rejected = { state: "rejected", readySinceMs: null } as const;
 const data = [{ name: "data", engineName: "e", readOnly: false }];
+/** Slot 0 of a service that the app does not have any more left its volume `data` there. */
+const left = (made: World, { service, node, namespace = "default" }: { service: string; node: string; namespace?: string }): World => {
+  made.volumes.push({ namespace, app: made.apps[0]!.name, service, slot: "0", volume: "data", nodeId: nodeId(node) });
+  return made;
+};
 
 describe("when to look again", () => {
   test.for<[string, number | null, () => World]>([
@@ -127,6 +132,73 @@ describe("what is decided", () => {
           .nodes(2)
           .service("db", { volumes: [...data, { name: "more", engineName: "f", readOnly: false }] })
           .volume("db", 0, "n1")
+          .deployment({ fromRevision: 1 }),
+    ],
+    [
+      "a first replica where an earlier app of the name left its data",
+      ["assign db/0 n1 initial"],
+      () => world().nodes(3).service("db", { volumes: data }).volume("db", 0, "n1").deployment(),
+    ],
+    [
+      "a first replica of a service that takes another's data over",
+      ["bindVolume n3", "assign database/0 n3 initial"],
+      () => left(world().nodes(3).service("database", { volumes: data }), { service: "db", node: "n3" }).deployment(),
+    ],
+    [
+      "data left by another app's namesake in another namespace",
+      ["bindVolume n2", "assign db/0 n2 initial"],
+      () => left(world().nodes(3).service("db", { volumes: data }), { service: "db", node: "n1", namespace: "other" }).deployment(),
+    ],
+    [
+      "a group where an earlier app of the name left its data",
+      ["assign db/0 n1 initial", "assign web/0 n1 initial"],
+      () =>
+        world()
+          .nodes(3)
+          .service("db", { volumes: data, colocate: true })
+          .service("web", { colocate: true })
+          .volume("db", 0, "n1")
+          .deployment(),
+    ],
+    [
+      "data left on a node that is lost",
+      ["succeeded"],
+      () => world().nodes(3).service("db", { volumes: data }).volume("db", 0, "n2").changeNode("n2", { status: "lost" }).deployment(),
+    ],
+    [
+      "data left on a node that was removed",
+      ["bindVolume n3", "assign db/0 n3 initial"],
+      () =>
+        left(world().nodes(3).service("database", { volumes: data }), { service: "db", node: "n2" })
+          .removeNode("n2")
+          .changeService("database", { name: "db" })
+          .deployment(),
+    ],
+    [
+      "not where a volume of the name is to be deleted",
+      ["bindVolume n1", "assign db/0 n1 initial"],
+      () => world().nodes(3).service("db", { volumes: data }).drop("n2").drop("n3").deployment(),
+    ],
+    ["nowhere while the only node has it to delete", [], () => world().nodes(1).service("db", { volumes: data }).drop("n1").deployment()],
+    [
+      "a group not where a volume of one member is to be deleted",
+      ["bindVolume n2", "assign db/0 n2 initial", "assign web/0 n2 initial"],
+      () => world().nodes(2).service("db", { volumes: data, colocate: true }).service("web", { colocate: true }).drop("n1").deployment(),
+    ],
+    [
+      "a global service leaves out the node that has it to delete",
+      ["bindVolume n2", `assign db/${nodeId("n2")} n2 initial`],
+      () => world().nodes(2).service("db", { mode: "global", volumes: data }).drop("n1").deployment(),
+    ],
+    [
+      "what is running does not stop for a place that it could not take again",
+      [],
+      () =>
+        world()
+          .nodes(1)
+          .service("db", { spec: "v2", volumes: [{ name: "new", engineName: "f", readOnly: false }] })
+          .replica("db", 0, "n1", { spec: "v1" })
+          .drop("n1", "f")
           .deployment({ fromRevision: 1 }),
     ],
     [
@@ -356,5 +428,28 @@ describe("what is decided", () => {
     ],
   ])("%s", ([, expected, make]) => {
     expect(words(make()).sort()).toEqual([...expected].sort());
+  });
+});
+
+describe("what is told", () => {
+  test.for<[string, RegExp, () => World]>([
+    [
+      "data that was left is used",
+      /^slot 0 starts on n1 with the data that was left there$/,
+      () => world().nodes(3).service("db", { volumes: data }).volume("db", 0, "n1").deployment(),
+    ],
+    [
+      "data that was left is on a lost node",
+      /^its data is on n2, which is lost: it waits for that node$/,
+      () => world().nodes(3).service("db", { volumes: data }).volume("db", 0, "n2").changeNode("n2", { status: "lost" }),
+    ],
+    [
+      "an older volume of the name is to be deleted",
+      /^2 of 2 nodes have yet to delete its volume as an earlier app left it$/,
+      () => world().nodes(2).service("db", { volumes: data }).drop("n1").drop("n2"),
+    ],
+  ])("%s", ([, expected, make]) => {
+    const { waiting, unplaced } = planOf(make()).explanations[0]!;
+    expect([...waiting, ...unplaced.map(({ message }) => message)]).toEqual([expect.stringMatching(expected)]);
   });
 });

@@ -83,6 +83,20 @@ test.for<[string, RegExp, () => [World, ClusterPlan]]>([
     () => broken(base({ replicas: 1, volumes: data }).volume("web", 0, "n1"), onto("n2")),
   ],
   [
+    "a slot away from what an earlier service left",
+    /^volume: web slot 0 begins on n_\w+, and its data is on n_/,
+    () => {
+      const made = base({ replicas: 1, volumes: data });
+      made.volumes.push({ namespace: "default", app: made.apps[0]!.name, service: "old", slot: "0", volume: "data", nodeId: nodeId("n1") });
+      return broken(made, onto("n2"));
+    },
+  ],
+  [
+    "a slot where a volume of the name is to be deleted",
+    /^volume: web slot 0 is assigned to n1, which has yet to delete /,
+    () => broken(base({ replicas: 1, volumes: data }).drop("n1", data[0]!.engineName), onto("n1")),
+  ],
+  [
     "a slot with data and no binding",
     /^volume: .* bound nowhere$/,
     () => broken(base({ replicas: 1, volumes: data }), (plan) => plan.changes.filter(({ kind }) => kind !== "bindVolume")),

@@ -165,7 +165,7 @@ export class Simulation {
     for (const bound of this.world.volumes) {
       if (!this.world.nodeRows.some((node) => node.id === bound.nodeId)) continue;
       for (const row of this.rows(bound.service))
-        if (row.appId === bound.appId && row.slot === bound.slot && row.run)
+        if (this.world.appOf(row.appId).name === bound.app && row.slot === bound.slot && row.run)
           expect(row.nodeId, `node of ${bound.service} slot ${bound.slot}`).toBe(bound.nodeId);
     }
   }
@@ -221,24 +221,22 @@ export class Simulation {
       case "end":
         world.replicas = world.replicas.filter((row) => row.id !== change.replica);
         break;
-      case "bindVolume":
+      case "bindVolume": {
+        const { namespace, name: app } = world.appOf(change.appId);
         world.volumes = world.volumes.filter(
           (bound) =>
-            !(
-              bound.appId === change.appId &&
-              bound.service === change.service &&
-              bound.slot === change.slot &&
-              bound.volume === change.volume
-            ),
+            !(bound.app === app && bound.service === change.service && bound.slot === change.slot && bound.volume === change.volume),
         );
         world.volumes.push({
-          appId: change.appId,
+          namespace,
+          app,
           service: change.service,
           slot: change.slot,
           volume: change.volume,
           nodeId: change.nodeId,
         });
         break;
+      }
       case "resolver":
         world.services = world.services.map((service) =>
           service.appId === change.appId && service.planning.imageReference === change.reference

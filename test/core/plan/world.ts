@@ -13,6 +13,7 @@ import type {
   ServicePlanning,
   ServiceState,
   SiteState,
+  VolumeDropState,
   VolumeState,
 } from "../../../shared/plan/snapshot.ts";
 import { hash32 } from "../../../shared/schedule/hash.ts";
@@ -89,6 +90,7 @@ export class World {
   deployments: DeploymentState[] = [];
   failed: { appId: AppId; revision: number }[] = [];
   volumes: VolumeState[] = [];
+  volumeDrops: VolumeDropState[] = [];
   replicas: ReplicaRow[] = [];
   #app = "shop";
 
@@ -175,6 +177,12 @@ export class World {
     return this;
   }
 
+  appOf(id: AppId): AppState {
+    const app = this.apps.find((candidate) => candidate.id === id);
+    if (!app) throw new Error(`no app ${id} in this world`);
+    return app;
+  }
+
   serviceOf(name: string): ServiceState {
     const service = this.services.find((candidate) => candidate.name === name);
     if (!service) throw new Error(`no service ${name} in this world`);
@@ -219,7 +227,14 @@ export class World {
   }
 
   volume(service: string, slot: number, node: string, volume = "data"): this {
-    this.volumes.push({ appId: this.serviceOf(service).appId, service, slot: String(slot), volume, nodeId: nodeId(node) });
+    const { namespace, name: app } = this.appOf(this.serviceOf(service).appId);
+    this.volumes.push({ namespace, app, service, slot: String(slot), volume, nodeId: nodeId(node) });
+    return this;
+  }
+
+  /** The node has yet to delete an engine volume. */
+  drop(node: string, engineName = "e"): this {
+    this.volumeDrops.push({ nodeId: nodeId(node), engineName });
     return this;
   }
 
@@ -252,6 +267,7 @@ export class World {
       deployments: shuffle(this.deployments),
       failed: shuffle(this.failed),
       volumes: shuffle(this.volumes),
+      volumeDrops: shuffle(this.volumeDrops),
       replicas: tableOf(shuffle(this.replicas), nodes, services),
     };
   }

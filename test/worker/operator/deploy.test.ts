@@ -345,15 +345,9 @@ describe("DELETE app", () => {
   async function withVolume(world: World): Promise<void> {
     const nodeId = await world.node(1);
     await world.deploy(volume());
-    const { body } = await world.get<App>(APP);
+    const place = { namespace: "default", app: "shop", service: "web", slot: "0", volume: "data" };
     await world.plane.commit({
-      changes: [
-        {
-          op: "insert",
-          table: "volumes",
-          rows: [{ appId: body.id, service: "web", slot: "0", volume: "data", nodeId, engineName: "berth_default_shop_data" }],
-        },
-      ],
+      changes: [{ op: "insert", table: "volumes", rows: [{ ...place, nodeId, engineName: "berth_default_shop_data" }] }],
     });
   }
 

@@ -94,11 +94,9 @@ describe("removing a node", () => {
     const world = await World.start();
     const nodeId = await world.node(1, { status: "lost" });
     await world.deploy(appSpec("shop"));
-    const { body: app } = await world.get<{ id: string }>("/v1/namespaces/default/apps/shop");
+    const place = { namespace: "default", app: "shop", service: "web", slot: "0" };
     await world.plane.commit({
-      changes: [
-        { op: "insert", table: "volumes", rows: [{ appId: app.id, service: "web", slot: "0", volume: "data", nodeId, engineName: "e" }] },
-      ],
+      changes: [{ op: "insert", table: "volumes", rows: [{ ...place, volume: "data", nodeId, engineName: "e" }] }],
     });
     const refused = await world.call("DELETE", "/v1/nodes/node-1");
     expect([refused.status, refused.body.error.reason]).toEqual([422, "volumes"]);

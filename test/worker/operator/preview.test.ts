@@ -270,14 +270,14 @@ describe("words", () => {
     const nodeId = await world.node(1);
     const mounts = (...names: string[]) => ({ mounts: names.map((volume) => ({ kind: "volume" as const, volume, target: `/${volume}` })) });
     await world.deploy(spec({ web: lone("x.test/web:1", {}, mounts("data", "old")) }, { volumes: { data: {}, old: {} } }));
-    const { body } = await world.get<App>(APP);
     await world.plane.commit({
       changes: [
         {
           op: "insert",
           table: "volumes",
           rows: ["data", "old"].map((volume) => ({
-            appId: body.id,
+            namespace: "default",
+            app: "shop",
             service: "web",
             slot: "0",
             volume,
@@ -298,6 +298,28 @@ describe("words", () => {
     ]);
     expect(plan.notes.join()).toContain("volume old is no longer used");
     expect(of(plan)).toMatchObject({ order: "stop-first", orderReason: expect.stringContaining("volume data") });
+  });
+
+  test("data that a removed app left is used again, on the node that has it", async () => {
+    const world = await World.start();
+    await world.node(1);
+    const nodeId = await world.node(2);
+    await world.node(3);
+    const place = { namespace: "default", app: "shop", service: "web", slot: "0", volume: "data" };
+    await world.plane.commit({
+      changes: [{ op: "insert", table: "volumes", rows: [{ ...place, nodeId, engineName: "berth_default_shop_data" }] }],
+    });
+    const mounts = { mounts: [{ kind: "volume" as const, volume: "data", target: "/data" }] };
+    const again = spec({ web: lone("x.test/web:1", {}, mounts) }, { volumes: { data: {} } });
+    const plan = await preview(world, again);
+    expect(plan.volumes).toEqual([{ name: "data", action: "keep" }]);
+    expect(plan.notes).toEqual(expect.arrayContaining(["data that an earlier shop left behind is used again: data on node-2"]));
+    expect(of(plan).replicas).toMatchObject([{ slot: "0", action: "create", to: "node-2" }]);
+
+    await world.plane.commit({ changes: [{ op: "update", table: "nodes", rows: [{ id: nodeId, status: "lost" }] }] });
+    expect(of(await preview(world, again)).replicas).toMatchObject([
+      { to: null, reason: "volume", message: "its data is on node-2, which is lost: it waits for that node" },
+    ]);
   });
 
   test("a config whose text changed is a difference", async () => {

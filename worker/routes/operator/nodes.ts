@@ -197,7 +197,7 @@ function refuseLoss(node: Row<"nodes">, { volumes }: NodeDetail): void {
 const volumeNames = (volumes: NodeDetail["volumes"]): string => {
   const names = volumes
     .slice(0, 10)
-    .map(({ namespace, app, service, slot, volume }) => `${volume} of ${namespace ?? "?"}/${app ?? "?"} ${service} ${slot}`);
+    .map(({ namespace, app, service, slot, volume }) => `${volume} of ${namespace}/${app} ${service} ${slot}`);
   return volumes.length > names.length ? `${names.join(", ")} and ${volumes.length - names.length} more` : names.join(", ");
 };
 
@@ -217,7 +217,7 @@ function removal(node: Row<"nodes">, { volumes, drops }: NodeDetail): RowChange[
     changes.push({
       op: "delete",
       table: "volumes",
-      keys: volumes.map(({ appId, service, slot, volume }) => ({ appId, service, slot, volume })),
+      keys: volumes.map(({ namespace, app, service, slot, volume }) => ({ namespace, app, service, slot, volume })),
     });
   if (drops.length > 0)
     changes.push({ op: "delete", table: "volumeDrops", keys: drops.map(({ nodeId, engineName }) => ({ nodeId, engineName })) });
