@@ -52,7 +52,6 @@ function nodes(count: number): NodeState[] {
     reported: true,
     quarantined: false,
     arch: n % 5 === 0 ? "arm64" : "x64",
-    os: "linux",
     hostname: `node-${n}`,
     // Machines of two sizes, so that evenness is about shares and not counts.
     cpuMillis: n % 2 === 0 ? 16_000 : 32_000,

@@ -1,15 +1,11 @@
 /** `deploy.placement`, `platform` and the placement words of `x-berth` → placement. */
-import type { Constraint, Placement } from "../model/app.ts";
+import { Constraint, type Placement } from "../model/app.ts";
+import { emptiness, NODE_OS } from "../model/constraint.ts";
 import type { BerthExtension } from "./x-berth.ts";
-import { nodeArchitecture } from "./architecture.ts";
+import { nodeArchitecture, SWARM_KEYS } from "./node-words.ts";
 import type { Found, Section } from "./section.ts";
 
-/** Swarm's names for what nodes of berth have under another. */
-const KEYS: Readonly<Record<string, string>> = {
-  "node.id": "node.id",
-  "node.hostname": "node.hostname",
-  "node.platform.arch": "node.arch",
-};
+const KEYS: ReadonlyMap<string, string> = new Map([["node.id", "node.id"], ["node.hostname", "node.hostname"], ...SWARM_KEYS]);
 export function placementOf(service: Section, extension: BerthExtension): Partial<Placement> {
   const placement = service.section("deploy").section("placement");
   const constraints = [
@@ -42,13 +38,13 @@ function constraintOf(found: Found<string>, placement: Section): Constraint[] {
     return [];
   }
   if (key === "node.platform.os") {
-    const holds = (value.trim() === "linux") === (operator === "==");
+    const holds = (value.trim().toLowerCase() === NODE_OS) === (operator === "==");
     if (holds) placement.approximated(found, "No effect: every node of berth runs Linux.");
     else placement.refuse(found, "every node of berth runs Linux", "remove the constraint");
     return [];
   }
-  const name = key.startsWith("node.labels.") ? key : KEYS[key];
-  if (name === undefined) {
+  const name = key.startsWith("node.labels.") ? key : KEYS.get(key);
+  if (name === undefined || !Constraint.shape.key.safeParse(name).success) {
     placement.refuse(
       found,
       `nodes have no ${key}`,
@@ -57,16 +53,22 @@ function constraintOf(found: Found<string>, placement: Section): Constraint[] {
     return [];
   }
   const wanted = name === "node.arch" ? (nodeArchitecture(value.trim()) ?? value.trim()) : value.trim();
-  return [{ key: name, operator: operator === "==" ? "=" : "!=", values: [wanted] }];
+  const constraint: Constraint = { key: name, operator: operator === "==" ? "=" : "!=", values: [wanted] };
+  const empty = emptiness(constraint);
+  if (empty === null) return [constraint];
+  if (operator === "!=") placement.approximated(found, `No effect: ${empty}.`);
+  else placement.refuse(found, empty, "remove the constraint, or label the nodes you mean and constrain on node.labels.KEY");
+  return [];
 }
 
 function spreadOf(preference: Section): string[] {
   const spread = preference.text("spread");
   if (spread === undefined) return [];
-  const key =
+  const named =
     spread.value.startsWith("node.labels.") || spread.value.startsWith("site.labels.")
       ? spread.value
-      : (KEYS[spread.value] ?? (spread.value === "node.site" ? spread.value : undefined));
+      : (KEYS.get(spread.value) ?? (spread.value === "node.site" ? spread.value : undefined));
+  const key = named !== undefined && Constraint.shape.key.safeParse(named).success ? named : undefined;
   if (key !== undefined) return [key];
   preference.refuse(spread, `nodes have no ${spread.value} to spread over`, "use node.labels.KEY, site.labels.KEY or node.site");
   return [];

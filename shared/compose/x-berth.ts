@@ -3,9 +3,10 @@
  * word that does nothing is a defect; the schema below is also what the API serves as JSON Schema.
  */
 import { z } from "zod";
-import { Constraint, type Placement, Toleration, type UpdatePolicy } from "../model/app.ts";
-import { nodeArchitecture } from "./architecture.ts";
+import { ATTRIBUTES, Constraint, type Placement, Toleration, type UpdatePolicy } from "../model/app.ts";
+import { emptiness } from "../model/constraint.ts";
 import { parseDurationMs } from "./durations.ts";
+import { nodeArchitecture, SWARM_KEYS } from "./node-words.ts";
 import type { Problems } from "./problem.ts";
 import type { Report } from "./report.ts";
 import { type Entry, type Mark, toData, type Tree } from "./tree.ts";
@@ -27,7 +28,7 @@ export const XBerth = z
       .max(64)
       .optional()
       .describe(
-        "Conditions that a node must meet, all of them. Keys: node.labels.K, site.labels.K, node.name, node.id, node.site, node.arch (amd64 or arm64), node.os, node.hostname. < and > compare decimal numbers; a missing or non-numeric label does not match.",
+        "Conditions that a node must meet, all of them. Keys: node.labels.K, site.labels.K, node.name, node.id, node.site, node.arch (amd64 or arm64), node.os (linux), node.hostname. What no node can be is refused. < and > compare decimal numbers; a missing or non-numeric label does not match.",
       ),
     tolerations: z
       .array(z.union([TolerationText, Toleration]))
@@ -109,12 +110,26 @@ function converted(words: XBerth, tree: Tree, to: { place: string; problems: Pro
   };
   const constraints = (words.constraints ?? []).flatMap((condition, index) => {
     const constraint = typeof condition === "string" ? parseConstraint(condition) : condition;
-    if (constraint !== undefined && Constraint.safeParse(constraint).success && hasRightValues(constraint))
-      return [inNodeWords(constraint)];
+    const shown = typeof condition === "string" ? `"${condition}"` : "this";
+    if (constraint === undefined || !hasRightValues(constraint)) {
+      wrong(
+        ["constraints", index],
+        `${shown} is no constraint`,
+        'write e.g. "node.labels.ram > 4", "node.site in berlin, hamburg" or "node.labels.gpu exists"',
+      );
+      return [];
+    }
+    const inWords = inNodeWords(constraint);
+    if (!Constraint.safeParse(inWords).success) {
+      wrong(["constraints", index], `${shown}: nodes have no ${constraint.key}`, `constrain on ${ATTRIBUTES}`);
+      return [];
+    }
+    const empty = emptiness(inWords);
+    if (empty === null) return [inWords];
     wrong(
       ["constraints", index],
-      `${typeof condition === "string" ? `"${condition}"` : "this"} is no constraint`,
-      'write e.g. "node.labels.ram > 4", "node.site in berlin, hamburg" or "node.labels.gpu exists"',
+      `${shown} holds for no node: ${empty}`,
+      "remove it, or label the nodes you mean and constrain on node.labels.KEY",
     );
     return [];
   });
@@ -164,11 +179,12 @@ export function parseConstraint(text: string): Constraint | undefined {
   return { key, operator, values };
 }
 
-/** People write amd64 where nodes say x64. */
-const inNodeWords = (constraint: Constraint): Constraint =>
-  constraint.key === "node.arch"
-    ? { ...constraint, values: constraint.values.map((value) => nodeArchitecture(value) ?? value) }
-    : constraint;
+/** People write amd64 where nodes say x64, and Swarm's names for attributes. */
+function inNodeWords(constraint: Constraint): Constraint {
+  const key = SWARM_KEYS.get(constraint.key) ?? constraint.key;
+  const word = key === "node.arch" ? nodeArchitecture : key === "node.os" ? (name: string) => name.toLowerCase() : () => undefined;
+  return { ...constraint, key, values: constraint.values.map((value) => word(value) ?? value) };
+}
 
 function hasRightValues(constraint: Constraint): boolean {
   const count = constraint.values.length;

@@ -314,6 +314,9 @@ export const Workload = z.strictObject({
 export type Workload = z.infer<typeof Workload>;
 
 export const CONSTRAINT_OPERATORS = ["=", "!=", "in", "notIn", "exists", "notExists", "<", ">"] as const;
+/** Keys of constraints. */
+export const ATTRIBUTES = "node.labels.KEY, site.labels.KEY, node.name, node.id, node.site, node.arch, node.os or node.hostname";
+
 /**
  * One condition on the node a replica may be placed on. `key` is `node.labels.<k>`, `site.labels.<k>`, `node.name`,
  * `node.id`, `node.site`, `node.arch`, `node.os` or `node.hostname`. `<` and `>` compare as decimal numbers; a
@@ -323,10 +326,7 @@ export const Constraint = z.strictObject({
   key: z
     .string()
     .max(160)
-    .regex(
-      /^(?:node\.labels\.|site\.labels\.)[a-zA-Z0-9_./-]+$|^node\.(?:name|id|site|arch|os|hostname)$/,
-      "node.labels.KEY, site.labels.KEY, node.name, node.id, node.site, node.arch, node.os or node.hostname",
-    ),
+    .regex(/^(?:node\.labels\.|site\.labels\.)[a-zA-Z0-9_./-]+$|^node\.(?:name|id|site|arch|os|hostname)$/, ATTRIBUTES),
   operator: z.enum(CONSTRAINT_OPERATORS),
   values: z.array(z.string().max(256)).max(64).default([]),
 });

@@ -1,6 +1,31 @@
 /** What a placement constraint means: the one definition, for the scheduler, the refusals at deploy and the messages. */
 import type { Constraint } from "./app.ts";
 
+/**
+ * What `node.os` is on every node: an agent runs on no other system. The distribution that a node tells of is for people;
+ * it changes with each of its updates.
+ */
+export const NODE_OS = "linux";
+
+/**
+ * Why no node at all can satisfy the constraint, or why it is none; null: a node may. Labels may be anything; what every
+ * node has is known.
+ */
+export function emptiness({ key, operator, values }: Constraint): string | null {
+  if (key.startsWith("node.labels.") || key.startsWith("site.labels.")) return null;
+  if (operator === "notExists") return `every node has a ${key}`;
+  if (operator === "<" || operator === ">") return `${key} is not a number`;
+  const possible = key === "node.os" ? [NODE_OS] : key === "node.arch" ? NODE_ARCHITECTURES : null;
+  const impossible = possible === null ? [] : values.filter((value) => !possible.includes(value));
+  if (impossible.length > 0)
+    return `no node's ${key} is ${impossible.join(" or ")}: agents run on ${key === "node.os" ? "Linux" : "amd64 and arm64"} only`;
+  return possible !== null && operator !== "exists" && !possible.some((value) => admits({ key, operator, values }, value))
+    ? `every node's ${key} is ${values.join(" or ")}`
+    : null;
+}
+
+const NODE_ARCHITECTURES: readonly string[] = ["x64", "arm64"];
+
 /** Whether a node whose attribute is `value` (absent: undefined) satisfies the constraint. The one definition of the operators. */
 export function admits(constraint: Constraint, value: string | undefined): boolean {
   const { operator, values } = constraint;

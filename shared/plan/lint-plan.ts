@@ -247,7 +247,7 @@ class Linter {
     const attributeOf = (key: string): string | undefined => {
       if (key.startsWith("node.labels.")) return node.labels[key.slice(12)];
       if (key.startsWith("site.labels.")) return site?.labels[key.slice(12)];
-      return node[key.slice(5) as "name" | "id" | "site" | "arch" | "os" | "hostname"];
+      return key === "node.os" ? "linux" : node[key.slice(5) as "name" | "id" | "site" | "arch" | "hostname"];
     };
     for (const constraint of service.planning.constraints)
       if (!admits(constraint, attributeOf(constraint.key)))

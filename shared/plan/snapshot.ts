@@ -28,7 +28,6 @@ export interface NodeState {
   readonly reported: boolean;
   readonly quarantined: boolean;
   readonly arch: string;
-  readonly os: string;
   readonly hostname: string;
   /** Allocatable. */
   readonly cpuMillis: number;

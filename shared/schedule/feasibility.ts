@@ -3,7 +3,7 @@
  * expressions are evaluated once a plan, over an attribute's distinct values rather than over nodes.
  */
 import type { Constraint } from "../model/app.ts";
-import { admits } from "../model/constraint.ts";
+import { admits, NODE_OS } from "../model/constraint.ts";
 import type { ClusterSnapshot, NodeState, SiteState } from "../plan/snapshot.ts";
 import { allOf, andInto, type Bits, bitsFor, setBit } from "./bits.ts";
 import type { Fleet } from "./fleet.ts";
@@ -127,7 +127,7 @@ function reader(key: string): (node: NodeState, site: SiteState | undefined) => 
     case "node.arch":
       return (node) => node.arch;
     case "node.os":
-      return (node) => node.os;
+      return () => NODE_OS;
     case "node.hostname":
       return (node) => node.hostname;
     default:

@@ -39,7 +39,7 @@ export const FEED_TABLES = {
       json("labels"),
       json("taints"),
       ...plain("availability", "status", "status_ms", "session", "quarantined", "admission"),
-      "json(json_object('labels', json(t.facts->'$.labels'), 'devices', json(t.facts->'$.devices'), 'arch', t.facts->>'$.arch', 'os', t.facts->>'$.os', 'hostname', t.facts->>'$.hostname', 'cpuMillis', t.facts->>'$.cpuMillis', 'memoryMiB', t.facts->>'$.memoryMiB'))",
+      "json(json_object('labels', json(t.facts->'$.labels'), 'devices', json(t.facts->'$.devices'), 'arch', t.facts->>'$.arch', 'hostname', t.facts->>'$.hostname', 'cpuMillis', t.facts->>'$.cpuMillis', 'memoryMiB', t.facts->>'$.memoryMiB'))",
     ],
     from: "nodes t",
     order: "rev",

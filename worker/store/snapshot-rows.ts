@@ -23,7 +23,6 @@ interface Facts {
   readonly labels: Readonly<Record<string, string>>;
   readonly devices: Readonly<Record<string, number>>;
   readonly arch: string;
-  readonly os: string;
   readonly hostname: string;
   readonly cpuMillis: number;
   readonly memoryMiB: number;

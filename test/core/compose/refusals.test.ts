@@ -73,6 +73,18 @@ const rows: readonly (readonly [string, readonly string[], string, string])[] = 
   ["a Windows platform", ["platform: windows/amd64"], "refused services.web.platform", "Linux"],
   ["a platform without nodes", ["platform: linux/arm/v7"], "refused services.web.platform", "linux/arm64"],
   [
+    "a processor without nodes",
+    ["deploy: {placement: {constraints: [node.platform.arch==s390x]}}"],
+    "refused services.web.deploy.placement.constraints[0]",
+    "no node's node.arch is s390x",
+  ],
+  [
+    "a label with a name that no label has",
+    ["deploy: {placement: {constraints: ['node.labels.a~b==c']}}"],
+    "refused services.web.deploy.placement.constraints[0]",
+    "nodes have no node.labels.a~b",
+  ],
+  [
     "another system",
     ["deploy: {placement: {constraints: [node.platform.os==windows]}}"],
     "refused services.web.deploy.placement.constraints[0]",

@@ -108,6 +108,33 @@ describe("x-berth", () => {
     expect(app.services.web?.placement.constraints.map(({ values }) => values)).toEqual([["x64", "arm64"], ["x64"]]);
   });
 
+  test("Swarm's names and Linux are understood", () => {
+    const { app } = accepted(web("x-berth: {constraints: [node.platform.arch = amd64, 'node.platform.os == Linux', node.os = linux]}"));
+    expect(app.services.web?.placement.constraints).toEqual([
+      { key: "node.arch", operator: "=", values: ["x64"] },
+      { key: "node.os", operator: "=", values: ["linux"] },
+      { key: "node.os", operator: "=", values: ["linux"] },
+    ]);
+  });
+
+  test.each([
+    ["node.os = debian", "no node's node.os is debian: agents run on Linux only"],
+    ["node.os != linux", "every node's node.os is linux"],
+    ["node.arch in amd64, riscv64", "no node's node.arch is riscv64: agents run on amd64 and arm64 only"],
+    ["node.arch notIn x64, arm64", "every node's node.arch is x64 or arm64"],
+    ["node.name notExists", "every node has a node.name"],
+    ["node.hostname > 4", "node.hostname is not a number"],
+    ["engine.labels.disk = ssd", "nodes have no engine.labels.disk"],
+    ["node.role = worker", "nodes have no node.role"],
+  ])("what holds for no node is refused in a sentence: %s", (condition, sentence) => {
+    const [problem] = refusedWith(web(`x-berth: {constraints: ['${condition}']}`));
+    expect(problem).toMatchObject({
+      code: "wrong_value",
+      path: "services.web.x-berth.constraints[0]",
+      message: expect.stringContaining(sentence),
+    });
+  });
+
   test("a later file merges into it", () => {
     const { app } = accepted([
       web("x-berth: {strategy: binpack, spreadBy: [node.site]}"),

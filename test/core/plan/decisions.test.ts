@@ -1,6 +1,7 @@
 /** One plan each: what is decided, and when the planner wants to be called again. */
 import { describe, expect, test } from "vitest";
 import type { Change } from "../../../shared/plan/change.ts";
+import { lintPlan } from "../../../shared/plan/lint-plan.ts";
 import { planCluster } from "../../../shared/plan/plan-cluster.ts";
 import { nodeId, START_MS, type World, world } from "./world.ts";
 
@@ -452,4 +453,24 @@ describe("what is told", () => {
     const { waiting, unplaced } = planOf(make()).explanations[0]!;
     expect([...waiting, ...unplaced.map(({ message }) => message)]).toEqual([expect.stringMatching(expected)]);
   });
+});
+
+test.for<[string, string]>([
+  ["node.name", "n2"],
+  ["node.id", nodeId("n2")],
+  ["node.site", "berlin"],
+  ["node.arch", "arm64"],
+  ["node.os", "linux"],
+  ["node.hostname", "host-2"],
+  ["node.labels.disk", "ssd"],
+  ["site.labels.country", "de"],
+])("a constraint on %s is met by the node that has it", ([key, value]) => {
+  const made = world()
+    .site("berlin", { country: "de" })
+    .nodes(3)
+    .changeNode("n2", { site: "berlin", arch: "arm64", hostname: "host-2", labels: { disk: "ssd" } })
+    .service("web", { constraints: [{ key, operator: "=", values: [value] }] });
+  const [assign] = planOf(made).changes;
+  expect(assign).toMatchObject({ kind: "assign", ...(key === "node.os" ? {} : { nodeId: nodeId("n2") }) });
+  expect(lintPlan(made.snapshot(), planOf(made))).toEqual([]);
 });

@@ -110,7 +110,6 @@ export class World {
       reported: true,
       quarantined: false,
       arch: "x64",
-      os: "linux",
       hostname: name,
       cpuMillis: 4000,
       memoryMiB: 8192,
