@@ -264,6 +264,58 @@ test("a later chunk that conflicts leaves the earlier ones, and says how many", 
   expect(await all(store)).toHaveLength(20);
 });
 
+test("a narrow plan leaves out the app whose rows move all the time, and no other", async () => {
+  const { store, keeper, applier } = await world(30);
+  const others = Array.from({ length: 8 }, (_, i) => i + 2);
+  await must(store, {
+    changes: [
+      { op: "insert", table: "apps", rows: others.map((a) => appRow(a)) },
+      { op: "insert", table: "services", rows: others.map((a) => serviceRow(a, "web")) },
+      { op: "insert", table: "deployments", rows: [deploymentRow(9, 9)] },
+    ],
+  });
+  const { snapshot } = await keeper.advance();
+  const changes: Change[] = [1, ...others].flatMap((a) => [
+    assign(a, a, { appId: id("app", a) }),
+    assign(a + 10, 10 + a, { appId: id("app", a) }),
+  ]);
+  changes.push(...Array.from({ length: 11 }, (_, i) => assign(40 + i, 20, { appId: id("app", 5) })));
+  changes.push({ kind: "deployment", id: id("d", 9), appId: id("app", 9), state: "failed", message: "", rollbackTo: 1 });
+  const made: ClusterPlan = { rev: snapshot.rev, changes, wakeAtMs: null, explanations: [] };
+  await must(store, { changes: [{ op: "update", table: "apps", rows: [{ id: id("app", 2), revision: 3 }] }] });
+  expect(await applier.apply(snapshot, made)).toMatchObject({ kind: "conflict", committedChunks: 0, rollbacks: [] });
+  expect(await applier.apply(snapshot, made, "narrow")).toMatchObject({
+    kind: "conflict",
+    rev: await store.rev(),
+    rollbacks: [{ deployment: id("d", 9), appId: id("app", 9), revision: 1 }],
+  });
+  const placed = new Set((await all(store)).map(({ appId }) => appId));
+  expect(placed).toEqual(new Set([1, 3, 4, 5, 6, 7, 8, 9].map((a) => id("app", a))));
+  expect(await all(store)).toHaveLength(16 + 11);
+});
+
+test("a narrow plan ends when another plan was committed, and is committed whole where nothing moved", async () => {
+  const { store, keeper, applier, apply } = await world();
+  await must(store, {
+    changes: [
+      { op: "insert", table: "apps", rows: [appRow(2)] },
+      { op: "insert", table: "services", rows: [serviceRow(2, "web")] },
+    ],
+  });
+  const { snapshot } = await keeper.advance();
+  const changes = [assign(1, 1), assign(2, 2, { appId: id("app", 2) })];
+  const made: ClusterPlan = { rev: snapshot.rev, changes, wakeAtMs: null, explanations: [] };
+  expect(await applier.apply(snapshot, made, "narrow")).toMatchObject({ kind: "committed" });
+  await apply(assign(3, 3));
+  expect(
+    await applier.apply(snapshot, { ...made, changes: [assign(4, 1), assign(5, 2, { appId: id("app", 2) })] }, "narrow"),
+  ).toMatchObject({
+    kind: "conflict",
+    committedChunks: 0,
+    message: expect.stringContaining("another plan"),
+  });
+});
+
 test("one node in several chunks: each chunk knows what the one before did to it", async () => {
   const { store, apply } = await world(1);
   expect(await apply(...Array.from({ length: 35 }, (_, i) => assign(i, 1)))).toMatchObject({ kind: "committed" });

@@ -5,7 +5,7 @@
 import type { ClusterPlan } from "../../shared/plan/change.ts";
 import type { ClusterSnapshot } from "../../shared/plan/snapshot.ts";
 import type { Clock, Log, Random } from "../ports.ts";
-import type { Applied, Rollback } from "../store/apply-plan.ts";
+import type { Applied, PlanWidth, Rollback } from "../store/apply-plan.ts";
 
 /** What the loop drives; see planning.ts. */
 export interface Planning {
@@ -14,7 +14,7 @@ export interface Planning {
   plan(snapshot: ClusterSnapshot, input: { readonly nowMs: number; readonly idSeed: string }): ClusterPlan;
   /** What is wrong with a plan, a sentence each; a plan with any is not committed. */
   lint(snapshot: ClusterSnapshot, plan: ClusterPlan): readonly string[];
-  apply(snapshot: ClusterSnapshot, plan: ClusterPlan): Promise<Applied>;
+  apply(snapshot: ClusterSnapshot, plan: ClusterPlan, width: PlanWidth): Promise<Applied>;
   /** Makes a new revision of what ran before a deployment that failed. */
   rollBack(rollback: Rollback): Promise<void>;
 }
@@ -30,6 +30,8 @@ export interface PlannerParts {
 /** Two plans start at least this far apart: a burst of reports is one plan, not fifty. */
 const APART_MS = 100;
 const TRIES_MAX = 3;
+/** After so many plans in a row that lost to other commits, the next ones are narrow: a busy app holds up itself alone. */
+const CONFLICTS_WHOLE_MAX = 2;
 /** After a failure: 1 s, doubling to 30 s. */
 const RETRY_FIRST_MS = 1_000;
 const RETRY_MAX_MS = 30_000;
@@ -42,6 +44,8 @@ export class PlannerLoop {
   #cancelTimer: (() => void) | null = null;
   #startedMs = Number.NEGATIVE_INFINITY;
   #failures = 0;
+  /** Plans in a row that lost to other commits. */
+  #conflicts = 0;
   /** Of deployments that failed; kept until carried out. */
   #rollbacks: Rollback[] = [];
   #finished: Promise<void> = Promise.resolve();
@@ -102,11 +106,12 @@ export class PlannerLoop {
     await this.#rollBack();
     for (let attempt = 1; ; attempt++) {
       const { result, waitMs } = await this.#parts.planning.use((view) => this.#planFrom(view));
+      this.#conflicts = result.kind === "conflict" ? this.#conflicts + 1 : 0;
       if (result.kind === "unchanged") return waitMs;
+      this.#rollbacks.push(...result.rollbacks);
+      if (result.kind === "committed" || result.committedChunks > 0) this.#parts.onCommitted(result.rev);
+      await this.#rollBack();
       if (result.kind === "committed") {
-        this.#parts.onCommitted(result.rev);
-        this.#rollbacks.push(...result.rollbacks);
-        await this.#rollBack();
         // What this plan changed may allow the next step; a converged cluster answers `unchanged`.
         return Math.min(waitMs, APART_MS);
       }
@@ -130,7 +135,8 @@ export class PlannerLoop {
     if (violations.length > 0)
       throw new Error(`a plan at rev ${plan.rev} breaks its own rules and was not committed: ${violations.slice(0, 5).join("; ")}`);
     const waitMs = plan.wakeAtMs === null ? LOOK_MAX_MS : Math.min(LOOK_MAX_MS, Math.max(0, plan.wakeAtMs - nowMs));
-    return { result: await planning.apply(snapshot, plan), waitMs };
+    const width = this.#conflicts >= CONFLICTS_WHOLE_MAX ? "narrow" : "whole";
+    return { result: await planning.apply(snapshot, plan, width), waitMs };
   }
 
   /** What fails is tried again with the next plan. */

@@ -19,7 +19,7 @@ export function makePlanning({ store, snapshots, rollBack }: PlanningParts): Pla
     use: async (take) => await snapshots.use(take),
     plan: planCluster,
     lint: lintPlan,
-    apply: (snapshot, plan) => applier.apply(snapshot, plan),
+    apply: (snapshot, plan, width) => applier.apply(snapshot, plan, width),
     rollBack,
   };
 }

@@ -9,7 +9,7 @@ import type { Change, ClusterPlan } from "../../shared/plan/change.ts";
 import type { Explanation } from "../../shared/plan/explanation.ts";
 import type { ClusterSnapshot } from "../../shared/plan/snapshot.ts";
 import { assert } from "./assert.ts";
-import { type NewRow, NOW, type RowChange } from "./commit-types.ts";
+import { type CommitResult, type NewRow, NOW, type RowChange } from "./commit-types.ts";
 import { planEvents } from "./plan-events.ts";
 import { PlanIndex } from "./plan-index.ts";
 import { type ChunkFacts, chunkGuards, chunkRows } from "./plan-rows.ts";
@@ -22,11 +22,22 @@ export const CHANGES_A_CHUNK_MAX = 2_000;
 export type Applied =
   | {
       readonly kind: "committed";
-      readonly rev: number /** Deployments that failed and are to be rolled back, for the caller. */;
+      readonly rev: number;
+      /** Deployments that failed and are to be rolled back, for the caller. */
       readonly rollbacks: readonly Rollback[];
     }
   | { readonly kind: "unchanged" }
-  | { readonly kind: "conflict"; readonly message: string /** Chunks before the refused one stand. */; readonly committedChunks: number };
+  | {
+      readonly kind: "conflict";
+      readonly message: string;
+      /** Chunks that stand: those before the refused one, and in a narrow plan those of other apps. */
+      readonly committedChunks: number;
+      /** Of the last chunk that stands. */
+      readonly rev: number;
+      readonly rollbacks: readonly Rollback[];
+    };
+/** Whole: in chunks as large as may be. Narrow: app by app where rows that it relied on have moved. */
+export type PlanWidth = "whole" | "narrow";
 export interface Rollback {
   readonly deployment: string;
   readonly appId: string;
@@ -56,34 +67,77 @@ export class PlanApplier {
     this.#chunkMax = chunkMax;
   }
 
-  /** `snapshot` is the one that the plan was made from, not advanced since. */
-  async apply(snapshot: ClusterSnapshot, plan: ClusterPlan): Promise<Applied> {
+  /**
+   * `snapshot` is the one that the plan was made from, not advanced since. `narrow` for a plan whose forerunners were
+   * refused: see `#applyByApp`.
+   */
+  async apply(snapshot: ClusterSnapshot, plan: ClusterPlan, width: PlanWidth = "whole"): Promise<Applied> {
     const explanations = this.#newExplanations(plan.explanations);
     if (plan.changes.length === 0) {
       await this.#explain(explanations);
       return { kind: "unchanged" };
     }
-    const index = new PlanIndex(snapshot, plan);
-    const chunks = chunksOf(plan.changes, this.#chunkMax);
-    const moved = new Map<string, number>();
-    let rev = plan.rev;
+    const progress: Progress = {
+      index: new PlanIndex(snapshot, plan),
+      rev: plan.rev,
+      moved: new Map(),
+      done: [],
+      chunks: 0,
+      refused: null,
+    };
+    if (width === "narrow") await this.#applyByApp(byApp(plan.changes, progress.index), progress);
+    else await this.#applyChunks(plan.changes, progress, explanationRows(explanations, plan.changes));
+    const { rev, refused, chunks, done } = progress;
+    const rollbacks = rollbacksOf(done);
+    if (refused !== null) return { kind: "conflict", message: refused.message, committedChunks: chunks, rev, rollbacks };
+    if (width === "narrow") await this.#explain(explanations);
+    for (const { key, text } of explanations) this.#explained.set(key, text);
+    return { kind: "committed", rev, rollbacks };
+  }
+
+  /**
+   * Apps do not build on each other: what one of them frees is free when its node has said so. So a slice of several apps
+   * that is refused is halved until the app is found whose rows move all the time, and the others go on without it.
+   */
+  async #applyByApp(apps: readonly (readonly Change[])[], progress: Progress): Promise<void> {
+    const changes = apps.flat();
+    if (apps.length === 1 || changes.length <= this.#chunkMax) {
+      const before = progress.refused;
+      progress.refused = null;
+      await this.#applyChunks(changes, progress, []);
+      const refused = progress.refused as Refused | null;
+      progress.refused ??= before;
+      if (refused === null || refused.what !== "guard" || apps.length === 1) return;
+    }
+    const half = Math.ceil(apps.length / 2);
+    for (const part of [apps.slice(0, half), apps.slice(half)]) {
+      if (progress.refused?.what === "rev") return;
+      await this.#applyByApp(part, progress);
+    }
+  }
+
+  /** In order, up to the first that is refused; `last` goes with the last. */
+  async #applyChunks(plan: readonly Change[], progress: Progress, last: readonly RowChange[]): Promise<void> {
+    const { index, moved } = progress;
+    const chunks = chunksOf(plan, this.#chunkMax);
     for (const [number, chunk] of chunks.entries()) {
-      const facts = await this.#facts(chunk);
-      const changes = chunkRows(chunk, facts, index);
-      const isLast = number === chunks.length - 1;
+      const changes = chunkRows(chunk, await this.#facts(chunk), index);
       const result = await this.#store.commit({
-        atRev: rev,
+        atRev: progress.rev,
         guards: chunkGuards(chunk, index, moved),
-        changes: isLast ? [...changes, ...explanationRows(explanations, plan.changes)] : changes,
+        changes: number === chunks.length - 1 ? [...changes, ...last] : changes,
         events: planEvents(chunk, index),
       });
-      if (result.kind === "conflict") return { kind: "conflict", message: result.message, committedChunks: number };
+      if (result.kind === "conflict") {
+        progress.refused = result;
+        return;
+      }
       assert(result.kind === "committed", "a plan has no operation id");
-      rev = result.rev;
-      for (const id of movedNodes(changes)) moved.set(id, rev);
+      progress.rev = result.rev;
+      progress.chunks += 1;
+      progress.done.push(chunk);
+      for (const id of movedNodes(changes)) moved.set(id, result.rev);
     }
-    for (const { key, text } of explanations) this.#explained.set(key, text);
-    return { kind: "committed", rev, rollbacks: rollbacksOf(plan.changes) };
   }
 
   async #facts(chunk: readonly Change[]): Promise<ChunkFacts> {
@@ -109,6 +163,19 @@ export class PlanApplier {
       return this.#explained.get(key) === text ? [] : [{ key, text, explanation }];
     });
   }
+}
+
+type Refused = Extract<CommitResult, { readonly kind: "conflict" }>;
+
+/** How far a plan has got. */
+interface Progress {
+  readonly index: PlanIndex;
+  rev: number;
+  /** Revs of nodes that its own chunks have changed. */
+  readonly moved: Map<string, number>;
+  readonly done: (readonly Change[])[];
+  chunks: number;
+  refused: Refused | null;
 }
 
 interface Explained {
@@ -137,6 +204,11 @@ function explanationRows(explanations: readonly Explained[], changes: readonly C
   return [{ op: "insert", table: "explanations", onConflict: "replace", rows }];
 }
 
+/** The changes of each app, in the plan's order. */
+function byApp(changes: readonly Change[], index: PlanIndex): Change[][] {
+  return [...Map.groupBy(changes, (change) => ("appId" in change ? change.appId : index.replica(change.replica).appId)).values()];
+}
+
 function chunksOf(changes: readonly Change[], max: number): Change[][] {
   const node = (change: Change): string => ("nodeId" in change ? (change.nodeId ?? "") : "");
   const ordered = changes
@@ -154,10 +226,12 @@ function movedNodes(changes: readonly RowChange[]): string[] {
   );
 }
 
-function rollbacksOf(changes: readonly Change[]): Rollback[] {
-  return changes.flatMap((change) =>
-    change.kind === "deployment" && change.rollbackTo !== null
-      ? [{ deployment: change.id, appId: change.appId, revision: change.rollbackTo }]
-      : [],
-  );
+function rollbacksOf(chunks: readonly (readonly Change[])[]): Rollback[] {
+  return chunks
+    .flat()
+    .flatMap((change) =>
+      change.kind === "deployment" && change.rollbackTo !== null
+        ? [{ deployment: change.id, appId: change.appId, revision: change.rollbackTo }]
+        : [],
+    );
 }

@@ -8,7 +8,7 @@ import { collectLog, random, VirtualClock } from "./control-plane.ts";
 const SNAPSHOT = { rev: 1 } as ClusterSnapshot;
 const COMMITTED: Applied = { kind: "committed", rev: 7, rollbacks: [] };
 const UNCHANGED: Applied = { kind: "unchanged" };
-const CONFLICT: Applied = { kind: "conflict", message: "lost", committedChunks: 0 };
+const CONFLICT: Applied = { kind: "conflict", message: "lost", committedChunks: 0, rev: 6, rollbacks: [] };
 
 /** A planner that answers as scripted, `unchanged` after that, and notes when it was asked. */
 function makeLoop(script: (Applied | Error)[], changes: Partial<Planning> & { wakeInMs?: number } = {}) {
@@ -83,6 +83,30 @@ describe("the planner's loop", () => {
     expect(plans).toEqual([0, 0, 0]);
     await clock.advance(1);
     expect(plans).toEqual([0, 0, 0, 100]);
+  });
+
+  test("narrows after two conflicts in a row, also in a later round, until a plan is committed", async () => {
+    const widths: string[] = [];
+    const script = [CONFLICT, CONFLICT, CONFLICT, CONFLICT, COMMITTED, CONFLICT, UNCHANGED];
+    const { loop, clock } = makeLoop([], {
+      apply: async (_, __, width) => {
+        widths.push(width);
+        return script.shift() ?? UNCHANGED;
+      },
+    });
+    loop.ring();
+    await clock.advance(1_000);
+    expect(widths).toEqual(["whole", "whole", "narrow", "narrow", "narrow", "whole", "whole"]);
+  });
+
+  test("tells of what stands of a plan that lost, and rolls back what failed in it", async () => {
+    const tried: string[] = [];
+    const rollback = { deployment: "d_aaaaaaaaaaaaaaaa", appId: "app_aaaaaaaaaaaaaaaa", revision: 3 };
+    const lost: Applied = { kind: "conflict", message: "lost", committedChunks: 2, rev: 5, rollbacks: [rollback] };
+    const { loop, clock, revs } = makeLoop([lost], { rollBack: async ({ deployment }) => void tried.push(deployment) });
+    loop.ring();
+    await clock.advance(1_000);
+    expect([revs, tried]).toEqual([[5], [rollback.deployment]]);
   });
 
   test("commits no plan that breaks its rules", async () => {
