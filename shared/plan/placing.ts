@@ -23,6 +23,14 @@ interface Refusal {
   readonly rejected: Survey["rejected"];
 }
 
+/** A node that rejected a member of a group, and the member. */
+interface Shunned {
+  readonly rank: number;
+  readonly attempt: number;
+  readonly service: string;
+  readonly slot: string;
+}
+
 /** What one service got in this plan. */
 export interface Placed {
   /** Ranks of the nodes of slots filled or surged. */
@@ -39,6 +47,8 @@ export class Placing {
   readonly #index: ClusterIndex;
   readonly #draft: Draft;
   readonly #idSeed: string;
+  /** By app. */
+  readonly #shunned = new Map<string, Shunned>();
   /** Homes chosen in this plan, by app. */
   readonly #homes = new Map<string, { rank: number; refusal: Refusal | null }>();
   readonly #placed = new Map<ServiceState, Placed>();
@@ -56,6 +66,7 @@ export class Placing {
   }
 
   fillAll(works: readonly Work[]): void {
+    for (const work of works) this.#shun(work);
     for (const work of works) if (work.fills.length > 0) this.#chooseHome(work);
     for (const work of works)
       if (work.fills.length > 0) new ServicePlacing(this.#index, this.#draft, this, { work, idSeed: this.#idSeed }).fill();
@@ -67,8 +78,18 @@ export class Placing {
 
   /** Home of a colocated service's group and, where there is none, why. */
   homeOf(work: Work): { rank: number; refusal: Refusal | null } {
-    if (work.context.home >= 0) return { rank: work.context.home, refusal: null };
-    return this.#homes.get(work.view.service.appId) ?? { rank: NOWHERE, refusal: null };
+    return this.#homes.get(work.view.service.appId) ?? { rank: work.context.home, refusal: null };
+  }
+
+  /**
+   * A node that rejected a member is left by the whole group, unless data ties it. Where the group is not there (the
+   * member had gone ahead to a node that rejected it too), it is placed anew as well, since the home had rejected it before.
+   */
+  #shun({ view: { service }, context, fills }: Work): void {
+    if (!service.planning.colocate || context.homeIsBound || !context.mayMove || this.#shunned.has(service.appId)) return;
+    const rejected = fills.find(({ except, attempt }) => except >= 0 && (except === context.home || context.home < 0 || attempt > 1));
+    if (rejected)
+      this.#shunned.set(service.appId, { rank: rejected.except, attempt: rejected.attempt, service: service.name, slot: rejected.slot });
   }
 
   #update(work: Work): void {
@@ -100,14 +121,18 @@ export class Placing {
   /** A colocated group without a node is placed as one, with room for every replica of every member. */
   #chooseHome(work: Work): void {
     const { service } = work.view;
-    if (!service.planning.colocate || work.context.home >= 0 || this.#homes.has(service.appId)) return;
+    const shunned = this.#shunned.get(service.appId);
+    if (!service.planning.colocate || this.#homes.has(service.appId) || (work.context.home >= 0 && !shunned)) return;
     const members = (this.#index.servicesOf.get(service.appId) ?? [])
       .map((s) => this.#index.snapshot.services[s]!)
       .filter((member) => member.planning.colocate && !member.removed);
     const joint = jointService(members);
     const demand = jointDemand(members);
     const seeker = new Seeker(this.#index.space, { service: joint, demand, present: [] });
-    const rank = seeker.find("group");
+    // Among equal nodes each try begins at another: it is not known which ones have rejected the member before the last.
+    const elsewhere = shunned ? seeker.find(`group/${shunned.attempt}`, shunned.rank) : NOWHERE;
+    const rank = elsewhere !== NOWHERE ? elsewhere : work.context.home >= 0 ? work.context.home : seeker.find("group");
+    if (shunned) this.#tellMove(work, shunned, elsewhere);
     if (rank !== NOWHERE) {
       this.#homes.set(service.appId, { rank, refusal: null });
       return;
@@ -122,6 +147,16 @@ export class Placing {
         rejected: survey.rejected,
       },
     });
+  }
+
+  #tellMove(work: Work, shunned: Shunned, to: number): void {
+    const { nodes } = this.#index.fleet;
+    const [from, place] = [nodes[shunned.rank]!.name, to === NOWHERE ? null : nodes[to]!.name];
+    this.#draft
+      .notes(work.view.service)
+      .waiting.add(
+        `${from} rejected ${shunned.service} slot ${shunned.slot}: ${place === null ? "no other node fits the app's services together, so it is tried again" : `the app's services move to ${place} together, the others when it runs there`}`,
+      );
   }
 }
 

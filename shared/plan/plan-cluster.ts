@@ -15,9 +15,9 @@ import type { AppContext } from "../rollout/context.ts";
 import { standardOf, wantedSlots } from "../rollout/context.ts";
 import { decide, type Work } from "../rollout/decide.ts";
 import { gates } from "../rollout/gate.ts";
-import { groupHome } from "../rollout/group.ts";
+import { groupHome, isSplit } from "../rollout/group.ts";
 import { findFailure, type Failure, lastProgressMs } from "../rollout/outcome.ts";
-import { isQuiet, viewSlots, wantedCount } from "../rollout/slots.ts";
+import { isCurrentSpec, isQuiet, type SlotView, viewSlots, wantedCount } from "../rollout/slots.ts";
 import type { ClusterPlan, PlanInput } from "./change.ts";
 import { ClusterIndex } from "./cluster-index.ts";
 import { Draft } from "./draft.ts";
@@ -80,7 +80,8 @@ class Planner {
     const leftovers = removed.reduce((count, s) => count + this.#removeService(s), 0);
     if (app.deleting && removed.every((s) => this.#isGone(s))) this.#draft.removeApp(app.id);
     const deployment = app.deleting ? null : (this.#index.deployments.get(app.id) ?? null);
-    if (deployment === null && staying.every((s) => this.#isQuiet(s))) return;
+    const colocated = staying.filter((s) => states[s]!.planning.colocate);
+    if (deployment === null && staying.every((s) => this.#isQuiet(s)) && !isSplit(this.#index, colocated)) return;
     this.#rollOut(app, { staying, deployment, leftovers });
   }
 
@@ -128,13 +129,19 @@ class Planner {
       staying.filter((s) => services[s]!.planning.colocate),
     );
     const halted = deployment === null && this.#index.failedRevisions.get(app.id) === app.revision;
-    const context: AppContext = { app, deployment, halted, home: home.rank, homeIsBound: home.bound };
+    const context: AppContext = { app, deployment, halted, home: home.rank, homeIsBound: home.bound, follows: home.follows, mayMove: true };
     const views = staying.map((s) =>
       viewSlots(this.#index, s, standardOf(this.#index, services[s]!, context), wantedSlots(this.#index, s, context)),
     );
     const failure = deployment === null ? null : findFailure(this.#index, this.#draft, views, deployment);
     // A deployment found failed just now stops changing things just now.
-    const effective: AppContext = failure ? { ...context, halted: true } : context;
+    const isHalted = failure !== null || halted;
+    const isOutdated = ({ bySlot, service }: SlotView) =>
+      [...bySlot.values()].some(({ rows }) => rows.old.some((row) => !isCurrentSpec(this.#index, row, service)));
+    const mayMove = !isHalted || !views.some((view) => view.service.planning.colocate && isOutdated(view));
+    const effective: AppContext = { ...context, halted: isHalted, mayMove };
+    // Whoever only follows its group takes no revision that failed.
+    const onlyFollows = (view: SlotView) => context.follows && view.service.planning.colocate && !isOutdated(view);
     const viewOf = new Map(views.map((view) => [view.service.name, view]));
     const gated = new Map<string, readonly string[]>();
     const works = views.map((view) => {
@@ -142,7 +149,7 @@ class Planner {
       if (sentences.length > 0) gated.set(view.service.name, sentences);
       return decide(this.#index, this.#draft, {
         view,
-        context: effective,
+        context: onlyFollows(view) ? { ...effective, halted: false } : effective,
         standard: standardOf(this.#index, view.service, context),
         gates: sentences,
       });

@@ -13,11 +13,15 @@ export interface AppContext {
   readonly home: number;
   /** The home is where volumes are: the group cannot move. */
   readonly homeIsBound: boolean;
+  /** A member that another node rejected runs at the home: the others follow it there. */
+  readonly follows: boolean;
+  /** Its group may be placed anew: the others could follow without taking a revision that failed. */
+  readonly mayMove: boolean;
 }
 
 export function standardOf(index: ClusterIndex, service: ServiceState, context: AppContext): Standard {
-  if (context.deployment === null) return { allowed: null, home: -1 };
   const { constraints, colocate } = service.planning;
+  if (context.deployment === null) return { allowed: null, home: colocate && context.follows ? context.home : -1 };
   return { allowed: constraints.length === 0 ? null : index.space.feasibility.satisfying(constraints), home: colocate ? context.home : -1 };
 }
 

@@ -3,7 +3,7 @@ import { describe, expect, test } from "vitest";
 import type { Change } from "../../../shared/plan/change.ts";
 import { lintPlan } from "../../../shared/plan/lint-plan.ts";
 import { planCluster } from "../../../shared/plan/plan-cluster.ts";
-import { nodeId, START_MS, type World, world } from "./world.ts";
+import { nodeId, type ReplicaRow, START_MS, type World, world } from "./world.ts";
 
 const planOf = (made: World) => planCluster(made.snapshot(), { nowMs: made.nowMs, idSeed: "a" });
 /** "assign web/0 n1 initial", "stop web/1 n2 scale", … */
@@ -22,6 +22,14 @@ const words = (made: World): string[] => {
 const starting = { state: "starting", readySinceMs: null, assignedMs: START_MS - 20_000 } as const;
 const rejected = { state: "rejected", readySinceMs: null } as const;
 const data = [{ name: "data", engineName: "e", readOnly: false }];
+/** Of a group at home on n1, a member that n1 rejected is on n2. */
+const ahead = (api: Partial<ReplicaRow>): World =>
+  world()
+    .nodes(3)
+    .service("web", { colocate: true })
+    .service("api", { colocate: true })
+    .replica("web", 0, "n1")
+    .replica("api", 0, "n2", { attempt: 1, assignedMs: START_MS - 5_000, ...api });
 /** Slot 0 of a service that the app does not have any more left its volume `data` there. */
 const left = (made: World, { service, node, namespace = "default" }: { service: string; node: string; namespace?: string }): World => {
   made.volumes.push({ namespace, app: made.apps[0]!.name, service, slot: "0", volume: "data", nodeId: nodeId(node) });
@@ -202,6 +210,8 @@ describe("what is decided", () => {
           .drop("n1", "f")
           .deployment({ fromRevision: 1 }),
     ],
+    ["a group waits until the one that went ahead runs", [], () => ahead({ state: "starting", readySinceMs: null })],
+    ["and follows it then", ["assign web/0 n2 constraint"], () => ahead({})],
     [
       "the highest slots go",
       ["stop web/2 n1 scale", "stop web/1 n1 scale"],

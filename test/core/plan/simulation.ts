@@ -21,6 +21,7 @@ const STOP_TIME_MS = 2000;
 export class Simulation {
   readonly world: World;
   readonly behaviours = new Map<string, Behaviour>();
+  /** `n1`, or `n1/web` for one service there. */
   readonly rejectingNodes = new Set<string>();
   /** Nodes whose agent cannot be heard. Containers there go on. */
   readonly dark = new Set<string>();
@@ -282,7 +283,9 @@ export class Simulation {
   #runs(row: ReplicaRow): ReplicaRow {
     if (row.state !== "assigned" && row.state !== "starting") return row;
     const { nowMs } = this.world;
-    const behaviour = this.rejectingNodes.has(this.#nameOf(row)) ? "reject" : (this.behaviours.get(row.spec) ?? "ready");
+    const node = this.#nameOf(row);
+    const rejects = this.rejectingNodes.has(node) || this.rejectingNodes.has(`${node}/${row.service}`);
+    const behaviour = rejects ? "reject" : (this.behaviours.get(row.spec) ?? "ready");
     if (behaviour === "reject") return { ...row, state: "rejected" };
     const since = this.#started.get(row.id) ?? nowMs;
     this.#started.set(row.id, since);

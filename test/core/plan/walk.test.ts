@@ -395,6 +395,90 @@ describe("nodes", () => {
     expect(sim.world.replicas).toHaveLength(2);
   });
 
+  describe("a colocated group whose node rejects one member", () => {
+    const group = (nodes: number) =>
+      new Simulation(
+        world()
+          .nodes(nodes)
+          .app("shop")
+          .service("web", { colocate: true, replicas: 2 })
+          .service("api", { colocate: true })
+          .replica("web", 0, "n1")
+          .replica("web", 1, "n1")
+          .replica("api", 0, "n1", { state: "rejected", readySinceMs: null }),
+      );
+    const toldOf = (sim: Simulation) => sim.lastPlan!.explanations.flatMap(({ waiting }) => waiting).join("; ");
+
+    test("moves together, the others when it runs there, and none of them is missed", () => {
+      const sim = group(3);
+      sim.rejectingNodes.add("n1/api");
+      sim.step();
+      expect(toldOf(sim)).toBe("n1 rejected api slot 0: the app's services move to n2 together, the others when it runs there");
+      expect([sim.nodesOf("web"), sim.nodesOf("api")]).toEqual([["n1", "n1"], ["n2"]]);
+      sim.run(120);
+      expect([sim.nodesOf("web"), sim.nodesOf("api")]).toEqual([["n2", "n2"], ["n2"]]);
+      expect(sim.floor.get("web")).toBe(2);
+      sim.settle();
+      expect(sim.plan()).toMatchObject({ changes: [], wakeAtMs: null, explanations: [] });
+    });
+
+    test("also after the deployment that placed it failed", () => {
+      const sim = group(3);
+      sim.rejectingNodes.add("n1/api");
+      sim.world.failed.push({ appId: sim.world.apps[0]!.id, revision: 1 });
+      sim.run(120);
+      expect([sim.nodesOf("web"), sim.nodesOf("api")]).toEqual([["n2", "n2"], ["n2"]]);
+    });
+
+    test("stays while the others could follow only by taking a revision that failed", () => {
+      const sim = group(3);
+      sim.world.changeService("web", { spec: "v2", revision: 2 });
+      sim.world.failed.push({ appId: sim.world.apps[0]!.id, revision: 1 });
+      sim.run(120);
+      expect([sim.nodesOf("web"), sim.nodesOf("api")]).toEqual([["n1", "n1"], ["n1"]]);
+    });
+
+    test("goes on to a node that takes it", () => {
+      const sim = group(4);
+      for (const name of ["n1/api", "n3/api", "n4/api"]) sim.rejectingNodes.add(name);
+      sim.run(2_000);
+      expect([sim.nodesOf("web"), sim.nodesOf("api")]).toEqual([["n2", "n2"], ["n2"]]);
+      expect(sim.floor.get("web")).toBe(2);
+      const went = Map.groupBy(sim.changesOf("assign"), ({ service }) => service);
+      expect(went.get("web")!.every((change) => change.nodeId === nodeId("n2"))).toBe(true);
+      expect(went.get("api")!.some((change) => change.nodeId === nodeId("n1"))).toBe(false);
+    });
+
+    test("stays, and is tried again, where no other node has room for all", () => {
+      const sim = group(1);
+      sim.rejectingNodes.add("n1/api");
+      sim.step();
+      expect(toldOf(sim)).toBe("n1 rejected api slot 0: no other node fits the app's services together, so it is tried again");
+      sim.rejectingNodes.clear();
+      sim.run(120);
+      expect([sim.nodesOf("web"), sim.nodesOf("api")]).toEqual([["n1", "n1"], ["n1"]]);
+    });
+
+    test("stays where its data is", () => {
+      const sim = group(3);
+      sim.world
+        .changeService("web", { planning: { volumes: data } })
+        .volume("web", 0, "n1")
+        .volume("web", 1, "n1");
+      sim.rejectingNodes.add("n1/api");
+      sim.run(300);
+      expect([sim.nodesOf("web"), sim.nodesOf("api")]).toEqual([["n1", "n1"], ["n1"]]);
+    });
+
+    test("all members rejected: all go elsewhere", () => {
+      const sim = group(3);
+      sim.rejectingNodes.add("n1");
+      sim.world.replicas = sim.world.replicas.map((row) => ({ ...row, state: "rejected", readySinceMs: null }));
+      sim.run(60);
+      expect([sim.nodesOf("web"), sim.nodesOf("api")]).toEqual([["n2", "n2"], ["n2"]]);
+    });
+  });
+
   test("a cordoned node keeps what it has and gets nothing", () => {
     const sim = new Simulation(two());
     sim.world.changeNode("n1", { availability: "cordoned" }).changeNode("n3", { availability: "cordoned" });
