@@ -1,14 +1,16 @@
 /**
- * `npm run sim -- --seeds N [--seed S] [--from K] [--budget 60m] [--faults F22,F23] [--each] [--json]`: plays histories
- * on every core and says what broke; with --each the seeds of each fault by itself. Exit code 1 when an invariant did, or when the faults of a batch did not bite.
+ * `npm run sim -- --seeds N [--seed S] [--from K] [--budget 60m] [--faults F22,F23] [--each] [--stop] [--json]`: plays
+ * histories on every core and says what broke; --each plays the seeds of each fault by itself, --stop ends at the first
+ * that breaks something. `npm run sim -- --planted [--only NAME] [--tenth N]`: see planted.ts. Exit code 1 when an invariant did, or when the faults of a batch did not bite.
  */
-import { type ChildProcess, execFileSync, fork } from "node:child_process";
+import { type ChildProcess, fork, spawnSync } from "node:child_process";
 import { availableParallelism } from "node:os";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { FAULTS } from "./faults.ts";
 import type { HistoryOptions, Outcome } from "./history.ts";
+import { findPlanted, type PlantedOptions } from "./planted.ts";
 
 const SEEDS_DEFAULT = "20";
 const TRACE_LINES = 400;
@@ -21,10 +23,12 @@ interface Options {
   readonly histories: readonly HistoryOptions[];
   readonly budgetMs: number;
   readonly isMixed: boolean;
+  /** Stop at the first seed that breaks something. */
+  readonly stops: boolean;
   readonly json: boolean;
 }
 
-function readOptions(): Options {
+function readOptions(): Options | { readonly planted: PlantedOptions } {
   const { values } = parseArgs({
     options: {
       seeds: { type: "string", default: SEEDS_DEFAULT },
@@ -33,9 +37,15 @@ function readOptions(): Options {
       budget: { type: "string" },
       faults: { type: "string" },
       each: { type: "boolean", default: false },
+      stop: { type: "boolean", default: false },
+      planted: { type: "boolean", default: false },
+      only: { type: "string" },
+      tenth: { type: "string" },
       json: { type: "boolean", default: false },
     },
   });
+  if (values.planted)
+    return { planted: { only: values.only, tenth: values.tenth === undefined ? undefined : Number(values.tenth), json: values.json } };
   const faults = values.faults?.split(",");
   const unknown = faults?.find((name) => FAULTS[name] === undefined);
   if (unknown !== undefined) usage(`there is no fault ${unknown}; there are ${Object.keys(FAULTS).join(" ")}`);
@@ -50,6 +60,7 @@ function readOptions(): Options {
   return {
     histories,
     isMixed: !values.each && faults === undefined,
+    stops: values.stop,
     json: values.json,
     budgetMs: values.budget === undefined ? Number.POSITIVE_INFINITY : durationMs(values.budget),
   };
@@ -106,7 +117,9 @@ class Batch {
   }
 
   #next(player: ChildProcess): void {
-    const history = this.tookMs > this.#options.budgetMs ? undefined : this.#waiting.shift();
+    const isOver =
+      this.tookMs > this.#options.budgetMs || (this.#options.stops && this.outcomes.some(({ violations }) => violations.length > 0));
+    const history = isOver ? undefined : this.#waiting.shift();
     if (history === undefined) player.kill();
     else player.send(history);
   }
@@ -132,11 +145,13 @@ const wordsOf = (counts: Readonly<Record<string, number>>): string =>
     .map(([name, count]) => `${name} ${count}`)
     .join("  ");
 
+/** A copy of the code, as planted bugs get, is of no commit. */
 function commit(): string {
-  return execFileSync("git", ["rev-parse", "--short", "HEAD"], {
+  const { status, stdout } = spawnSync("git", ["rev-parse", "--short", "HEAD"], {
     encoding: "utf8",
     cwd: fileURLToPath(new URL(".", import.meta.url)),
-  }).trim();
+  });
+  return status === 0 ? stdout.trim() : "none";
 }
 
 function describeFailure(outcome: Outcome): string {
@@ -154,7 +169,9 @@ function describeFailure(outcome: Outcome): string {
   ].join("\n");
 }
 
-const options = readOptions();
+const asked = readOptions();
+if ("planted" in asked) process.exit(await findPlanted(asked.planted));
+const options = asked;
 const batch = new Batch(options);
 await batch.play();
 const { outcomes } = batch;
