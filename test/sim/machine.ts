@@ -51,6 +51,8 @@ export class Machine {
   isOn = true;
   /** Sentences of the agent's ends, for checkers: what it threw. */
   readonly failures: string[] = [];
+  /** Another machine had its key: what that one says of its containers is believed until the two are told apart. */
+  wasCloned = false;
   /** Its agent has a reason to stop what it shall run: its node was removed, its owner's policy changed. */
   mayStop = false;
   /** How the agent ended, if it ended by itself. */

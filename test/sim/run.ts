@@ -1,10 +1,11 @@
 /**
- * `npm run sim -- --seeds N [--seed S] [--from K] [--budget 60m] [--faults F22,F23] [--each] [--stop] [--json]`: plays
+ * `npm run sim -- --seeds N [--seed S] [--from K] [--budget 60m] [--faults F22,F23] [--each] [--stop] [--trace FILE] [--json]`: plays
  * histories on every core and says what broke; --each plays the seeds of each fault by itself, --stop ends at the first
  * that breaks something. `npm run sim -- --planted [--only NAME] [--tenth N]`: see planted.ts. Exit code 1 when an invariant did, or when the faults of a batch did not bite.
  */
 import { type ChildProcess, fork, spawnSync } from "node:child_process";
 import { availableParallelism } from "node:os";
+import { writeFileSync } from "node:fs";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
@@ -26,6 +27,8 @@ interface Options {
   /** Stop at the first seed that breaks something. */
   readonly stops: boolean;
   readonly json: boolean;
+  /** File for every event that is kept of the last seed. */
+  readonly trace: string | undefined;
 }
 
 function readOptions(): Options | { readonly planted: PlantedOptions } {
@@ -38,6 +41,7 @@ function readOptions(): Options | { readonly planted: PlantedOptions } {
       faults: { type: "string" },
       each: { type: "boolean", default: false },
       stop: { type: "boolean", default: false },
+      trace: { type: "string" },
       planted: { type: "boolean", default: false },
       only: { type: "string" },
       tenth: { type: "string" },
@@ -55,12 +59,17 @@ function readOptions(): Options | { readonly planted: PlantedOptions } {
   const seeds = values.seed === undefined ? Array.from({ length: count }, (_, at) => String(from + at)) : [values.seed];
   const mixes = values.each ? (faults ?? Object.keys(FAULTS)).map((name) => [name]) : [faults];
   const histories = mixes.flatMap((mix) =>
-    seeds.map((seed) => ({ seed, traceLines: TRACE_LINES, ...(mix === undefined ? {} : { faults: mix }) })),
+    seeds.map((seed) => ({
+      seed,
+      traceLines: values.trace === undefined ? TRACE_LINES : Number.POSITIVE_INFINITY,
+      ...(mix === undefined ? {} : { faults: mix }),
+    })),
   );
   return {
     histories,
     isMixed: !values.each && faults === undefined,
     stops: values.stop,
+    trace: values.trace,
     json: values.json,
     budgetMs: values.budget === undefined ? Number.POSITIVE_INFINITY : durationMs(values.budget),
   };
@@ -182,6 +191,8 @@ const counts = sum(outcomes, (outcome) => outcome.counts);
 const steps = outcomes.reduce((total, outcome) => total + outcome.steps, 0);
 const virtualHours = outcomes.reduce((total, outcome) => total + outcome.virtualMs, 0) / 3_600_000;
 const blunt = outcomes.length < BITE_SEEDS || !options.isMixed ? [] : MUST_BITE.filter((name) => (counts[name] ?? 0) === 0);
+
+if (options.trace !== undefined) writeFileSync(options.trace, outcomes.at(-1)?.trace.join("\n") ?? "");
 
 if (!options.json) {
   const minutes = batch.tookMs / 60_000;

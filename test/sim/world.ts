@@ -160,6 +160,7 @@ export class World {
     const clone = this.#machine(`${machine.name}-clone${++this.#clones}`, machine.site);
     clone.disk.copyFrom(machine.disk);
     this.clones.push(clone);
+    machine.wasCloned = true;
     return clone;
   }
 
