@@ -9,7 +9,7 @@ import type { Demand } from "../schedule/fleet.ts";
 import { refusalOf, type Survey, summary, surveyNodes, type Tie } from "../schedule/rejection.ts";
 import { obtain } from "../schedule/obtain.ts";
 import { NOWHERE, Seeker } from "../schedule/seeker.ts";
-import type { Slot } from "../rollout/slots.ts";
+import { type Slot, wantedNumbers } from "../rollout/slots.ts";
 import type { PlanReason } from "./change.ts";
 import type { ClusterIndex } from "./cluster-index.ts";
 import type { Draft } from "./draft.ts";
@@ -184,7 +184,22 @@ class ServicePlacing {
     for (const rank of placing.placedOf(service).ranks) present.push(rank);
     this.#seeker = new Seeker(index.space, { service, demand: Seeker.demandOf(service), present });
     this.#ids = new ReplicaIds(idSeed, service.appId, service.name);
+    this.#reserve();
     this.#note();
+  }
+
+  /**
+   * Where one replica fits on a node, a slot without data must not take the node that another's data is on: that one
+   * could then start nowhere.
+   */
+  #reserve(): void {
+    const { mode, planning } = this.#service;
+    const isAlone = planning.hostPorts.length > 0 || planning.maxPerNode === 1;
+    if (mode === "global" || planning.volumes.length === 0 || !isAlone) return;
+    for (const number of wantedNumbers(this.#work.view.wanted)) {
+      const rank = this.#volumeRank(String(number));
+      if (rank >= 0) this.#seeker.reserve(rank);
+    }
   }
 
   fill(): void {
@@ -250,7 +265,7 @@ class ServicePlacing {
     let rank = this.#seeker.find(slot, except);
     if (rank === NOWHERE && except !== NOWHERE) rank = this.#seeker.find(slot);
     if (rank !== NOWHERE) return { rank, refusal: null };
-    const survey = surveyNodes(this.#index.space, this.#service, this.#seeker.demand, null);
+    const survey = surveyNodes(this.#index.space, this.#service, this.#seeker.demand, null, this.#seeker.reserved);
     this.#nowhere = { reason: mainReason(survey), message: summary(survey), rejected: survey.rejected };
     return { rank, refusal: this.#nowhere };
   }

@@ -34,12 +34,18 @@ interface Test {
 }
 
 /** Counts every node once, at the first filter that rejects it. `space.perNode` has to hold this service's counts. */
-export function surveyNodes(space: SeekSpace, service: ServiceState, demand: Demand, tie: Tie | null): Survey {
+export function surveyNodes(
+  space: SeekSpace,
+  service: ServiceState,
+  demand: Demand,
+  tie: Tie | null,
+  reserved: Bits | null = null,
+): Survey {
   const total = space.fleet.count;
   const left = space.everywhere.slice();
   const rejected: Rejection[] = [];
   let remaining = total;
-  for (const { filter, passing, plural, singular } of tests(space, service, demand, tie)) {
+  for (const { filter, passing, plural, singular } of tests(space, service, demand, tie, reserved)) {
     if (remaining === 0) break;
     if (passing === null) continue;
     andInto(left, passing);
@@ -63,7 +69,7 @@ export function refusalOf(
   demand: Demand,
   rank: number,
 ): { filter: PlacementFilter; fault: string } | null {
-  for (const { filter, passing, plural, singular } of tests(space, service, demand, null)) {
+  for (const { filter, passing, plural, singular } of tests(space, service, demand, null, null)) {
     if (passing !== null && !hasBit(passing, rank)) return { filter, fault: singular ?? plural };
   }
   return null;
@@ -77,7 +83,7 @@ export function summary({ nodes, rejected }: Survey): string {
   return [first.message, ...others.map((other) => other.message.replace(/ of \d+ nodes?/, ""))].join(", ");
 }
 
-function* tests(space: SeekSpace, service: ServiceState, demand: Demand, tie: Tie | null): Iterable<Test> {
+function* tests(space: SeekSpace, service: ServiceState, demand: Demand, tie: Tie | null, reserved: Bits | null): Iterable<Test> {
   const { fleet, feasibility } = space;
   const { constraints, tolerations, maxPerNode, volumes } = service.planning;
   const tied = (filter: Tie["filter"]) => (tie?.filter === filter ? only(fleet.count, tie.rank) : null);
@@ -100,6 +106,16 @@ function* tests(space: SeekSpace, service: ServiceState, demand: Demand, tie: Ti
       passing: clear,
       plural: "have yet to delete its volume as an earlier app left it",
       singular: "has yet to delete its volume as an earlier app left it",
+    };
+  }
+  if (reserved) {
+    const others = space.everywhere.slice();
+    andNotInto(others, reserved);
+    yield {
+      filter: "volume",
+      passing: others,
+      plural: "are kept for its other slots, whose data they hold",
+      singular: "is kept for another slot of it, whose data it holds",
     };
   }
   yield {

@@ -80,6 +80,7 @@ export class Seeker {
   readonly #mask: Bits;
   readonly #seed: number;
   readonly #maxPerNode: number;
+  #reserved: Bits | null = null;
   #search = 0;
 
   constructor(space: SeekSpace, wish: Wish) {
@@ -110,6 +111,15 @@ export class Seeker {
 
   static demandOf(service: ServiceState): Demand {
     return demandOf(service.reservation, service.planning.hostPorts);
+  }
+
+  /** Nodes that are kept for slots which can go nowhere else: `find` passes them over, `admits` does not. */
+  get reserved(): Bits | null {
+    return this.#reserved;
+  }
+  reserve(rank: number): void {
+    this.#reserved ??= bitsFor(this.#fleet.count);
+    setBit(this.#reserved, rank);
   }
 
   /** Best node for the slot other than `except`, or NOWHERE. Nothing is set aside until `take`. */
@@ -227,11 +237,13 @@ export class Seeker {
   /** First node at or after `start` on the ring that is in all three sets and has room. */
   #scan(bucket: Bits, tier: Bits, leaf: Bits, start: number, except: number): number {
     const mask = this.#mask;
+    const reserved = this.#reserved;
     const words = mask.length;
     const below = (1 << (start & 31)) - 1;
     let word = start >>> 5;
     for (let step = 0; step <= words; step += 1) {
       let bits = mask[word]! & tier[word]! & bucket[word]! & leaf[word]!;
+      if (reserved !== null) bits &= ~reserved[word]!;
       if (step === 0) bits &= ~below;
       else if (step === words) bits &= below;
       for (; bits !== 0; bits &= bits - 1) {

@@ -99,6 +99,19 @@ function calm(sim: Simulation): void {
   }
 }
 
+/** Histories that broke it once. */
+const FOUND: [[Event, number][], number][] = [
+  [
+    [
+      [{ kind: "deploy", service: "db", behaviour: "reject" }, 4],
+      [{ kind: "scale", service: "db", replicas: 3 }, 0],
+      [{ kind: "unreachable", node: "n3" }, 0],
+      [{ kind: "reboot", node: "n1" }, 1],
+    ],
+    0,
+  ],
+];
+
 describe("planner walks", () => {
   test("P7 and P8: whatever happened, invariants hold at every step; when it stops, the cluster converges and stays", () => {
     fc.assert(
@@ -128,7 +141,7 @@ describe("planner walks", () => {
         const plan = planCluster(sim.world.snapshot(shuffler(seed)), { nowMs: sim.world.nowMs, idSeed: "other" });
         expect(plan).toEqual({ rev: sim.world.rev, changes: [], wakeAtMs: null, explanations: [] });
       }),
-      { numRuns: RUNS },
+      { numRuns: RUNS, examples: FOUND },
     );
   });
 

@@ -335,6 +335,23 @@ describe("nodes", () => {
     expect(alive().map((row) => row.id)).toEqual([original.id]);
   });
 
+  test("a new slot does not take the node, and the port, of a slot whose data is there", () => {
+    const sim = new Simulation(
+      world()
+        .nodes(3)
+        .app("shop")
+        .service("db", { volumes: data, hostPorts: port80, spec: "v1" })
+        .replica("db", 0, "n1", { spec: "v1" })
+        .volume("db", 0, "n1"),
+    );
+    sim.behaviours.set("v2", "reject");
+    sim.deploy("shop", { db: { spec: "v2" } }).run(4);
+    sim.deploy("shop", { db: { replicas: 3 } }, { kind: "scale" }).run(20);
+    sim.deploy("shop", { db: { spec: "v3" } }).settle();
+    expect(sim.nodesOf("db")).toEqual(["n1", "n2", "n3"]);
+    expect(sim.readySlots("db")).toBe(3);
+  });
+
   test("a slot with data waits for its lost node", () => {
     const sim = new Simulation(
       world().nodes(2).app("shop").service("db", { volumes: data }).replica("db", 0, "n1").volume("db", 0, "n1"),
