@@ -38,7 +38,7 @@ export interface Placed {
   /** Node of the first. */
   first: NodeId | null;
   /** Slots that could only go to a node that is away: pending, and no deployment fails or waits because of them. */
-  away: number;
+  readonly away: Set<string>;
   /** Why a slot that does not wait for a lost node could not be placed or updated. */
   refusal: { slot: string; message: string } | null;
 }
@@ -62,7 +62,7 @@ export class Placing {
   }
 
   placedOf(service: ServiceState): Placed {
-    return obtain(this.#placed, service, () => ({ ranks: [], first: null, away: 0, refusal: null }));
+    return obtain(this.#placed, service, () => ({ ranks: [], first: null, away: new Set(), refusal: null }));
   }
 
   fillAll(works: readonly Work[]): void {
@@ -109,7 +109,7 @@ export class Placing {
       notes().waiting.add(`${count}; the next batch starts after a pause of ${delayMs / 1000} s`);
       return;
     }
-    const moving = work.moving - this.placedOf(service).away;
+    const moving = work.moving - this.placedOf(service).away.size;
     const budget = parallelism - moving;
     if (budget <= 0) {
       notes().waiting.add(`${count}; ${moving} changing over or not healthy yet, at most ${parallelism} at a time`);
@@ -248,6 +248,7 @@ class ServicePlacing {
       return false;
     }
     for (const row of leaving) this.#draft.stop(row, reason);
+    this.#work.paused = true;
     return true;
   }
 
@@ -310,7 +311,7 @@ class ServicePlacing {
     this.#draft.notes(this.#service).cannotPlace(slot, refusal);
     const placed = this.#placing.placedOf(this.#service);
     if (dark) return;
-    if (this.#waitsForLostNode(slot)) placed.away += 1;
+    if (this.#waitsForLostNode(slot)) placed.away.add(slot);
     else placed.refusal ??= { slot, message: refusal.message };
   }
 

@@ -165,12 +165,15 @@ function judge(index: ClusterIndex, draft: Draft, placing: Placing, { deployment
     return;
   }
   const placedAny = works.some((work) => placing.placedOf(work.view.service).ranks.length > 0);
-  const unfinished = works.find((work) => work.pending + work.updates.length > placing.placedOf(work.view.service).away);
+  const unfinished = works.find((work) => work.pending + work.updates.length > placing.placedOf(work.view.service).away.size);
   if (!unfinished && !placedAny && leftovers === 0) {
+    const { slots, away } = countSlots(works, placing);
+    // Nothing of it runs anywhere: it is neither done nor wrong until a node is back.
+    if (away > 0 && away === slots) return;
     draft.finish({ id: deployment.id, appId: deployment.appId, state: "succeeded", message: success(works, placing), rollbackTo: null });
     return;
   }
-  if (placedAny || works.some((work) => work.paused)) return;
+  if (placedAny || works.some((work) => work.paused || isComingBack(index, work))) return;
   const deadlineMs =
     lastProgressMs(
       index,
@@ -204,14 +207,28 @@ function fail(draft: Draft, deployment: DeploymentState, { service, message }: F
   });
 }
 
-function success(works: readonly Work[], placing: Placing): string {
+/** Something of it is on a node that has come back and not said yet what it runs. */
+function isComingBack(index: ClusterIndex, { view }: Work): boolean {
+  const { node } = index.snapshot.replicas;
+  return index.rowsOf(view.s).some((row) => node[row]! >= 0 && index.lost[node[row]!] === 0 && index.settled[node[row]!] === 0);
+}
+
+/** Wanted slots, and those of them that wait for a lost node. */
+function countSlots(works: readonly Work[], placing: Placing): { readonly slots: number; readonly away: number } {
   let slots = 0;
   let away = 0;
   for (const { view } of works) {
     slots += wantedCount(view.wanted);
-    away += placing.placedOf(view.service).away;
-    for (const { rows } of view.bySlot.values()) if (rows.dark.length > 0 && rows.current.length + rows.finished.length === 0) away += 1;
+    const waiting = new Set(placing.placedOf(view.service).away);
+    for (const { name, rows } of view.bySlot.values())
+      if (rows.dark.length > 0 && rows.current.length + rows.finished.length === 0) waiting.add(name);
+    away += waiting.size;
   }
+  return { slots, away };
+}
+
+function success(works: readonly Work[], placing: Placing): string {
+  const { slots, away } = countSlots(works, placing);
   const healthy = `${slots - away} of ${slots} ${slots === 1 ? "replica is" : "replicas are"} healthy or completed`;
   return away === 0
     ? healthy

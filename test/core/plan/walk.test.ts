@@ -363,6 +363,21 @@ describe("nodes", () => {
     ]);
   });
 
+  test("a deployment of which all slots wait for a lost node is over when the node is back, and says what it waited for", () => {
+    const sim = new Simulation(
+      world()
+        .nodes(2)
+        .app("shop")
+        .service("db", { volumes: data, spec: "v1" })
+        .replica("db", 0, "n1", { spec: "v1" })
+        .volume("db", 0, "n1"),
+    ).lose("n1");
+    sim.deploy("shop", { db: { spec: "v2" } }).run(600);
+    expect(sim.outcomes).toEqual([]);
+    sim.comeBack("n1").report("n1").settle();
+    expect(sim.outcomes).toMatchObject([{ state: "succeeded", message: "1 of 1 replica is healthy or completed" }]);
+  });
+
   test("a deployment neither fails nor waits because of a slot whose data is on a lost node", () => {
     const sim = new Simulation(
       world()
