@@ -13,6 +13,7 @@ export const PLACEMENT_FILTERS = [
   "maxPerNode",
   "hostPort",
   "device",
+  "replicas",
   "cpu",
   "memory",
 ] as const;

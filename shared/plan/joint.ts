@@ -35,6 +35,7 @@ export function jointDemand(members: readonly ServiceState[]): Demand {
     for (const [kind, count] of Object.entries(reservation.devices)) devices.set(kind, (devices.get(kind) ?? 0) + replicas * count);
   }
   return {
+    replicas: members.reduce((sum, member) => sum + member.replicas, 0),
     cpuMillis,
     memoryMiB,
     devices: [...devices].sort(([a], [b]) => (a < b ? -1 : 1)),

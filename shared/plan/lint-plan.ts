@@ -16,6 +16,7 @@
 import { admits } from "../model/constraint.ts";
 import type { NodeId } from "../model/name.ts";
 import { REPLICA_STATES, TERMINAL_STATES } from "../wire/report.ts";
+import { NODE_REPLICAS_MAX } from "../schedule/fleet.ts";
 import { obtain } from "../schedule/obtain.ts";
 import type { Change, ClusterPlan } from "./change.ts";
 import type { AppState, ClusterSnapshot, HostPort, NodeState, ServiceState, SiteState } from "./snapshot.ts";
@@ -30,11 +31,13 @@ export function lintPlan(snapshot: ClusterSnapshot, plan: ClusterPlan): string[]
 }
 
 interface Load {
+  replicas: number;
   cpuMillis: number;
   memoryMiB: number;
   readonly devices: Map<string, number>;
   readonly ports: HostPort[];
   /** What this plan adds. */
+  addedReplicas: number;
   addedCpuMillis: number;
   addedMemoryMiB: number;
   readonly addedDevices: Set<string>;
@@ -224,6 +227,7 @@ class Linter {
     state.assigned += 1;
     state.assign ??= assign;
     const load = this.#occupy(nodeId, service.reservation, service.planning.hostPorts);
+    load.addedReplicas += 1;
     load.addedCpuMillis += service.reservation.cpuMillis;
     load.addedMemoryMiB += service.reservation.memoryMiB;
     for (const kind in service.reservation.devices) load.addedDevices.add(kind);
@@ -295,6 +299,7 @@ class Linter {
 
   #occupy(nodeId: NodeId, { cpuMillis, memoryMiB, devices }: ServiceState["reservation"], ports: readonly HostPort[]): Load {
     const load = obtain(this.#loads, nodeId, emptyLoad);
+    load.replicas += 1;
     load.cpuMillis += cpuMillis;
     load.memoryMiB += memoryMiB;
     for (const kind in devices) load.devices.set(kind, (load.devices.get(kind) ?? 0) + devices[kind]!);
@@ -311,6 +316,8 @@ class Linter {
         this.#say("capacity", `${node.name} would set aside ${load.cpuMillis} of ${node.cpuMillis} millicores`);
       if (load.addedMemoryMiB > 0 && load.memoryMiB > node.memoryMiB)
         this.#say("capacity", `${node.name} would set aside ${load.memoryMiB} of ${node.memoryMiB} MiB`);
+      if (load.addedReplicas > 0 && load.replicas > NODE_REPLICAS_MAX)
+        this.#say("capacity", `${node.name} would be given ${load.replicas} replicas, at most ${NODE_REPLICAS_MAX} are`);
       for (const kind of load.addedDevices)
         if (load.devices.get(kind)! > (node.devices[kind] ?? 0))
           this.#say("capacity", `${node.name} would set aside ${load.devices.get(kind)} of ${node.devices[kind] ?? 0} ${kind}`);
@@ -369,10 +376,12 @@ class Linter {
 }
 
 const emptyLoad = (): Load => ({
+  replicas: 0,
   cpuMillis: 0,
   memoryMiB: 0,
   devices: new Map(),
   ports: [],
+  addedReplicas: 0,
   addedCpuMillis: 0,
   addedMemoryMiB: 0,
   addedDevices: new Set(),

@@ -397,6 +397,7 @@ class ServicePlacing {
     const taken = fleet.portsTaken(newPorts);
     if (taken && hasBit(taken, rank)) return null;
     const extra: Demand = {
+      replicas: 0,
       cpuMillis: Math.max(0, demand.cpuMillis - cpuMillis[row]!),
       memoryMiB: Math.max(0, demand.memoryMiB - memoryMiB[row]!),
       devices: demand.devices.flatMap(([kind, count]) =>

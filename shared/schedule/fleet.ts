@@ -19,8 +19,15 @@ export const LOAD_BUCKETS = 1024;
 /** States from here on are terminal: nothing of the replica runs, so it occupies nothing. */
 export const TERMINAL_FROM = REPLICA_STATES.indexOf("completed");
 
-/** What one replica occupies on its node. */
+/**
+ * A node is never given more replicas than this, however little they reserve: its set has to fit into a manifest
+ * (ASSIGNMENTS_MAX in shared/wire/poll.ts, with room for what is ending) and into what one engine can run.
+ */
+export const NODE_REPLICAS_MAX = 1_000;
+
+/** What one replica occupies on its node, or a group of them together. */
 export interface Demand {
+  readonly replicas: number;
   readonly cpuMillis: number;
   readonly memoryMiB: number;
   readonly devices: readonly (readonly [kind: string, count: number])[];
@@ -29,6 +36,7 @@ export interface Demand {
 
 export function demandOf(reservation: Reservation, hostPorts: readonly HostPort[]): Demand {
   return {
+    replicas: 1,
     cpuMillis: reservation.cpuMillis,
     memoryMiB: reservation.memoryMiB,
     devices: Object.entries(reservation.devices).sort(([a], [b]) => (a < b ? -1 : 1)),
@@ -44,6 +52,7 @@ export class Fleet {
   readonly count: number;
   readonly cpuFree: Float64Array;
   readonly memoryFree: Float64Array;
+  readonly replicasFree: Int32Array;
   readonly deviceFree = new Map<string, Float64Array>();
   readonly ready: Bits;
   readonly active: Bits;
@@ -71,6 +80,7 @@ export class Fleet {
     for (let rank = 0; rank < count; rank += 1) this.rankOf[order[rank]!] = rank;
     this.cpuFree = new Float64Array(count);
     this.memoryFree = new Float64Array(count);
+    this.replicasFree = new Int32Array(count).fill(NODE_REPLICAS_MAX);
     this.#cpuShare = new Float64Array(count);
     this.#memoryShare = new Float64Array(count);
     this.#bucketOf = new Uint16Array(count);
@@ -82,6 +92,7 @@ export class Fleet {
       const node = replicas.node[r]!;
       if (node < 0 || replicas.state[r]! >= TERMINAL_FROM) continue;
       this.#occupy(this.rankOf[node]!, replicas.cpuMillis[r]!, replicas.memoryMiB[r]!, replicas.hostPorts[r]!);
+      this.replicasFree[this.rankOf[node]!]! -= 1;
       for (const kind in replicas.devices[r]!) this.#takeDevice(this.rankOf[node]!, kind, replicas.devices[r]![kind]!);
     }
     for (const { nodeId, engineName } of snapshot.volumeDrops) {
@@ -106,6 +117,7 @@ export class Fleet {
   /** Sets a replica's demand aside. */
   take(rank: number, demand: Demand): void {
     this.#occupy(rank, demand.cpuMillis, demand.memoryMiB, demand.hostPorts);
+    this.replicasFree[rank]! -= demand.replicas;
     for (const [kind, wanted] of demand.devices) this.#takeDevice(rank, kind, wanted);
     const bucket = this.#bucketFor(rank);
     const before = this.#bucketOf[rank]!;
@@ -120,6 +132,7 @@ export class Fleet {
   /** Counted resources only; ports are a set of nodes, see `portsTaken`. */
   fits(rank: number, demand: Demand): boolean {
     if (this.cpuFree[rank]! < demand.cpuMillis || this.memoryFree[rank]! < demand.memoryMiB) return false;
+    if (this.replicasFree[rank]! < demand.replicas) return false;
     for (const [kind, wanted] of demand.devices) if (this.devicesFree(rank, kind) < wanted) return false;
     return true;
   }

@@ -3,7 +3,7 @@ import { phrase } from "../model/constraint.ts";
 import type { PlacementFilter } from "../plan/explanation.ts";
 import type { HostPort, ServiceState } from "../plan/snapshot.ts";
 import { andInto, andNotInto, type Bits, bitsFor, countBits, hasBit, setBit } from "./bits.ts";
-import type { Demand } from "./fleet.ts";
+import { type Demand, NODE_REPLICAS_MAX } from "./fleet.ts";
 import type { SeekSpace } from "./seeker.ts";
 
 export interface Rejection {
@@ -161,6 +161,12 @@ function* tests(space: SeekSpace, service: ServiceState, demand: Demand, tie: Ti
       singular: `lacks ${wanted} ${kind}`,
     };
   }
+  yield {
+    filter: "replicas",
+    passing: where(fleet.count, (rank) => fleet.replicasFree[rank]! >= demand.replicas),
+    plural: `have no place left for ${demand.replicas} more among the ${NODE_REPLICAS_MAX} replicas that a node is given`,
+    singular: `has no place left for ${demand.replicas} more among the ${NODE_REPLICAS_MAX} replicas that a node is given`,
+  };
   yield {
     filter: "cpu",
     passing: where(fleet.count, (rank) => fleet.cpuFree[rank]! >= demand.cpuMillis),

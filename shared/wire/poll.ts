@@ -50,6 +50,11 @@ export const AssignmentRef = z.object({
 });
 export type AssignmentRef = z.infer<typeof AssignmentRef>;
 
+/** The planner gives a node far fewer: NODE_REPLICAS_MAX in shared/schedule/fleet.ts. */
+export const ASSIGNMENTS_MAX = 10_000;
+/** One for each replica at most. */
+export const CREDENTIALS_MAX = 1_000;
+
 /** Payload of the manifest: JWS, typ `manifest`, signed by the lease key once per generation. The complete set, never a delta. */
 export const Manifest = z.object({
   iss: z.string(),
@@ -57,9 +62,9 @@ export const Manifest = z.object({
   aud: NodeId,
   era: z.string(),
   generation: z.number().int().min(0),
-  assignments: z.array(AssignmentRef).max(10_000),
+  assignments: z.array(AssignmentRef).max(ASSIGNMENTS_MAX),
   /** Registry credentials that the assigned images need; fetched sealed when the version moves. */
-  credentials: z.array(z.object({ namespace: Name, registry: z.string().max(253), version: z.number().int() })).max(1000),
+  credentials: z.array(z.object({ namespace: Name, registry: z.string().max(253), version: z.number().int() })).max(CREDENTIALS_MAX),
   /** Engine names of volumes this node may hold; volumes of removed apps are listed in `dropVolumes`. */
   dropVolumes: z.array(z.string().max(255)).max(1000),
 });

@@ -1,5 +1,7 @@
 /** Scenarios walked to their end in virtual time. Every step also checks `Simulation.checkAlways` and an empty lint. */
 import { describe, expect, test } from "vitest";
+import { NODE_REPLICAS_MAX } from "../../../shared/schedule/fleet.ts";
+import { ASSIGNMENTS_MAX, CREDENTIALS_MAX } from "../../../shared/wire/poll.ts";
 import { Simulation } from "./simulation.ts";
 import { nodeId, world } from "./world.ts";
 
@@ -33,6 +35,20 @@ describe("deploy", () => {
     sim.settle();
     expect(sim.readySlots("web")).toBe(1);
     expect(outcomes(sim)).toEqual(["succeeded"]);
+  });
+
+  test("a node is given so many replicas and no more, however little they reserve, and one set of them is a manifest", () => {
+    const sim = new Simulation(world().nodes(2).app("shop").service("web", { replicas: 2_001, cpuMillis: 0, memoryMiB: 0 }).deployment());
+    const plan = sim.step();
+    expect(plan.changes.filter(({ kind }) => kind === "assign")).toHaveLength(2 * NODE_REPLICAS_MAX);
+    expect(plan.explanations[0]!.unplaced).toMatchObject([
+      {
+        slots: ["2000"],
+        reason: "replicas",
+        message: "2 of 2 nodes have no place left for 1 more among the 1000 replicas that a node is given",
+      },
+    ]);
+    expect(NODE_REPLICAS_MAX).toBeLessThanOrEqual(Math.min(ASSIGNMENTS_MAX / 2, CREDENTIALS_MAX));
   });
 
   test("a colocated app is placed on one node", () => {
