@@ -1,5 +1,5 @@
 /** The volumes and configs of an app: those declared at the top of the file, and those that mounts bring about. */
-import type { AppSpecInput } from "../model/app.ts";
+import { type AppSpecInput, OWN_VOLUME_PREFIX } from "../model/app.ts";
 import { NameBook, nameFrom } from "./app-names.ts";
 import { type Loading, readText } from "./files.ts";
 import { baseNameOf, directoryOf, resolvePath } from "./paths.ts";
@@ -113,9 +113,19 @@ export class Stores {
       this.#context.report.say("applied", engineName.at, { path: engineName.path, note: "The engine's name of the external volume." });
     if (!isExternal && engineName !== undefined)
       volume.approximated(engineName, "No effect: berth names the app's own volumes; to use an existing one, add external: true.");
+    const externalName = oldName ?? engineName?.value ?? key;
+    const isTheirs = isExternal && externalName.startsWith(OWN_VOLUME_PREFIX);
+    if (isTheirs)
+      this.#context.problems.add({
+        code: "wrong_value",
+        at: engineName?.at ?? place.at,
+        path: engineName?.path ?? place.path,
+        message: `${externalName} is a name that berth gives to volumes of its apps, and another app's data is not to be mounted`,
+        mend: `use a volume of your own, whose name does not begin with ${OWN_VOLUME_PREFIX}`,
+      });
     this.volumes.set(name, {
       ...(Object.keys(labels).length === 0 ? {} : { labels }),
-      ...(isExternal ? { externalName: oldName ?? engineName?.value ?? key } : {}),
+      ...(isExternal && !isTheirs ? { externalName } : {}),
     });
   }
 

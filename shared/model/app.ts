@@ -380,6 +380,9 @@ export const ServiceSpec = z.strictObject({
 });
 export type ServiceSpec = z.infer<typeof ServiceSpec>;
 
+/** Of the names that berth gives to volumes in an engine: nothing from outside may be named so, or mounted by such a name. */
+export const OWN_VOLUME_PREFIX = "berth_";
+
 export const VolumeSpec = z.strictObject({
   labels: z.record(LabelKey, Text(4096)).default({}),
   /** The engine's name for it; absent: `berth_<namespace>_<app>_<volume>`. External volumes must exist on the node. */
@@ -387,6 +390,10 @@ export const VolumeSpec = z.strictObject({
     .string()
     .max(128)
     .regex(/^[a-zA-Z0-9][a-zA-Z0-9_.-]*$/)
+    .refine(
+      (name) => !name.startsWith(OWN_VOLUME_PREFIX),
+      `names that begin with ${OWN_VOLUME_PREFIX} are berth's own volumes, of other apps too`,
+    )
     .optional(),
 });
 

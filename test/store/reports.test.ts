@@ -84,6 +84,14 @@ test("facts are stored with the acknowledgement, and do not move rev", async () 
   expect((await store.db.select().from(nodeReports))[0]).toMatchObject({ session: 1, seq: 2, generation: 7, complete: true });
 });
 
+test("ages beyond the assignment are the assignment's: no node makes others' lists fail, or itself healthy at once", async () => {
+  const store = await world(0);
+  await must(store, { changes: [{ op: "insert", table: "replicas", rows: [replicaRow(1)] }] });
+  const [{ assignedMs } = { assignedMs: 0 }] = await store.db.select({ assignedMs: replicas.assignedMs }).from(replicas);
+  await apply(store, report(2, { replicas: [fact(1, { ageMs: Number.MAX_SAFE_INTEGER, readyForMs: Number.MAX_SAFE_INTEGER })] }));
+  expect(await stateOf(store, 1)).toMatchObject({ readySinceMs: assignedMs, asOfMs: assignedMs });
+});
+
 test("the same report again changes nothing (I15, F23, F28)", async () => {
   const store = await world();
   const sent = report(2, { replicas: [fact(1, { state: "failed", readyForMs: null, exitCode: 3 })] });

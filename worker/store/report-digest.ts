@@ -121,7 +121,7 @@ function observe({ replica, observation }: KnownReplica, fact: ReplicaFact | und
   if (observation && isTerminal(observation.state)) return null;
   const place = { replica: replica.id, nodeId: replica.nodeId, session: report.session, seq: report.seq, mark: MARK } as const;
   if (fact) {
-    const next = { ...place, ...factValues(fact, observation, state.nowMs) };
+    const next = { ...place, ...factValues(fact, observation, { nowMs: state.nowMs, assignedMs: replica.assignedMs }) };
     return observation && isSame(observation, next) ? null : next;
   }
   if (!report.complete || !observation || isNothing(observation)) return null;
@@ -146,10 +146,12 @@ function observe({ replica, observation }: KnownReplica, fact: ReplicaFact | und
 function factValues(
   fact: ReplicaFact,
   before: Row<"observations"> | null,
-  nowMs: number,
+  { nowMs, assignedMs }: { readonly nowMs: number; readonly assignedMs: number },
 ): Omit<ObservationRow, "replica" | "nodeId" | "session" | "seq" | "mark"> {
   const { state, reason, message, containerId, health, restarts, exitCode, oomKilled, ports, pull, logTail } = fact;
-  let readySinceMs = fact.readyForMs === null ? null : nowMs - fact.readyForMs;
+  // Nothing can be older than its assignment: an age beyond it is the node's clock, or a lie.
+  const ago = (ms: number) => Math.max(Math.min(assignedMs, nowMs), nowMs - ms);
+  let readySinceMs = fact.readyForMs === null ? null : ago(fact.readyForMs);
   const isSameRun = before && before.containerId === containerId && before.restarts === restarts && before.readySinceMs !== null;
   if (isSameRun && readySinceMs !== null && Math.abs(before.readySinceMs! - readySinceMs) <= READY_SINCE_TOLERANCE_MS)
     readySinceMs = before.readySinceMs;
@@ -166,7 +168,7 @@ function factValues(
     ports,
     pull,
     logTail,
-    asOfMs: nowMs - fact.ageMs,
+    asOfMs: ago(fact.ageMs),
   };
 }
 

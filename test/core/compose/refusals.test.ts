@@ -197,6 +197,13 @@ describe("refused, with the reason and what to do", () => {
     ["a driver for the network", "networks: {default: {driver: macvlan}}", "refused networks.default.driver", "macvlan"],
     ["secrets", "secrets: {s: {file: ./s}}", "refused secrets", "not there yet"],
     ["models", "models: {m: {model: ai/x}}", "refused models", "language models"],
+    [
+      "another app's volume",
+      "volumes: {v: {external: true, name: berth_other_db_data}}",
+      "wrong_value volumes.v.name",
+      "another app's data",
+    ],
+    ["another app's volume by its key", "volumes: {berth_x: {external: true}}", "wrong_value volumes.berth_x", "another app's data"],
     ["a volume driver", "volumes: {v: {driver: nfs}}", "refused volumes.v.driver", "nfs"],
     ["options of a volume", "volumes: {v: {driver_opts: {type: nfs}}}", "refused volumes.v.driver_opts", "absolute path"],
     ["an external config", "configs: {c: {external: true}}", "refused configs.c.external", "belong to their app"],
