@@ -11,6 +11,7 @@ import type { Context } from "./context.ts";
 import { DIST_FILES, type Downloads } from "./downloads.ts";
 import { DOCS_POLICY, docsPage } from "./docs-page.ts";
 import { BerthError, toResponse } from "./errors.ts";
+import { Flights } from "./flights.ts";
 import { JOIN_SCRIPT } from "./join-script.ts";
 import { openApiDocument } from "./openapi.ts";
 import { RateLimit } from "./rate-limit.ts";
@@ -118,6 +119,7 @@ function mountOperator(app: Hono, context: Context): void {
   const authenticator = new Authenticator({ store, clock, rev: () => shard.rev });
   const watchers = new Watchers(context);
   const limit = new RateLimit(clock);
+  const flights = new Flights();
   const handle = (route: Route) => async (c: Request) => {
     const request = c.req.raw;
     const override = OVERRIDES.find((name) => request.headers.has(name));
@@ -125,12 +127,14 @@ function mountOperator(app: Hono, context: Context): void {
       throw new BerthError("invalid", `${override} is not accepted; send the method itself`, { reason: "headers" });
     const principal = await authenticator.authenticate(request.headers);
     limit.take(principal.tokenId);
-    const params = c.req.param() as Record<string, string>;
-    authorize(principal, route, params.namespace ?? null);
-    const query = queryOf(request.url);
-    checkText(params);
-    checkText(query);
-    return await route.handle({ context, watchers, principal, params, query, body: await bodyOf(route, request), request });
+    return await flights.run(principal.tokenId, async (place) => {
+      const params = c.req.param() as Record<string, string>;
+      authorize(principal, route, params.namespace ?? null);
+      const query = queryOf(request.url);
+      checkText(params);
+      checkText(query);
+      return await route.handle({ context, watchers, place, principal, params, query, body: await bodyOf(route, request), request });
+    });
   };
 
   const paths = new Map<string, Route[]>();

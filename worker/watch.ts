@@ -11,6 +11,7 @@ import { WATCH_PATTERN } from "../shared/api/resources.ts";
 import type { Principal } from "./auth.ts";
 import type { Context } from "./context.ts";
 import { BerthError } from "./errors.ts";
+import type { Place } from "./flights.ts";
 import { isNewer, type Mark } from "./shard/watches.ts";
 import { readFeedFloor } from "./store/read-cluster.ts";
 import type { Marks } from "./store/store.ts";
@@ -30,7 +31,7 @@ export class Watchers {
   /** True when something is newer than `since`; false when the caller's `marks` still stand after the hold. Throws `gone`. */
   async wait(
     since: string,
-    asked: { readonly marks: Marks; readonly principal: Principal; readonly signal: AbortSignal },
+    asked: { readonly marks: Marks; readonly principal: Principal; readonly signal: AbortSignal; readonly place: Place },
   ): Promise<boolean> {
     const [, rev, observed] = WATCH_PATTERN.exec(since) ?? [];
     const mark = { rev: Number(rev), observed: observed === undefined ? asked.marks.observed : Number(observed) };
@@ -46,7 +47,7 @@ export class Watchers {
       throw new BerthError("rate_limited", `${WATCHES_A_TOKEN_MAX} watches of this token are held; close some`, { retryAfterS: 5 });
     this.#held.set(tokenId, held + 1);
     try {
-      return await this.#hold(mark, asked.signal);
+      return await asked.place.aside(() => this.#hold(mark, asked.signal));
     } finally {
       const left = (this.#held.get(tokenId) ?? 1) - 1;
       if (left === 0) this.#held.delete(tokenId);

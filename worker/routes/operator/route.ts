@@ -9,6 +9,7 @@ import { hashText } from "../../../shared/model/content.ts";
 import type { Principal, Scope } from "../../auth.ts";
 import type { Context } from "../../context.ts";
 import { BerthError } from "../../errors.ts";
+import type { Place } from "../../flights.ts";
 import { operationId } from "../../idempotency.ts";
 import { stamped } from "../../stamp.ts";
 import type { Guard, Mutation, NewEvent, RowChange } from "../../store/commit-types.ts";
@@ -20,6 +21,8 @@ import type { Watchers } from "../../watch.ts";
 export interface RawCall {
   readonly context: Context;
   readonly watchers: Watchers;
+  /** Among the token's requests that are under way. */
+  readonly place: Place;
   readonly principal: Principal;
   readonly params: Readonly<Record<string, string>>;
   readonly query: Readonly<Record<string, string>>;
@@ -124,7 +127,10 @@ export function list<Item, P extends Shape = Record<never, never>, Q extends Sha
       // Before waiting: a refusal must not take 25 s.
       let { marks, items, beside } = await spec.load(call);
       const since = call.query.watch;
-      if (since !== undefined && (await raw.watchers.wait(since, { marks, principal: call.principal, signal: call.signal })))
+      if (
+        since !== undefined &&
+        (await raw.watchers.wait(since, { marks, principal: call.principal, signal: call.signal, place: raw.place }))
+      )
         ({ marks, items, beside } = await spec.load(call));
       return json({ rev: marks.rev, watch: `${marks.rev}.${marks.observed}`, ...beside, items }, 200);
     },

@@ -1,0 +1,72 @@
+/**
+ * How many requests of one token are under way at once. The rate limit alone lets a token start hundreds of dear lists
+ * in a second, and the database answers one at a time: what is under way is what everybody else waits for. The token's
+ * other requests stand in line, before anything of them is read; a long line is refused.
+ *
+ * A held watch costs nothing and is counted by Watchers; it gives its place up while it waits, and stands in line again
+ * when it has something to answer.
+ */
+import { BerthError } from "./errors.ts";
+
+/** Eight of the dearest lists are about a quarter of a second of one core; a browser sends six at a time. */
+const UNDER_WAY_MAX = 8;
+/** Every watch that a token may hold can begin or end at one moment. */
+const LINE_MAX = 64;
+
+interface Flight {
+  underWay: number;
+  /** Watches that gave their place up. */
+  aside: number;
+  readonly line: (() => void)[];
+}
+
+export interface Place {
+  /** Runs `wait` without a place, and returns when there is one again. */
+  aside<T>(wait: () => Promise<T>): Promise<T>;
+}
+
+export class Flights {
+  readonly #flights = new Map<string, Flight>();
+
+  /** Throws `rate_limited`. */
+  async run<T>(key: string, work: (place: Place) => Promise<T>): Promise<T> {
+    const flight = this.#flights.get(key) ?? { underWay: 0, aside: 0, line: [] };
+    if (flight.line.length >= LINE_MAX)
+      throw new BerthError(
+        "rate_limited",
+        `${UNDER_WAY_MAX} requests of this token are under way and ${LINE_MAX} wait for them; send the next when one is answered`,
+        { retryAfterS: 1 },
+      );
+    this.#flights.set(key, flight);
+    await enter(flight);
+    try {
+      return await work({ aside: (wait) => aside(flight, wait) });
+    } finally {
+      leave(flight);
+      if (flight.underWay === 0 && flight.aside === 0) this.#flights.delete(key);
+    }
+  }
+}
+
+async function aside<T>(flight: Flight, wait: () => Promise<T>): Promise<T> {
+  flight.aside += 1;
+  leave(flight);
+  try {
+    return await wait();
+  } finally {
+    flight.aside -= 1;
+    await enter(flight);
+  }
+}
+
+async function enter(flight: Flight): Promise<void> {
+  if (flight.underWay >= UNDER_WAY_MAX) await new Promise<void>((resume) => flight.line.push(resume));
+  else flight.underWay += 1;
+}
+
+/** Hands the place to the first in line, or gives it up. */
+function leave(flight: Flight): void {
+  const next = flight.line.shift();
+  if (next === undefined) flight.underWay -= 1;
+  else next();
+}
