@@ -6,7 +6,6 @@
 import type { Context as Request } from "hono";
 import { HTTPException } from "hono/http-exception";
 import type { ContentfulStatusCode } from "hono/utils/http-status";
-import { z } from "zod";
 import type { ErrorBody } from "../shared/api/resources.ts";
 import type { Log } from "./ports.ts";
 
@@ -80,22 +79,9 @@ export class BerthError extends Error {
   }
 }
 
-/** At most 20 problems are listed: the first few are what a person fixes, and a hostile body could have a million. */
-const DETAILS_MAX = 20;
-
-export function fromZod(error: z.ZodError): BerthError {
-  const details = error.issues
-    .slice(0, DETAILS_MAX)
-    .map((issue) => ({ path: issue.path.join(".").slice(0, 256), message: issue.message.slice(0, 512) }));
-  const first = details[0];
-  const where = first === undefined || first.path === "" ? "" : ` at ${first.path}`;
-  return new BerthError("invalid", `${first?.message ?? "not of the expected form"}${where}`, { reason: "schema", details, cause: error });
-}
-
 /** Any thrown value as a BerthError; what is not a refusal becomes `internal` and keeps its text to itself. */
 export function asBerthError(error: unknown): BerthError {
   if (error instanceof BerthError) return error;
-  if (error instanceof z.ZodError) return fromZod(error);
   if (error instanceof HTTPException) {
     const code = (Object.keys(ERROR_CODES) as ErrorCode[]).find((name) => ERROR_CODES[name].status === error.status) ?? "invalid";
     return new BerthError(code, error.message, { cause: error });

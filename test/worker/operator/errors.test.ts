@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { ErrorBody } from "../../../shared/api/resources.ts";
 import { ROUTES } from "../../../worker/routes/operator/table.ts";
-import { World } from "./world.ts";
+import { appSpec, World } from "./world.ts";
 
 describe("every refusal has the one form", () => {
   test.each([
@@ -43,6 +43,18 @@ describe("every refusal has the one form", () => {
     expect(JSON.stringify(world.plane.log.lines)).not.toContain(world.admin);
     expect((await world.get("/healthz", { token: null })).status).toBe(200);
     expect((await world.get("/readyz", { token: null })).status).toBe(503);
+  });
+
+  test("what is stored and does not fit its schema is a defect, not the caller's mistake", async () => {
+    const world = await World.start();
+    await world.deploy(appSpec("shop"));
+    const app = await world.get<{ id: string }>("/v1/namespaces/default/apps/shop");
+    await world.plane.commit({
+      changes: [{ op: "insert", table: "explanations", rows: [{ appId: app.body.id, service: "web", body: `{"odd":1}`, atMs: 1 }] }],
+    });
+    const { status, body } = await world.get("/v1/namespaces/default/apps/shop/why");
+    expect([status, body.error.code]).toEqual([500, "internal"]);
+    expect(world.plane.log.lines.filter(({ level }) => level === "error").length).toBe(1);
   });
 
   test("no answer may be kept by a cache", async () => {

@@ -12,6 +12,7 @@ import type { Context } from "../../context.ts";
 import { BerthError } from "../../errors.ts";
 import { thumbprint } from "../../keys.ts";
 import { newId } from "../../new-id.ts";
+import { parseRequest } from "../../parse-request.ts";
 import { NOW, type Row } from "../../store/commit-types.ts";
 import { type EnrolmentView, readEnrolment } from "../../store/read-agents.ts";
 import { cleanText } from "./clean.ts";
@@ -41,7 +42,7 @@ export class Enrolments {
   }
 
   async #readRequest(request: globalThis.Request): Promise<EnrollPayload> {
-    const { jws } = EnrollRequest.parse(parseJson(await readBody(request)));
+    const { jws } = parseRequest(EnrollRequest, parseJson(await readBody(request)));
     const [byToken, byNode] = jws.signatures;
     if (byToken === undefined || byNode === undefined) throw refuse("two signatures are needed", "signatures");
     for (const signature of [byToken, byNode]) readHeader(signature.protected, { alg: "Ed25519", typ: JOSE_TYPES.enroll });

@@ -9,6 +9,7 @@ import type { JoseType } from "../../../shared/wire/jose.ts";
 import type { Ed25519Jwk } from "../../../shared/wire/keys.ts";
 import { parseJson } from "../../body.ts";
 import { BerthError } from "../../errors.ts";
+import { parseRequest } from "../../parse-request.ts";
 
 const HEADER_NAMES: ReadonlySet<string> = new Set(["alg", "typ", "kid"]);
 /** A header of ours is under 150 characters. */
@@ -48,7 +49,7 @@ export function splitCompact(jws: string): readonly [header: string, payload: st
 /** Parses a payload before or after its signature was checked; the caller says which by its order. */
 export function readPayload<Schema extends z.ZodType>(segment: string, schema: Schema): z.infer<Schema> {
   if (!BASE64URL.test(segment)) throw refuse("the signed payload is malformed", "payload");
-  return schema.parse(parseJson(base64url.decode(segment)));
+  return parseRequest(schema, parseJson(base64url.decode(segment)));
 }
 
 export const importEd25519 = (jwk: Ed25519Jwk): Promise<CryptoKey> =>

@@ -4,6 +4,7 @@ import { parseJson } from "../../body.ts";
 import type { Context } from "../../context.ts";
 import { BerthError } from "../../errors.ts";
 import type { Manifests } from "../../manifest.ts";
+import { parseRequest } from "../../parse-request.ts";
 import type { Link } from "../../shard/link.ts";
 import { checkSession } from "./check-session.ts";
 import { proveRequest, removedError } from "./proof.ts";
@@ -11,7 +12,7 @@ import { proveRequest, removedError } from "./proof.ts";
 /** Answers what is new at once, else holds the request; 204 says that nothing is. No row is written. */
 export async function poll(context: Context, manifests: Manifests, c: Request): Promise<Response> {
   const { link, session, body } = await proveRequest(context, c.req.raw);
-  const asked = PollRequest.parse(parseJson(body));
+  const asked = parseRequest(PollRequest, parseJson(body));
   checkSession(context, asked, session);
   warnWhenBehind(context, link, asked.generation);
 

@@ -14,6 +14,7 @@ import { PROTOCOL_VERSION_MIN } from "../../../shared/wire/version.ts";
 import { parseJson, readBody } from "../../body.ts";
 import type { Context } from "../../context.ts";
 import { BerthError } from "../../errors.ts";
+import { parseRequest } from "../../parse-request.ts";
 import { type NewEvent, NOW, REV, type Row } from "../../store/commit-types.ts";
 import { readForSession } from "../../store/read-agents.ts";
 import { cleanText } from "./clean.ts";
@@ -29,7 +30,7 @@ const CLONE_RETURNS = 3;
 const INSTANCES_KEPT = 4;
 
 export async function openSession(context: Context, c: Request): Promise<Response> {
-  const { jws } = SignedBody.parse(parseJson(await readBody(c.req.raw)));
+  const { jws } = parseRequest(SignedBody, parseJson(await readBody(c.req.raw)));
   const [header, body] = splitCompact(jws);
   const kid = NodeId.safeParse(readHeader(header, { alg: "Ed25519", typ: JOSE_TYPES.session }));
   if (!kid.success) throw new BerthError("bad_proof", "the signature's kid must be the node's id", { reason: "kid" });

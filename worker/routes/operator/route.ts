@@ -11,6 +11,7 @@ import type { Context } from "../../context.ts";
 import { BerthError } from "../../errors.ts";
 import type { Place } from "../../flights.ts";
 import { operationId } from "../../idempotency.ts";
+import { parseRequest } from "../../parse-request.ts";
 import { stamped } from "../../stamp.ts";
 import type { Guard, Mutation, NewEvent, RowChange } from "../../store/commit-types.ts";
 import { readOperation } from "../../store/read-operations.ts";
@@ -314,9 +315,9 @@ function parser<P extends Shape, Q extends Shape, B extends z.ZodType | null>(pa
     parse: (raw: RawCall): Call<Out<P>, Out<Q>, B extends z.ZodType ? z.output<B> : null> => ({
       context: raw.context,
       principal: raw.principal,
-      params: schemas.params.parse(raw.params) as Out<P>,
-      query: schemas.query.parse(raw.query) as Out<Q>,
-      body: (body === null ? null : body.parse(raw.body)) as B extends z.ZodType ? z.output<B> : null,
+      params: parseRequest(schemas.params, raw.params) as Out<P>,
+      query: parseRequest(schemas.query, raw.query) as Out<Q>,
+      body: (body === null ? null : parseRequest(body, raw.body)) as B extends z.ZodType ? z.output<B> : null,
       signal: raw.request.signal,
     }),
   };
