@@ -8,7 +8,7 @@
  * No SQL is made from a value: names come from the schema, values are bound.
  */
 import { assert } from "./assert.ts";
-import { type CommitResult, type Guard, MARK, type Mutation, NOW, REV, type RowChange } from "./commit-types.ts";
+import { type CommitResult, type EmptyGuard, type Guard, MARK, type Mutation, NOW, REV, type RowChange } from "./commit-types.ts";
 import { assertText, type ColumnShape, encodeRows, keyText, type Scalar, shape, type TableShape } from "./table-shape.ts";
 
 export type Conflict = Extract<CommitResult, { kind: "conflict" }>;
@@ -100,7 +100,12 @@ function operationStatements({ opId, result }: Mutation): Statement[] {
 /** One statement for each table and kind of guard: all of them hold, or the commit is a conflict. */
 function guardStatements(guards: readonly Guard[]): Statement[] {
   const groups = new Map<string, GuardGroup>();
+  const empties: Statement[] = [];
   for (const guard of guards) {
+    if ("none" in guard) {
+      empties.push(emptyStatement(guard));
+      continue;
+    }
     const table = shape(guard.table);
     const isAbsence = "rev" in guard && guard.rev === null;
     const values: Record<string, unknown> = "equals" in guard ? guard.equals : isAbsence ? {} : { rev: guard.rev };
@@ -113,7 +118,7 @@ function guardStatements(guards: readonly Guard[]): Statement[] {
     // The same guard twice counts once; the same row with two values can never hold, and does not.
     group.rows.set(JSON.stringify(row), row);
   }
-  return [...groups.values()].map((group) => {
+  const rows = [...groups.values()].map((group): Statement => {
     const columns = [...group.table.primaryKey, ...group.columns];
     const matches = columns.map((column, i) => `t.${quoted(column.name)} = g.value->>${i}`).join(" and ");
     const found = `(select count(*) from json_each(?) g join ${quoted(group.table.name)} t on ${matches})`;
@@ -123,14 +128,30 @@ function guardStatements(guards: readonly Guard[]): Statement[] {
       onMiss: { kind: "conflict", what: "guard", message: guardMessage(group) },
     };
   });
+  return [...rows, ...empties];
 }
+
+function emptyStatement(guard: EmptyGuard): Statement {
+  const table = shape(guard.table);
+  const columns = Object.keys(guard.none).map((key) => columnOf(table, key));
+  assert(columns.length > 0, `a guard on rows of ${table.table} says which`);
+  const where = columns.map(({ name }) => `${quoted(name)} = ?`).join(" and ");
+  const kind = noun(table);
+  return {
+    sql: expect(`not exists (select 1 from ${quoted(table.name)} where ${where})`),
+    args: columns.map((column) => bound(column, guard.none[column.key])),
+    onMiss: { kind: "conflict", what: "guard", message: `there is ${/^[aeiou]/.test(kind) ? "an" : "a"} ${kind} of it by now` },
+  };
+}
+
+type RowGuard = Exclude<Guard, EmptyGuard>;
 
 interface GuardGroup {
   readonly table: TableShape;
   readonly isAbsence: boolean;
   readonly columns: readonly ColumnShape[];
   readonly rows: Map<string, Scalar[]>;
-  readonly first: Guard;
+  readonly first: RowGuard;
 }
 
 function columnOf(table: TableShape, key: string): ColumnShape {

@@ -51,8 +51,8 @@ export interface DeleteRows<T extends TableName> {
   readonly keys: readonly Partial<Row<T>>[];
 }
 
-/** A row whose value was relied on, by primary key. */
-export type Guard = RevGuard | ValueGuard;
+/** What was relied on: a row's value, by primary key, or that there is no row of a kind. */
+export type Guard = RevGuard | ValueGuard | EmptyGuard;
 /** Still at this rev; null: still not there. */
 export interface RevGuard {
   readonly table: TableName;
@@ -64,6 +64,12 @@ export interface ValueGuard {
   readonly table: TableName;
   readonly key: Readonly<Record<string, string | number>>;
   readonly equals: Readonly<Record<string, string | number | boolean>>;
+}
+
+/** No row has these values: what is deleted must not have got children since it was read. */
+export interface EmptyGuard {
+  readonly table: TableName;
+  readonly none: Readonly<Record<string, string | number | boolean>>;
 }
 
 export interface NewEvent {

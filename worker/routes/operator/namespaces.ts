@@ -66,19 +66,18 @@ export const namespaceRoutes: readonly Route[] = [
       }
       return {
         marks,
-        guards: [{ table: "namespaces", key: { name: namespace.name }, rev: namespace.rev }],
+        guards: [
+          { table: "namespaces", key: { name: namespace.name }, rev: namespace.rev },
+          // Deploying into it does not move its rev.
+          { table: "apps", none: { namespace: namespace.name } },
+        ],
         changes: [
           { op: "delete", table: "namespaces", keys: [{ name: namespace.name }] },
-          ...(tokens.length === 0 ? [] : [{ op: "delete" as const, table: "tokens" as const, keys: tokens.map((id) => ({ id })) }]),
-          ...(registries.length === 0
-            ? []
-            : [
-                {
-                  op: "delete" as const,
-                  table: "registries" as const,
-                  keys: registries.map((registry) => ({ namespace: namespace.name, registry })),
-                },
-              ]),
+          // By the namespace, not by what was read of it: one may have been made since.
+          { op: "delete", table: "tokens", keys: [{ namespace: namespace.name }] },
+          { op: "delete", table: "registries", keys: [{ namespace: namespace.name }] },
+          // Whoever has the name next must not read of this tenant.
+          { op: "delete", table: "events", keys: [{ namespace: namespace.name }] },
         ],
         audit: {
           namespace: namespace.name,

@@ -88,12 +88,14 @@ export const siteRoutes: readonly Route[] = [
         throw new BerthError("refused", `site ${site.name} still has ${site.nodes} nodes; remove them first`, { reason: "notEmpty" });
       return {
         marks,
-        guards: [{ table: "sites", key: { name: site.name }, rev: site.rev }],
+        guards: [
+          { table: "sites", key: { name: site.name }, rev: site.rev },
+          // Enrolling into it does not move its rev.
+          { table: "nodes", none: { site: site.name } },
+        ],
         changes: [
           { op: "delete", table: "sites", keys: [{ name: site.name }] },
-          ...(joinTokens.length === 0
-            ? []
-            : [{ op: "delete" as const, table: "joinTokens" as const, keys: joinTokens.map((id) => ({ id })) }]),
+          { op: "delete", table: "joinTokens", keys: [{ site: site.name }] },
         ],
         audit: { namespace: null, object: `site/${site.name}`, detail: `${joinTokens.length} join tokens` },
         answer: { removed: site.name, notes: joinTokens.length === 0 ? [] : [`${joinTokens.length} join tokens for it were deleted`] },
