@@ -32,6 +32,22 @@ describe("the same key again", () => {
     expect(await world.rev()).toBe(rev + 1);
   });
 
+  test("that changed nothing still answers so when it would be a change by now", async () => {
+    const world = await World.start();
+    await world.deploy(appSpec("shop"));
+    const headers = keyNow("nothing");
+    const scale = (replicas: number, more: object = {}) =>
+      world.call<{ deployment: null | object }>("PATCH", "/v1/namespaces/default/apps/shop/services/web", { body: { replicas }, ...more });
+    const rev = await world.rev();
+    const first = await scale(1, { headers });
+    expect([first.status, first.body.deployment, await world.rev()]).toEqual([200, null, rev]);
+    await scale(3);
+    const again = await scale(1, { headers });
+    expect([again.headers.get("idempotent-replayed"), again.text]).toEqual(["true", first.text]);
+    const { body } = await world.get<{ services: { wanted: number }[] }>("/v1/namespaces/default/apps/shop");
+    expect(body.services[0]?.wanted).toBe(3);
+  });
+
   test("with another body is refused and changes nothing", async () => {
     const world = await World.start();
     const headers = keyNow("reused");

@@ -254,10 +254,14 @@ async function carryOut<A>(raw: RawCall, work: Work<A>): Promise<{ answer: unkno
   }
   for (let attempt = 1; ; attempt++) {
     const draft = await work.draft();
-    if (draft.changes.length === 0) return { answer: stamped(draft.answer, draft.marks), rev: draft.marks.rev, replayed: false };
+    const isNothing = draft.changes.length === 0;
+    if (isNothing && opId === null) return { answer: stamped(draft.answer, draft.marks), rev: draft.marks.rev, replayed: false };
     const kept = opId === null ? undefined : await keep(context, { request: fingerprint, answer: draft.answer }, work.isSecret === true);
-    const result = await context.store.commit(asMutation(draft, { opId, kept, principal, verb: work.verb }));
+    const result = await context.store.commit(
+      isNothing ? asRecord(draft, { opId: opId!, kept }) : asMutation(draft, { opId, kept, principal, verb: work.verb }),
+    );
     if (result.kind === "committed") {
+      if (isNothing) return { answer: stamped(draft.answer, result), rev: result.rev, replayed: false };
       // Whoever reads next, through this process, sees it: watches, the token cache, and the caller's own next request.
       await context.shard.refresh();
       context.shard.ring();
@@ -273,6 +277,15 @@ async function carryOut<A>(raw: RawCall, work: Work<A>): Promise<{ answer: unkno
       throw new BerthError("conflict", `${result.message}; others are changing the same thing, try again`, { retryAfterS: 1 });
   }
 }
+
+/** Nothing changes, and the same key again must find that still: tomorrow it might be a change. Takes no rev. */
+const asRecord = <A>(draft: Draft<A>, { opId, kept }: { opId: string; kept: Kept | undefined }): Mutation => ({
+  advance: "none",
+  guards: draft.guards ?? [],
+  changes: [],
+  opId,
+  result: kept,
+});
 
 function asMutation<A>(
   draft: Draft<A>,
