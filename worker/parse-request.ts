@@ -1,5 +1,5 @@
 /** What callers send, parsed: the one place where a schema's refusal is the caller's mistake. Elsewhere it is a defect of ours. */
-import { z } from "zod";
+import type { z } from "zod";
 import { BerthError } from "./errors.ts";
 
 /** At most 20 problems are listed: the first few are what a person fixes, and a hostile body could have a million. */
