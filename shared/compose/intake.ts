@@ -3,7 +3,9 @@
  * project is found in one run, each with file, line, column, a stable code and what to do; what is accepted comes with
  * a report line for every key.
  */
+import type { z } from "zod";
 import { AppSpec } from "../model/app.ts";
+import { issueWords } from "../model/issue.ts";
 import type { Build } from "./build.ts";
 import { buildOf } from "./build.ts";
 import { checkKeys } from "./check-keys.ts";
@@ -12,7 +14,7 @@ import type { Loading } from "./files.ts";
 import { loadFiles } from "./load.ts";
 import { Aliases, checkDefaultNetwork, collectAliases, linksOf } from "./network.ts";
 import { directoryOf } from "./paths.ts";
-import { type ComposeError, Problems } from "./problem.ts";
+import { type ComposeError, type Complaint, Problems } from "./problem.ts";
 import { activeServices } from "./profiles.ts";
 import { projectName, withProjectName } from "./project-name.ts";
 import type { ReadFile } from "./reader.ts";
@@ -64,7 +66,11 @@ export function readCompose(input: ComposeInput): ComposeResult {
   const draft = intake.app(name ?? "app");
   const failed = (): ComposeResult => ({ ok: false, errors: problems.list(), report: report.lines(), warnings: report.warnings() });
   const parsed = AppSpec.safeParse(draft.app);
-  if (!parsed.success) for (const issue of parsed.error.issues) modelIssue(issue, project, problems);
+  if (!parsed.success) {
+    for (const issue of parsed.error.issues) modelIssue(issue, project, problems);
+    const [first] = parsed.error.issues;
+    if (problems.count === 0 && first !== undefined) problems.add(complaintOf(first, { at: project.at, path: first.path.join(".") }));
+  }
   if (problems.count > 0 || !parsed.success) return failed();
   return { ok: true, app: parsed.data, report: report.lines(), warnings: report.warnings(), builds: draft.builds };
 }
@@ -172,27 +178,26 @@ class Intake {
   }
 }
 
-type Issue = { path: PropertyKey[]; message: string };
-
 /** A refusal by the model, told at the place in the file that the field came from. */
-function modelIssue(issue: Issue, project: Mapping, problems: Problems): void {
+function modelIssue(issue: z.core.$ZodIssue, project: Mapping, problems: Problems): void {
   const places = composePlaces(issue.path);
-  const place = places.find((keys) => reaches(project, keys)) ?? places[0] ?? [];
+  const place = places.find((keys) => has(project, keys)) ?? places.find((keys) => reaches(project, keys)) ?? places[0] ?? [];
   const path = place.reduce((text, key) => (/^[0-9]+$/.test(key) ? `${text}[${key}]` : text === "" ? key : `${text}.${key}`), "");
   // A missing image and an app without services have been told of already.
-  if (path === "services" || (path.endsWith(".image") && !has(project, place)) || problems.hasAt(path)) return;
+  if (problems.hasCode("no_services") || (path.endsWith(".image") && !has(project, place)) || problems.hasAt(path)) return;
   const value = valueAt(project, place);
   // What stands under environment may be a password: it is not repeated in logs.
   const isQuotable = value?.kind === "scalar" && value.value !== null && !place.includes("environment");
   const what = isQuotable ? `"${scalarText(value).slice(0, 100)}"` : "this";
-  const expected = issue.message.replace(/^(?:Too small|Too big|Invalid input|Invalid string): (?:expected )?/, "");
-  problems.add({
-    code: "wrong_value",
-    at: markOf(project, place),
-    path,
-    message: `${path}: ${what} is not accepted`,
-    mend: `expected: ${expected}`,
-  });
+  problems.add(complaintOf(issue, { at: markOf(project, place), path, what }));
+}
+
+function complaintOf(issue: z.core.$ZodIssue, { at, path, what = "this" }: { at: Mark; path: string; what?: string }): Complaint {
+  const { message, mend } = issueWords(issue);
+  const place = { code: "wrong_value" as const, at, path };
+  if (mend !== null) return { ...place, message, mend };
+  const expected = message.replace(/^(?:Invalid input|Invalid string): (?:expected )?/, "");
+  return { ...place, message: `${path}: ${what} is not accepted`, mend: `expected: ${expected}` };
 }
 
 const has = (project: Mapping, keys: readonly string[]): boolean => valueAt(project, keys) !== undefined;

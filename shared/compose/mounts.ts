@@ -39,14 +39,14 @@ export function mountsOf(service: Section, context: MountContext): Mount[] {
     const mount = configMount(item, service, context);
     if (mount !== undefined) placed.push({ mount, from: item });
   }
-  const targets = new Set<string>();
+  const mounts = new Map<string, Mount>();
   for (const { mount, from } of placed) {
     const target = normalizePath(mount.target);
     if (!isAbsolute(target)) service.wrong(from, `"${mount.target}" is no absolute path`, "begin the path in the container with /");
-    if (targets.has(target)) service.wrong(from, `two mounts have the place ${target}`, "keep one of them");
-    targets.add(target);
+    if (mounts.has(target)) service.wrong(from, `two mounts have the place ${target}`, "keep one of them");
+    mounts.set(target, { ...mount, target });
   }
-  return placed.map(({ mount }) => ({ ...mount, target: normalizePath(mount.target) }));
+  return [...mounts.values()];
 }
 
 function shortMount(item: Found<Tree>, within: Within): Mount | undefined {

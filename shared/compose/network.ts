@@ -81,7 +81,10 @@ export function collectAliases(name: string, service: Section, to: { aliases: Al
     }
   }
   const container = service.text("container_name");
-  if (container !== undefined && !aliases.add(name, container.value))
+  const mode = service.text("network_mode")?.value;
+  if (container !== undefined && (mode === "host" || mode === "none"))
+    service.approximated(container, `No effect: berth names the containers, and with network_mode: ${mode} it has no DNS name.`);
+  else if (container !== undefined && !aliases.add(name, container.value))
     service.approximated(container, "No effect: berth names the containers, and this cannot be a further DNS name of the service.");
 }
 

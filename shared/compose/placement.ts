@@ -13,15 +13,35 @@ export function placementOf(service: Section, extension: BerthExtension): Partia
     ...platformOf(service),
     ...extension.constraints,
   ];
-  const spreadBy = [...placement.items("preferences").flatMap((item) => spreadOf(placement.within(item))), ...extension.spreadBy];
-  const maxPerNode = placement.integer("max_replicas_per_node")?.value ?? 0;
+  const counts = service.section("deploy").text("mode")?.value === "global" ? noCounts(service, extension) : countsOf(placement, extension);
   return {
     ...(constraints.length === 0 ? {} : { constraints }),
     ...(extension.tolerations.length === 0 ? {} : { tolerations: extension.tolerations }),
     ...(extension.strategy === undefined ? {} : { strategy: extension.strategy }),
+    ...counts,
+  };
+}
+
+function countsOf(placement: Section, extension: BerthExtension): Partial<Placement> {
+  const spreadBy = [...placement.items("preferences").flatMap((item) => spreadOf(placement.within(item))), ...extension.spreadBy];
+  const maxPerNode = placement.integer("max_replicas_per_node")?.value ?? 0;
+  return {
     ...(spreadBy.length === 0 ? {} : { spreadBy: [...new Set(spreadBy)] }),
     ...(maxPerNode === 0 ? {} : { maxPerNode }),
   };
+}
+
+/** Swarm takes them for a global service too, and does nothing with them. */
+function noCounts(service: Section, extension: BerthExtension): Partial<Placement> {
+  const placement = service.section("deploy").section("placement");
+  for (const key of ["preferences", "max_replicas_per_node"]) {
+    const found = placement.tree(key);
+    if (found !== undefined) placement.approximated(found, "No effect: a global service has one replica on every matching node.");
+  }
+  const own = service.tree("x-berth");
+  if (own !== undefined && extension.spreadBy.length > 0)
+    service.approximated(own, "Its spread has no effect: a global service has one replica on every matching node.");
+  return {};
 }
 
 function constraintOf(found: Found<string>, placement: Section): Constraint[] {

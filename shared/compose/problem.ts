@@ -58,6 +58,10 @@ export class Problems {
     return this.#errors.length;
   }
 
+  hasCode(code: ComposeErrorCode): boolean {
+    return this.#errors.some((error) => error.code === code);
+  }
+
   /**
    * Whether something at this key, below it or above it has been told of: a second complaint would only be its echo.
    * A complaint about a whole service says nothing of its keys.

@@ -42,6 +42,7 @@ export function serviceOf(service: Section, context: ServiceContext): ServiceInp
 
 function workloadOf(service: Section, context: ServiceContext): WorkloadInput {
   const sources = { variables: context.variables, loading: context.loading };
+  const networkMode = networkModeOf(service);
   const stopGraceMs = service.durationMs("stop_grace_period")?.value;
   return {
     image: service.text("image")?.value ?? "",
@@ -60,8 +61,9 @@ function workloadOf(service: Section, context: ServiceContext): WorkloadInput {
     ...given("shmBytes", service.bytes("shm_size")?.value),
     ...given("oomScoreAdj", service.integer("oom_score_adj")?.value),
     extraHosts: extraHostsOf(service),
-    networkMode: networkModeOf(service),
-    aliases: [...context.aliases],
+    networkMode,
+    // Told of where they are written: names of its own are of no use to it.
+    aliases: networkMode === "app" ? [...context.aliases] : [],
     mounts: mountsOf(service, { service: context.name, stores: context.stores, loading: context.loading }),
     ports: portsOf(service),
     ...given("healthcheck", healthcheckOf(service)),

@@ -9,6 +9,7 @@
  */
 import { z } from "zod";
 import { ContentHash, LabelKey, Labels, Name, RESERVED_NAMES } from "./name.ts";
+import { serviceErrors } from "./service-errors.ts";
 
 /** A day and a bit bounds every duration a user may set: a longer one is a mistake of units. */
 const DURATION_MAX_MS = 100_000_000;
@@ -368,9 +369,9 @@ export const Dependency = z.strictObject({ condition: z.enum(["started", "health
 export const SERVICE_MODES = ["replicated", "global"] as const;
 /** Bounds one service to what one cluster can hold (DESIGN: 5,000 nodes, 100,000 replicas). */
 export const REPLICAS_MAX = 100_000;
-export const ServiceSpec = z.strictObject({
+const ServiceFields = z.strictObject({
   mode: z.enum(SERVICE_MODES).default("replicated"),
-  /** Wanted number when replicated; ignored when global. */
+  /** Wanted number when replicated. */
   replicas: z.number().int().min(0).max(REPLICAS_MAX).default(1),
   workload: Workload,
   reservation: Reservation.prefault({}),
@@ -378,7 +379,11 @@ export const ServiceSpec = z.strictObject({
   update: UpdatePolicy.prefault({}),
   dependsOn: z.record(Name, Dependency).default({}),
 });
-export type ServiceSpec = z.infer<typeof ServiceSpec>;
+export type ServiceSpec = z.infer<typeof ServiceFields>;
+export const ServiceSpec = ServiceFields.superRefine((service, context) => {
+  for (const { path, message, mend } of serviceErrors(service))
+    context.addIssue({ code: "custom", path: [...path], message, params: { mend } });
+});
 
 /** Of the names that berth gives to volumes in an engine: nothing from outside may be named so, or mounted by such a name. */
 export const OWN_VOLUME_PREFIX = "berth_";

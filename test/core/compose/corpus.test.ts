@@ -35,6 +35,12 @@ const SINGLE: Readonly<Record<string, readonly { why: string; apply: (app: Norma
       apply: (app) => setIn(app, "immich-server", { healthcheck: { test: ["CMD-SHELL", "immich-healthcheck"] } }),
     },
   ],
+  "11-swarm-voting": [
+    {
+      why: "Swarm takes a spread and a most a node for a global service and does nothing with them; the report says so",
+      apply: (app) => setIn(app, "visualizer", { spreadBy: [], maxPerNode: undefined }),
+    },
+  ],
   "21-laravel": [
     {
       why: "1.29 leaves $$ in .env as it is; Compose's present rules make it one dollar sign, as in the Compose file",

@@ -33,6 +33,36 @@ const rows: readonly (readonly [string, readonly string[], string, string])[] = 
   ["network_mode bridge", ["network_mode: bridge"], "refused services.web.network_mode", "bridge"],
   ["network_mode of another service", ["network_mode: service:db"], "refused services.web.network_mode", "not supported"],
   ["network_mode of a container", ["network_mode: container:x"], "refused services.web.network_mode", "not supported"],
+  ["a check that is no list of the engine's", ["healthcheck: {test: [ls]}"], "wrong_value services.web.healthcheck.test", "CMD"],
+  ["two mounts at one place", ["volumes: ['data:/d', '/x:/d/']"], "wrong_value services.web.volumes[1]", "/d"],
+  ["a mount and a tmpfs at one place", ["volumes: ['data:/d']", "tmpfs: /d"], "wrong_value services.web.tmpfs[0]", "/d"],
+  ["one host port for two ports", ["ports: ['8080:80', '8080:81']"], "wrong_value services.web.ports", "8080/tcp"],
+  ["one host port at all addresses and at one", ["ports: ['8080:80', '10.0.0.1:8080:81']"], "wrong_value services.web.ports", "8080/tcp"],
+  ["a soft limit over the hard one", ["ulimits: {nofile: {soft: 2, hard: 1}}"], "wrong_value services.web.ulimits.nofile", "hard limit 1"],
+  ["an unknown signal", ["stop_signal: SIGFOO"], "wrong_value services.web.stop_signal", "SIGTERM"],
+  ["an unknown capability", ["cap_add: [FOO]"], "wrong_value services.web.cap_add", "FOO"],
+  ["nonsense for a security option", ["security_opt: [what]"], "wrong_value services.web.security_opt", "what"],
+  ["a host with no address", ["extra_hosts: ['a:1.2.3.4.5.6']"], "wrong_value services.web.extra_hosts", "1.2.3.4.5.6"],
+  ["a device with www", ["devices: ['/dev/x:/dev/x:www']"], "wrong_value services.web.devices", "www"],
+  ["less swap than memory", ["mem_limit: 64m", "memswap_limit: 32m"], "wrong_value services.web.memswap_limit", "below"],
+  [
+    "a limit below the reservation",
+    ["mem_limit: 64m", "mem_reservation: 128m"],
+    "wrong_value services.web.mem_reservation",
+    "more than the limit",
+  ],
+  [
+    "restarts of what is never restarted",
+    ["deploy: {restart_policy: {condition: none, max_attempts: 3}}"],
+    "wrong_value services.web.deploy.restart_policy.max_attempts",
+    "3 times",
+  ],
+  [
+    "a variable that is too long",
+    [`environment: {A: "${"x".repeat(131_073)}"}`],
+    "wrong_value services.web.environment.A",
+    "at most 131072 characters",
+  ],
   ["ports on the host network", ["network_mode: host", "ports: ['80:80']"], "wrong_value services.web.ports", "node's"],
   ["network_mode and networks", ["network_mode: host", "networks: [default]"], "wrong_value services.web.network_mode", "exclude"],
   ["a namespace of another service", ["pid: service:db"], "refused services.web.pid", "different nodes"],
@@ -117,7 +147,7 @@ const rows: readonly (readonly [string, readonly string[], string, string])[] = 
   ["a word for a number", ["scale: many"], "wrong_type services.web.scale", "a number"],
   ["half a replica", ["scale: 1.5"], "wrong_value services.web.scale", "whole number"],
   ["a billion replicas", ["scale: 1000000000"], "wrong_value services.web.scale", "100000"],
-  ["negative replicas", ["deploy: {replicas: -1}"], "wrong_value services.web.deploy.replicas", ">=0"],
+  ["negative replicas", ["deploy: {replicas: -1}"], "wrong_value services.web.deploy.replicas", "at least 0"],
   ["two counts", ["scale: 2", "deploy: {replicas: 3}"], "wrong_value services.web.scale", "keep one"],
   ["a count for global", ["deploy: {mode: global, replicas: 3}"], "wrong_value services.web.deploy.replicas", "every matching node"],
   ["two limits", ["mem_limit: 1g", "deploy: {resources: {limits: {memory: 2g}}}"], "wrong_value services.web.mem_limit", "different"],
@@ -216,11 +246,21 @@ describe("refused, with the reason and what to do", () => {
     expect(`${errors[0]?.message} ${errors[0]?.mend}`).toContain(word);
   });
 
+  test("more services than an app may have", () => {
+    const many = Array.from({ length: 501 }, (_, index) => `  s${index}: {image: x}`).join("\n");
+    const errors = refusedWith(`services:\n${many}`);
+    expect(errors.map(({ path, mend }) => [path, mend])).toEqual([["services", "expected: at most 500 services an app"]]);
+  });
+
   test("a service's name must be one", () => {
     expect(refusedWith("services: {Web: {image: x}}").map(shown)).toEqual(["compose.yaml:1:12 wrong_value services.Web"]);
   });
 
   test("values that ask for nothing are let through", () => {
+    const { report } = accepted(web("network_mode: host", "container_name: front"));
+    expect(report.find(({ path }) => path === "services.web.container_name")?.status).toBe("approximated");
+    accepted(web("ports: ['0.0.0.0:53:53/udp', '[::]:53:53/udp', '53:53/tcp', '10.0.0.1:80:80', '10.0.0.2:80:80', '80', '80:80/udp']"));
+    accepted(web("mem_limit: 32m", "pids_limit: 0", "memswap_limit: -1", "stop_signal: RTMIN+3", "cap_drop: [CAP_NET_RAW, all]"));
     accepted(web("isolation: default", "secrets: []", "use_api_socket: false", "gpus: []", "post_start: []"));
     accepted(
       `${web("networks: [default]")}\nnetworks: {default: {driver: bridge, external: false, internal: false, enable_ipv6: false}}\nsecrets: {}\nconfigs: {}`,

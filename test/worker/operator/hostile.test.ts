@@ -290,6 +290,18 @@ describe("B71 numbers", () => {
   });
 });
 
+test("what Compose refuses the API refuses too, with the place and what to write", async () => {
+  const world = await World.start();
+  const answer = await put(world, workload({ env: { A: "x".repeat(131_073) } }));
+  expect([answer.status, answer.body.error.details]).toEqual([
+    400,
+    [{ path: "spec.services.web.workload.env.A", message: "at most 131072 characters" }],
+  ]);
+  const other = await put(world, workload({ healthcheck: { test: ["ls"] } }));
+  expect(other.body.error.details[0]?.path).toBe("spec.services.web.workload.healthcheck.test");
+  expect(other.body.error.details[0]?.message).toContain("; write [");
+});
+
 describe("B72 variables and labels", () => {
   test.each([
     ["a newline in a variable's name", workload({ env: { "A\nB": "1" } })],

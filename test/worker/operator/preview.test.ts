@@ -148,7 +148,8 @@ describe("replicas", () => {
     await settled("ml", 2);
 
     const wanted = spec({
-      web: lone("x.test/web:1", { replicas: 2 }, { ports: [{ target: 80, published: 80 }] }),
+      // The one service with names in the app, so it too is placed by itself.
+      web: lone("x.test/web:1", { replicas: 2 }, { ports: [{ target: 80, published: 80 }], networkMode: "app" }),
       gpu: lone("x.test/gpu:1", { replicas: 3, reservation: { devices: { gpu: 1 } } }),
       api: lone("x.test/api:1", { replicas: 4 }),
     });
