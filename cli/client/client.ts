@@ -15,6 +15,8 @@ export interface List<Item> {
   /** For `?watch=`. */
   readonly watch: string;
   readonly items: readonly Item[];
+  /** Of a list that comes in pages: where the next begins; null or absent: this is all of it. */
+  readonly next?: string | null;
 }
 type Query = Readonly<Record<string, string | number | boolean | undefined>>;
 
@@ -71,8 +73,18 @@ export class Client {
   get<T>(path: string, query: Query = {}, signal?: AbortSignal): Promise<T> {
     return this.#json("GET", path, { query, ...(signal === undefined ? {} : { signal }) });
   }
-  list<T>(path: string, query: Query = {}, signal?: AbortSignal): Promise<List<T>> {
-    return this.get(path, query, signal);
+  /** All of it, page by page. Its `watch` is the first page's: what changed meanwhile is newer than that. */
+  async list<T>(path: string, query: Query = {}, signal?: AbortSignal): Promise<List<T>> {
+    const first = await this.get<List<T>>(path, query, signal);
+    if ((first.next ?? null) === null) return first;
+    const { watch: _, ...rest } = query;
+    const items = [...first.items];
+    for (let cursor = first.next ?? null; cursor !== null; ) {
+      const page: List<T> = await this.get<List<T>>(path, { ...rest, cursor }, signal);
+      for (const item of page.items) items.push(item);
+      cursor = page.next ?? null;
+    }
+    return { ...first, items, next: null };
   }
   post<T>(path: string, body: unknown, query: Query = {}): Promise<T> {
     return this.#json("POST", path, { query, body });

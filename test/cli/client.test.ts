@@ -38,6 +38,17 @@ describe("requests", () => {
     expect(always.requests.length).toBe(3);
   });
 
+  test("a list that comes in pages is asked for to its end, under the mark of the first", async () => {
+    const pages = [
+      { rev: 7, watch: "7.0", items: [1, 2], next: "b" },
+      { rev: 8, watch: "8.0", items: [3], next: "c" },
+      { rev: 9, watch: "9.0", items: [4], next: null },
+    ];
+    const { client, requests } = clientWith((_request, count) => answer(200, pages[count - 1]));
+    expect(await client.list("/v1/x", { app: "a", watch: "6.0" })).toEqual({ rev: 7, watch: "7.0", items: [1, 2, 3, 4], next: null });
+    expect(requests.map(({ path }) => path)).toEqual(["/v1/x?app=a&watch=6.0", "/v1/x?app=a&cursor=b", "/v1/x?app=a&cursor=c"]);
+  });
+
   test("a segment is quoted", () => expect(withQuery("/v1/x", { app: "a&b=c" })).toBe("/v1/x?app=a%26b%3Dc"));
 });
 

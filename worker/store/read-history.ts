@@ -1,5 +1,5 @@
 /** What happened: deployments, revisions, events, explanations. */
-import { and, asc, desc, eq, gt, type SQL } from "drizzle-orm";
+import { and, asc, desc, eq, gt, lt, type SQL } from "drizzle-orm";
 import type { Row } from "./commit-types.ts";
 import { marksIn, marksQuery } from "./read-marks.ts";
 import { appRevisions, apps, deployments, events, explanations, services } from "./schema.ts";
@@ -11,16 +11,23 @@ export interface DeploymentView {
   readonly deployment: Row<"deployments">;
 }
 
-const DEPLOYMENTS_MAX = 500;
 const EVENTS_MAX = 1_000;
 
 export async function readDeployments(
   store: Store,
-  filter: { readonly namespace: string; readonly app?: string | undefined; readonly id?: string | undefined },
-): Promise<{ marks: Marks; deployments: DeploymentView[] }> {
+  filter: {
+    readonly namespace: string;
+    readonly app?: string | undefined;
+    readonly id?: string | undefined;
+    /** Older than this one's; no two deployments are of one revision. */
+    readonly before?: number | undefined;
+    readonly limit: number;
+  },
+): Promise<{ marks: Marks; deployments: DeploymentView[]; hasMore: boolean }> {
   const is: SQL[] = [eq(apps.namespace, filter.namespace)];
   if (filter.app !== undefined) is.push(eq(apps.name, filter.app));
   if (filter.id !== undefined) is.push(eq(deployments.id, filter.id));
+  if (filter.before !== undefined) is.push(lt(deployments.revision, filter.before));
   const [rows, marks] = await store.selectAll([
     store.db
       .select({ app: apps.name, namespace: apps.namespace, deployment: deployments })
@@ -28,10 +35,10 @@ export async function readDeployments(
       .innerJoin(apps, eq(apps.id, deployments.appId))
       .where(and(...is))
       .orderBy(desc(deployments.revision))
-      .limit(DEPLOYMENTS_MAX),
+      .limit(filter.limit + 1),
     marksQuery(store),
   ]);
-  return { marks: marksIn(marks), deployments: rows };
+  return { marks: marksIn(marks), deployments: rows.slice(0, filter.limit), hasMore: rows.length > filter.limit };
 }
 
 /** A deployment and where its app is now; null: one of them is gone. */

@@ -1,4 +1,4 @@
-import { Deployment } from "../../../shared/api/resources.ts";
+import { Deployment, Rev } from "../../../shared/api/resources.ts";
 import { DeploymentId, Name } from "../../../shared/model/name.ts";
 import { noNamespace } from "../../auth.ts";
 import type { Context } from "../../context.ts";
@@ -7,7 +7,7 @@ import { isoTime, isoTimeOrNull } from "../../stamp.ts";
 import type { Row } from "../../store/commit-types.ts";
 import { namespaceExists } from "../../store/read-cluster.ts";
 import { readDeployments } from "../../store/read-history.ts";
-import { list, read, type Route } from "./route.ts";
+import { pages, read, type Route } from "./route.ts";
 
 const tag = "Deployments";
 
@@ -35,19 +35,24 @@ export async function requireNamespace({ store }: Context, namespace: string): P
 }
 
 export const deploymentRoutes: readonly Route[] = [
-  list({
+  pages({
     path: "/v1/namespaces/{namespace}/deployments",
     tag,
-    summary: "Deployments, newest first, at most 500",
+    summary: "Deployments, newest first",
+    description: "In pages: ask again with `cursor` set to `next` until that is null.",
     role: "viewer",
     scope: "namespace",
     params: { namespace: Name },
     query: { app: Name.optional() },
     item: Deployment,
-    load: async ({ context, params: { namespace }, query: { app } }) => {
+    place: Rev,
+    pageDefault: 500,
+    pageMax: 5_000,
+    load: async ({ context, params: { namespace }, query: { app } }, { limit, after }) => {
       await requireNamespace(context, namespace);
-      const { marks, deployments } = await readDeployments(context.store, { namespace, app });
-      return { marks, items: deployments.map(({ deployment, app: name }) => toDeployment(deployment, { namespace, app: name })) };
+      const { marks, deployments, hasMore } = await readDeployments(context.store, { namespace, app, before: after ?? undefined, limit });
+      const next = hasMore ? deployments.at(-1)!.deployment.revision : null;
+      return { marks, next, items: deployments.map(({ deployment, app: name }) => toDeployment(deployment, { namespace, app: name })) };
     },
   }),
   read({
@@ -60,7 +65,7 @@ export const deploymentRoutes: readonly Route[] = [
     answer: Deployment,
     read: async ({ context, params: { namespace, deployment: id } }) => {
       await requireNamespace(context, namespace);
-      const [found] = (await readDeployments(context.store, { namespace, id })).deployments;
+      const [found] = (await readDeployments(context.store, { namespace, id, limit: 1 })).deployments;
       if (found === undefined)
         throw new BerthError("not_found", `there is no deployment ${id} in namespace ${namespace}`, { reason: "deployment" });
       return toDeployment(found.deployment, { namespace, app: found.app });

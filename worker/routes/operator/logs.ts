@@ -13,6 +13,8 @@ import { type Route, stream } from "./route.ts";
 
 /** One call reads that many replicas' logs at once; the rest are named as missing. A person reads far fewer. */
 const REPLICAS_MAX = 50;
+/** Named at most: a line each, about 2 MB. */
+const NAMED_MAX = 10_000;
 const flag = z.enum(["true", "false"]).default("false");
 
 const query = {
@@ -39,8 +41,9 @@ export const logRoutes: readonly Route[] = [
       await requireNamespace(context, namespace);
       const { apps } = await readApps(context.store, namespace, app);
       if (apps.length === 0) throw noApp(namespace, app);
-      const { live } = await readReplicas(context.store, { namespace, app, service: asked.service }, false);
-      const chosen = live.filter(({ replica }) => asked.slot === undefined || replica.slot === asked.slot);
+      const { service, slot } = asked;
+      const page = { withEnded: false, limit: NAMED_MAX, after: null };
+      const { live: chosen } = await readReplicas(context.store, { namespace, app, service, slot }, page);
       const leaving = new AbortController();
       signal.addEventListener("abort", () => leaving.abort(), { once: true });
       const ask = {

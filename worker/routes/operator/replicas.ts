@@ -3,9 +3,9 @@ import { Replica } from "../../../shared/api/resources.ts";
 import { Name, ReplicaId } from "../../../shared/model/name.ts";
 import { BerthError } from "../../errors.ts";
 import { isoTime, isoTimeOrNull } from "../../stamp.ts";
-import { type EndedReplica, type LiveReplica, readReplicas } from "../../store/read-replicas.ts";
+import { type EndedReplica, type LiveReplica, readReplicas, ReplicaPlace } from "../../store/read-replicas.ts";
 import { requireNamespace } from "./deployments.ts";
-import { list, read, type Route } from "./route.ts";
+import { pages, read, type Route } from "./route.ts";
 
 const tag = "Replicas";
 
@@ -75,20 +75,29 @@ function toEnded({ app, ended, node }: EndedReplica, namespace: string) {
   };
 }
 
+/** A page of 1,000 is about 1 MB; ten times that still goes in one answer of a database over HTTP. */
+const PAGE_DEFAULT = 1_000;
+const PAGE_MAX = 10_000;
+
 export const replicaRoutes: readonly Route[] = [
-  list({
+  pages({
     path: "/v1/namespaces/{namespace}/replicas",
     tag,
     summary: "Replicas: where each is and how it is; with `ended=true` also the last ten of each slot that have ended",
+    description: "In pages: ask again with `cursor` set to `next` until that is null.",
     role: "viewer",
     scope: "namespace",
     params: { namespace: Name },
     query: { app: Name.optional(), service: Name.optional(), ended: z.enum(["true", "false"]).default("false") },
     item: Replica,
-    load: async ({ context, params: { namespace }, query: { app, service, ended: withEnded } }) => {
+    place: ReplicaPlace,
+    pageDefault: PAGE_DEFAULT,
+    pageMax: PAGE_MAX,
+    load: async ({ context, params: { namespace }, query: { app, service, ended: asked } }, page) => {
       await requireNamespace(context, namespace);
-      const { marks, live, ended } = await readReplicas(context.store, { namespace, app, service }, withEnded === "true");
-      return { marks, items: [...live.map((row) => toReplica(row, namespace)), ...ended.map((row) => toEnded(row, namespace))] };
+      const found = await readReplicas(context.store, { namespace, app, service }, { ...page, withEnded: asked === "true" });
+      const { marks, live, ended, next } = found;
+      return { marks, next, items: [...live.map((row) => toReplica(row, namespace)), ...ended.map((row) => toEnded(row, namespace))] };
     },
   }),
   read({
@@ -101,7 +110,7 @@ export const replicaRoutes: readonly Route[] = [
     answer: Replica,
     read: async ({ context, params: { namespace, replica: id } }) => {
       await requireNamespace(context, namespace);
-      const { live, ended } = await readReplicas(context.store, { namespace, id }, true);
+      const { live, ended } = await readReplicas(context.store, { namespace, id }, { withEnded: true, limit: 1, after: null });
       if (live[0] !== undefined) return toReplica(live[0], namespace);
       if (ended[0] !== undefined) return toEnded(ended[0], namespace);
       throw new BerthError("not_found", `there is no replica ${id} in namespace ${namespace}`, { reason: "replica" });

@@ -3,6 +3,7 @@
  * all of them is done here: parse → authorize → build the changes → commit → ring. The same data makes the OpenAPI
  * document and the table that the authorization tests walk.
  */
+import { base64url } from "jose";
 import { z } from "zod";
 import { listOf, type Role, WATCH_PATTERN } from "../../../shared/api/resources.ts";
 import { hashText } from "../../../shared/model/content.ts";
@@ -136,6 +137,59 @@ export function list<Item, P extends Shape = Record<never, never>, Q extends Sha
       return json({ rev: marks.rev, watch: `${marks.rev}.${marks.observed}`, ...beside, items }, 200);
     },
   };
+}
+
+interface PageSpec<P extends Shape, Q extends Shape, Item, Place> extends Omit<ListSpec<P, Q, Item>, "load"> {
+  /** Most items a page, and how many when the caller does not say. */
+  readonly pageMax: number;
+  readonly pageDefault: number;
+  /** Where a page ended. Its JSON is the cursor, which callers take for opaque. */
+  readonly place: z.ZodType<Place>;
+  readonly load: (
+    call: Call<Out<P>, Out<Q>, null>,
+    page: Page<Place>,
+  ) => Promise<{ readonly marks: Marks; readonly items: readonly Item[]; readonly next: Place | null }>;
+}
+
+export interface Page<Place> {
+  readonly limit: number;
+  /** Null: from the beginning. */
+  readonly after: Place | null;
+}
+
+const CURSOR_MAX = 1_000;
+/** A watch misses nothing: what was newer by a later page is newer than the first one's mark. */
+const PAGE_BESIDE = { next: z.string().nullable().describe("The `cursor` of the page that follows; null on the last.") };
+
+/** `GET` of a list that can be long: a page of it, and where the next one begins. */
+export function pages<Item, Place, P extends Shape = Record<never, never>, Q extends Shape = Record<never, never>>(
+  spec: PageSpec<P, Q, Item, Place>,
+): Route {
+  const PAGE = {
+    limit: z.coerce.number().int().min(1).max(spec.pageMax).default(spec.pageDefault).describe("Most items of the page."),
+    cursor: z.string().max(CURSOR_MAX).optional().describe("`next` of the page before; not with watch, which is of the first page."),
+  };
+  return list<Item, P, Q & typeof PAGE>({
+    ...spec,
+    beside: PAGE_BESIDE,
+    query: { ...spec.query, ...PAGE } as Q & typeof PAGE,
+    load: async (call) => {
+      const { limit, cursor, watch } = call.query as unknown as { limit: number; cursor?: string; watch?: string };
+      if (cursor !== undefined && watch !== undefined)
+        throw new BerthError("invalid", "watch is of the first page; send it without cursor", { reason: "cursor" });
+      const after = cursor === undefined ? null : placeIn(cursor, spec.place);
+      const { next, ...loaded } = await spec.load(call as unknown as Call<Out<P>, Out<Q>, null>, { limit, after });
+      return { ...loaded, beside: { next: next === null ? null : base64url.encode(JSON.stringify(next)) } };
+    },
+  });
+}
+
+function placeIn<Place>(cursor: string, schema: z.ZodType<Place>): Place {
+  try {
+    return schema.parse(JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(base64url.decode(cursor))));
+  } catch (cause) {
+    throw new BerthError("invalid", "this cursor is not of this list; begin without one", { reason: "cursor", cause });
+  }
 }
 
 interface StreamSpec<P extends Shape, Q extends Shape> extends Head {
