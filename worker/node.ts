@@ -262,7 +262,7 @@ function externalAddresses(): string[] {
 /** The first token, made with the cluster. The file comes first: a crash between the two leaves a file whose token is then stored. */
 async function ensureAdminToken(store: Store, files: KeyFiles): Promise<string | null> {
   const held = (await files.read(ADMIN_TOKEN_FILE))?.trim() ?? null;
-  const { tokens } = await readTokens(store);
+  const { tokens } = await readTokens(store, null);
   if (tokens.length > 0) return held;
   const token = held !== null && isToken(held) ? held : newToken(random);
   if (held === null) await files.create(ADMIN_TOKEN_FILE, `${token}\n`);

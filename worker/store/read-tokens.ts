@@ -15,11 +15,10 @@ export async function readToken(store: Store, hash: string): Promise<TokenView |
   return row === undefined ? null : { ...row, nowMs: marksIn(marks).nowMs };
 }
 
-export async function readTokens(store: Store): Promise<{ marks: Marks; tokens: Row<"tokens">[] }> {
-  const [rows, marks] = await store.selectAll([
-    store.db.select().from(tokens).orderBy(desc(tokens.createdMs), tokens.id),
-    marksQuery(store),
-  ]);
+/** `only`: those bound to it; null: all. */
+export async function readTokens(store: Store, only: string | null): Promise<{ marks: Marks; tokens: Row<"tokens">[] }> {
+  const query = store.db.select().from(tokens).orderBy(desc(tokens.createdMs), tokens.id);
+  const [rows, marks] = await store.selectAll([only === null ? query : query.where(eq(tokens.namespace, only)), marksQuery(store)]);
   return { marks: marksIn(marks), tokens: rows };
 }
 

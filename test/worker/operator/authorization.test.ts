@@ -1,8 +1,8 @@
 import { describe, expect, test } from "vitest";
-import { ROLES, type Role } from "../../../shared/api/resources.ts";
+import { type ErrorBody, ROLES, type Role } from "../../../shared/api/resources.ts";
 import { ROUTES } from "../../../worker/routes/operator/table.ts";
 import { furnishedWorld, isMutation, methodOf, SAMPLES, type Sample } from "./every-route.ts";
-import { OTHER, World } from "./world.ts";
+import { type List, OTHER, World } from "./world.ts";
 
 const withDryRun = (sample: Sample, path: string) => (isMutation(sample) ? `${path}${path.includes("?") ? "&" : "?"}dryRun=true` : path);
 
@@ -12,7 +12,8 @@ const TAKEN = 200;
 function expected(sample: Sample, role: Role, namespace: string | null): number {
   if (sample.reach === "namespace" && namespace !== null && namespace !== "default") return 404;
   if (sample.reach === "cluster" && namespace !== null) return 403;
-  return ROLES.indexOf(role) >= ROLES.indexOf(sample.least) ? TAKEN : 403;
+  if (ROLES.indexOf(role) < ROLES.indexOf(sample.least)) return 403;
+  return sample.reach === "own" && namespace !== null && namespace !== "default" ? 404 : TAKEN;
 }
 
 test("every route has a sample, and every sample a route", () => {
@@ -100,6 +101,42 @@ describe("tokens", () => {
     const { body } = await world.get<{ token: string }>("/v1/whoami");
     const refused = await world.call("DELETE", `/v1/tokens/${body.token}`);
     expect([refused.status, refused.body.error.reason]).toEqual([422, "self"]);
+  });
+
+  test("of a namespace are managed by its admin: deployers and viewers, no others", async () => {
+    const { world, ids } = await furnishedWorld();
+    const token = await world.token("admin", "default");
+    const create = (body: object) => world.call<ErrorBody & { id: string }>("POST", "/v1/tokens", { token, body: { name: "ci", ...body } });
+    const made = await create({ role: "deployer", namespace: "default" });
+    expect(made.status).toBe(201);
+    const { body } = await world.get<List<{ id: string; namespace: string }>>("/v1/tokens", { token });
+    expect(body.items.map(({ id }) => id)).toContain(made.body.id);
+    expect(new Set(body.items.map(({ namespace }) => namespace))).toEqual(new Set(["default"]));
+    expect((await world.call("DELETE", `/v1/tokens/${made.body.id}`, { token })).status).toBe(200);
+
+    const answers = [
+      await create({ role: "admin", namespace: "default" }),
+      await create({ role: "viewer" }),
+      await create({ role: "viewer", namespace: OTHER }),
+      await create({ role: "viewer", namespace: "tenant-x" }),
+      await world.call("DELETE", `/v1/tokens/${ids[OTHER]!.token}`, { token }),
+    ];
+    expect(answers.map(({ status, body: { error } }) => `${status} ${error.reason}`)).toEqual([
+      "403 role",
+      "403 scope",
+      "404 namespace",
+      "404 namespace",
+      "404 token",
+    ]);
+    expect(answers[2]!.text.replace(OTHER, "?")).toBe(answers[3]!.text.replace("tenant-x", "?"));
+
+    await world.token("admin", "default");
+    const other = (await world.get<List<{ id: string; role: string }>>("/v1/tokens", { token })).body.items.filter(
+      ({ role }) => role === "admin",
+    );
+    const self = (await world.get<{ token: string }>("/v1/whoami", { token })).body.token;
+    const refused = await world.call("DELETE", `/v1/tokens/${other.find(({ id }) => id !== self)!.id}`, { token });
+    expect([refused.status, refused.body.error.reason]).toEqual([403, "role"]);
   });
 
   test("must name a namespace that exists", async () => {

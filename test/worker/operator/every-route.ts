@@ -13,7 +13,8 @@ export interface Sample {
   /** Path with everything filled in, for this namespace. */
   readonly path: (namespace: string, ids: Ids) => string;
   readonly least: Role;
-  readonly reach: "namespace" | "cluster" | "any";
+  /** own: a token of one namespace reaches what is of that namespace, though the path does not name it. */
+  readonly reach: "namespace" | "cluster" | "any" | "own";
   readonly body?: unknown;
 }
 
@@ -53,9 +54,15 @@ export const SAMPLES: readonly Sample[] = [
   { route: "GET /v1/join-tokens", path: plain("/v1/join-tokens"), least: "admin", reach: "cluster" },
   { route: "POST /v1/join-tokens", path: plain("/v1/join-tokens"), least: "admin", reach: "cluster", body: { site: "default" } },
   { route: "DELETE /v1/join-tokens/{joinToken}", path: (_, ids) => `/v1/join-tokens/${ids.joinToken}`, least: "admin", reach: "cluster" },
-  { route: "GET /v1/tokens", path: plain("/v1/tokens"), least: "admin", reach: "cluster" },
-  { route: "POST /v1/tokens", path: plain("/v1/tokens"), least: "admin", reach: "cluster", body: { name: "ci", role: "deployer" } },
-  { route: "DELETE /v1/tokens/{token}", path: (_, ids) => `/v1/tokens/${ids.token}`, least: "admin", reach: "cluster" },
+  { route: "GET /v1/tokens", path: plain("/v1/tokens"), least: "admin", reach: "any" },
+  {
+    route: "POST /v1/tokens",
+    path: plain("/v1/tokens"),
+    least: "admin",
+    reach: "own",
+    body: { name: "ci", role: "deployer", namespace: "default" },
+  },
+  { route: "DELETE /v1/tokens/{token}", path: (_, ids) => `/v1/tokens/${ids.token}`, least: "admin", reach: "own" },
   { route: "GET /v1/namespaces/{namespace}/registries", path: ns("registries"), least: "deployer", reach: "namespace" },
   {
     route: "PUT /v1/namespaces/{namespace}/registries/{registry}",

@@ -66,9 +66,14 @@ describe("another tenant's ids in one's own namespace", () => {
   test("tokens and join tokens of the cluster are out of reach, whether they exist or not", async () => {
     const { world, ids } = await furnishedWorld();
     const token = await world.token("admin", "default");
-    const there = await world.call("DELETE", `/v1/tokens/${ids[OTHER]!.token}`, { token });
-    const missing = await world.call("DELETE", "/v1/tokens/t_aaaaaaaaaaaaaaaa", { token });
-    expect([there.status, there.text]).toEqual([403, missing.text]);
+    for (const [noun, theirs, missing, status] of [
+      ["tokens", ids[OTHER]!.token, "t_aaaaaaaaaaaaaaaa", 404],
+      ["join-tokens", ids[OTHER]!.joinToken, "jt_aaaaaaaaaaaaaaaa", 403],
+    ] as const) {
+      const there = await world.call("DELETE", `/v1/${noun}/${theirs}`, { token });
+      const nowhere = await world.call("DELETE", `/v1/${noun}/${missing}`, { token });
+      expect([there.status, there.text.replace(theirs, "?")]).toEqual([status, nowhere.text.replace(missing, "?")]);
+    }
   });
 });
 

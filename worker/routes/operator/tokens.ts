@@ -1,6 +1,6 @@
-import { Removed, TokenCreate, TokenCreated, TokenInfo } from "../../../shared/api/resources.ts";
+import { Removed, type Role, TokenCreate, TokenCreated, TokenInfo } from "../../../shared/api/resources.ts";
 import { TokenId } from "../../../shared/model/name.ts";
-import { hashToken, newToken } from "../../auth.ts";
+import { hashToken, mayEnter, newToken, noNamespace, type Principal } from "../../auth.ts";
 import { BerthError } from "../../errors.ts";
 import { newId } from "../../new-id.ts";
 import { isoTime, isoTimeOrNull, STAMP } from "../../stamp.ts";
@@ -19,16 +19,35 @@ const toInfo = ({ id, name, role, namespace, createdMs, expiresMs }: Row<"tokens
   expires: isoTimeOrNull(expiresMs),
 });
 
+/**
+ * What an admin bound to a namespace may manage: the deployers and viewers of that namespace, as an admin of a Kubernetes
+ * namespace may bind its roles. Other admins are the business of one who is admin of all.
+ */
+function refuseBeyond(principal: Principal, token: { readonly namespace: string | null; readonly role: Role }): void {
+  if (principal.namespace === null) return;
+  if (token.namespace === null)
+    throw new BerthError(
+      "forbidden",
+      `${principal.name} is an admin of ${principal.namespace} alone; name that namespace, a token of all is not its to make`,
+      { reason: "scope" },
+    );
+  if (!mayEnter(principal, token.namespace)) throw noNamespace(token.namespace);
+  if (token.role === "admin")
+    throw new BerthError("forbidden", `an admin of one namespace manages its deployers and viewers; this is an admin's token`, {
+      reason: "role",
+    });
+}
+
 export const tokenRoutes: readonly Route[] = [
   list({
     path: "/v1/tokens",
     tag,
-    summary: "API tokens; never the secrets",
+    summary: "API tokens; never the secrets. An admin of one namespace sees those of that namespace",
     role: "admin",
-    scope: "cluster",
+    scope: "any",
     item: TokenInfo,
-    load: async ({ context }) => {
-      const { marks, tokens } = await readTokens(context.store);
+    load: async ({ context, principal }) => {
+      const { marks, tokens } = await readTokens(context.store, principal.namespace);
       return { marks, items: tokens.map(toInfo) };
     },
   }),
@@ -36,15 +55,16 @@ export const tokenRoutes: readonly Route[] = [
     method: "post",
     path: "/v1/tokens",
     tag,
-    summary: "Make an API token; `token` is shown this once",
+    summary: "Make an API token; `token` is shown this once. An admin of one namespace makes deployers and viewers of that namespace",
     role: "admin",
-    scope: "cluster",
+    scope: "any",
     body: TokenCreate,
     answer: TokenCreated,
     status: 201,
     verb: "create",
     isSecret: true,
-    draft: async ({ context, body: { name, role, namespace, expiresInMs } }) => {
+    draft: async ({ context, principal, body: { name, role, namespace, expiresInMs } }) => {
+      refuseBeyond(principal, { namespace, role });
       const { marks, ...found } =
         namespace === null ? { marks: await context.store.marks(), namespace: null } : await readNamespace(context.store, namespace);
       if (namespace !== null && found.namespace === null)
@@ -71,18 +91,20 @@ export const tokenRoutes: readonly Route[] = [
     method: "delete",
     path: "/v1/tokens/{token}",
     tag,
-    summary: "Delete an API token; it stops working at once",
+    summary: "Delete an API token; it stops working at once. An admin of one namespace deletes deployers and viewers of that namespace",
     role: "admin",
-    scope: "cluster",
+    scope: "any",
     params: { token: TokenId },
     body: null,
     answer: Removed,
     verb: "delete",
     draft: async ({ context, params, principal }) => {
       const { marks, token } = await readTokenById(context.store, params.token);
-      if (token === null) throw new BerthError("not_found", `there is no token ${params.token}`, { reason: "token" });
+      if (token === null || (token.namespace !== principal.namespace && principal.namespace !== null))
+        throw new BerthError("not_found", `there is no token ${params.token}`, { reason: "token" });
       if (token.id === principal.tokenId)
         throw new BerthError("refused", "this is the token you are using; delete it with another one", { reason: "self" });
+      refuseBeyond(principal, token);
       return {
         marks,
         guards: [{ table: "tokens", key: { id: token.id }, rev: token.rev }],
