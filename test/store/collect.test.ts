@@ -2,7 +2,19 @@ import { expect, test } from "vitest";
 import type { AppSpec } from "../../shared/model/app.ts";
 import { collect, HISTORY_AN_APP_MAX } from "../../worker/store/collect.ts";
 import { MARK, type NewRow, NOW } from "../../worker/store/commit-types.ts";
-import { appRevisions, bodies, deployments, events, images, observations, ops, tombstones } from "../../worker/store/schema.ts";
+import {
+  appRevisions,
+  bodies,
+  deployments,
+  events,
+  images,
+  joinTokens,
+  observations,
+  ops,
+  removedNodes,
+  tokens,
+  tombstones,
+} from "../../worker/store/schema.ts";
 import { appRow, deploymentRow, hash, id, memoryStore, must, replicaRow, seed, serviceRow, specBody } from "./fixtures.ts";
 
 const HOUR_MS = 3_600_000;
@@ -165,4 +177,54 @@ test("events of a week ago and what was seen of replicas that are no more", asyn
   expect((await store.db.select().from(events)).map(({ message }) => message)).toEqual(["new"]);
   expect((await store.db.select().from(observations)).map(({ replica }) => replica)).toEqual([id("r", 1)]);
   expect(await store.rev()).toBe(rev);
+});
+
+test("tokens a month after they expired, while there is one that is good", async () => {
+  const { store, database } = await memoryStore();
+  const nowMs = await store.nowMs();
+  const DAY_MS = 24 * HOUR_MS;
+  const token = (name: string, expiresMs: number | null) => ({
+    id: `t_${name}`,
+    hash: name,
+    name,
+    role: "viewer" as const,
+    namespace: null,
+    createdMs: 0,
+    expiresMs,
+  });
+  const joinToken = (name: string, expiresMs: number) => ({
+    id: `jt_${name}`,
+    publicKey: { kty: "OKP", crv: "Ed25519", x: "x" } as const,
+    site: "default",
+    labels: {},
+    namePattern: null,
+    needsApproval: false,
+    usesMax: 1,
+    uses: 1,
+    createdMs: 0,
+    expiresMs,
+  });
+  await must(store, {
+    changes: [
+      { op: "insert", table: "tokens", rows: [token("old", nowMs - 31 * DAY_MS), token("recent", nowMs - 29 * DAY_MS)] },
+      { op: "insert", table: "joinTokens", rows: [joinToken("old", nowMs - 31 * DAY_MS), joinToken("recent", nowMs - 29 * DAY_MS)] },
+      {
+        op: "insert",
+        table: "removedNodes",
+        rows: [{ thumbprint: "x", id: id("n", 1), name: "n", removedMs: nowMs - 1_000 * DAY_MS }],
+      },
+    ],
+  });
+  const names = async () => (await store.db.select({ name: tokens.name }).from(tokens)).map(({ name }) => name).sort();
+  await collect(store);
+  expect(await names()).toEqual(["old", "recent"]);
+  await must(store, { changes: [{ op: "insert", table: "tokens", rows: [token("good", null)] }] });
+  await collect(store);
+  expect(await names()).toEqual(["good", "recent"]);
+  expect((await store.db.select({ id: joinTokens.id }).from(joinTokens)).map((row) => row.id)).toEqual(["jt_recent"]);
+  // The key of a removed machine may never enroll again.
+  expect(await store.db.$count(removedNodes)).toBe(1);
+  await database.write(["update tokens set expires_ms = 0"]);
+  await collect(store);
+  expect((await names()).length).toBe(2);
 });

@@ -1,6 +1,9 @@
 /**
  * What nobody can need any more goes: every table stays bounded by the number of objects. Each call is one batch of
  * bounded size and takes no rev; call it again while it answers that there is more.
+ *
+ * Two tables only grow, a row for each deliberate act of an operator: the audit log, and `removed_nodes` (200 bytes a
+ * machine), because the key of a removed machine may never enroll again.
  */
 import type { InStatement } from "@libsql/client";
 import { DATABASE_NOW_SQL } from "./commit-statements.ts";
@@ -15,6 +18,8 @@ const OPS_KEPT_MS = 2 * DAY_MS;
 const EVENTS_KEPT_MS = 7 * DAY_MS;
 /** A body is stored by the commit that refers to it, but a retried PUT may come a while after. */
 const BODIES_KEPT_MS = 3_600_000;
+/** Expired tokens: whoever asks why one stopped working finds it in the list for a month. */
+const TOKENS_KEPT_MS = 30 * DAY_MS;
 /** Deployments and revisions kept for each app, newest first: what a rollback may return to. */
 export const HISTORY_AN_APP_MAX = 50;
 /** Rows of each kind a call: about 20 ms of database work. */
@@ -30,6 +35,9 @@ export interface Collected {
 const older = (column: string, ms: number) => `${column} < ${DATABASE_NOW_SQL} - ${ms}`;
 const some = (table: string, where: string) =>
   `delete from ${table} where rowid in (select rowid from ${table} where ${where} limit ${ROWS_A_CALL_MAX})`;
+
+/** With no token left, a restart would store the first admin's again, which may have been deleted on purpose. */
+const HAS_GOOD_TOKEN = `exists (select 1 from tokens g where g.expires_ms is null or g.expires_ms > ${DATABASE_NOW_SQL})`;
 
 /** Revisions that something still points at, beside the newest. */
 const REVISION_IN_USE = `exists (select 1 from apps a where a.id = t.app_id and a.revision = t.revision)
@@ -50,6 +58,8 @@ function statements(): { readonly kind: string; readonly sql: string }[] {
     { kind: "tombstones", sql: some("tombstones", older("at_ms", TOMBSTONES_KEPT_MS)) },
     { kind: "ops", sql: some("ops", older("at_ms", OPS_KEPT_MS)) },
     { kind: "events", sql: some("events", older("at_ms", EVENTS_KEPT_MS)) },
+    { kind: "tokens", sql: some("tokens", `${older("expires_ms", TOKENS_KEPT_MS)} and ${HAS_GOOD_TOKEN}`) },
+    { kind: "joinTokens", sql: some("join_tokens", older("expires_ms", TOKENS_KEPT_MS)) },
     { kind: "observations", sql: some("observations", "not exists (select 1 from replicas r where r.id = observations.replica)") },
     { kind: "nodeReports", sql: some("node_reports", "not exists (select 1 from nodes n where n.id = node_reports.node_id)") },
     { kind: "volumeDrops", sql: some("volume_drops", "not exists (select 1 from nodes n where n.id = volume_drops.node_id)") },
