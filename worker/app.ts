@@ -59,11 +59,12 @@ function mountHealth(app: Hono, { store, log }: Context): void {
 
 function mountDocs(app: Hono): void {
   // Made at the first request: building it takes longer than starting should.
-  let made: { json: string; html: string } | null = null;
+  let made: { json: string; html: string; xBerth: string } | null = null;
   const documents = () => {
     if (made === null) {
       const document = openApiDocument();
-      made = { json: JSON.stringify(document), html: docsPage(document) };
+      const xBerth = JSON.stringify(z.toJSONSchema(XBerth, { io: "input" }));
+      made = { json: JSON.stringify(document), html: docsPage(document), xBerth };
     }
     return made;
   };
@@ -75,9 +76,7 @@ function mountDocs(app: Hono): void {
         headers: { "content-type": "text/html; charset=utf-8", "content-security-policy": DOCS_POLICY, "referrer-policy": "no-referrer" },
       }),
   );
-  app.get("/v1/schemas/x-berth.json", (c) =>
-    c.json(z.toJSONSchema(XBerth, { io: "input" }), 200, { "content-type": "application/schema+json" }),
-  );
+  app.get("/v1/schemas/x-berth.json", () => new Response(documents().xBerth, { headers: { "content-type": "application/schema+json" } }));
 }
 
 function mountDownloads(app: Hono, downloads: Downloads | null): void {

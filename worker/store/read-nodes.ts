@@ -17,16 +17,36 @@ const NOTHING = { replicas: 0, cpuMillis: 0, memoryMiB: 0 };
 
 /** What each node's replicas set aside, from the bodies that they run: the service may have changed since. */
 function usageQuery(store: Store) {
+  // Each body is read once and not for each replica. The limit is what keeps SQLite from folding this into the join.
+  const reserved = store.db
+    .select({
+      hash: bodies.hash,
+      cpuMillis: sql<number>`json_extract(${bodies.body}, '$.reservation.cpuMillis')`.as("cpu_millis"),
+      memoryMiB: sql<number>`json_extract(${bodies.body}, '$.reservation.memoryMiB')`.as("memory_mib"),
+    })
+    .from(bodies)
+    .where(eq(bodies.kind, "spec"))
+    .limit(-1)
+    .as("reserved");
   return store.db
     .select({
       nodeId: replicas.nodeId,
       replicas: count(),
-      cpuMillis: sql<number>`coalesce(sum(json_extract(${bodies.body}, '$.reservation.cpuMillis')), 0)`,
-      memoryMiB: sql<number>`coalesce(sum(json_extract(${bodies.body}, '$.reservation.memoryMiB')), 0)`,
+      cpuMillis: sql<number>`coalesce(sum(${reserved.cpuMillis}), 0)`,
+      memoryMiB: sql<number>`coalesce(sum(${reserved.memoryMiB}), 0)`,
     })
     .from(replicas)
-    .leftJoin(bodies, eq(bodies.hash, replicas.spec))
+    .leftJoin(reserved, eq(reserved.hash, replicas.spec))
     .groupBy(replicas.nodeId);
+}
+
+/** What a token of one namespace may see of nodes. */
+export async function readNodeNames(store: Store): Promise<{ marks: Marks; nodes: { name: string; site: string }[] }> {
+  const [rows, marks] = await store.selectAll([
+    store.db.select({ name: nodes.name, site: nodes.site }).from(nodes).orderBy(asc(nodes.name)),
+    marksQuery(store),
+  ]);
+  return { marks: marksIn(marks), nodes: rows };
 }
 
 export async function readNodes(store: Store): Promise<{ marks: Marks; nodes: NodeView[] }> {

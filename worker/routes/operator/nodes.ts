@@ -5,7 +5,7 @@ import type { Context } from "../../context.ts";
 import { BerthError } from "../../errors.ts";
 import { isoTime, isoTimeOrNull } from "../../stamp.ts";
 import { NOW, type NewEvent, type Row, type RowChange } from "../../store/commit-types.ts";
-import { type NodeDetail, type NodeView, readNode, readNodes } from "../../store/read-nodes.ts";
+import { type NodeDetail, type NodeView, readNode, readNodeNames, readNodes } from "../../store/read-nodes.ts";
 import { patchLabels } from "./labels.ts";
 import { list, mutation, read, type Route } from "./route.ts";
 
@@ -52,8 +52,11 @@ export const nodeRoutes: readonly Route[] = [
     scope: "any",
     item: z.union([Node, NodeName]),
     load: async ({ context, principal }) => {
+      if (principal.namespace !== null) {
+        const { marks, nodes } = await readNodeNames(context.store);
+        return { marks, items: nodes };
+      }
       const { marks, nodes } = await readNodes(context.store);
-      if (principal.namespace !== null) return { marks, items: nodes.map(({ node: { name, site } }) => ({ name, site })) };
       return { marks, items: nodes.map((view) => withPresence(context, view, marks.nowMs)) };
     },
   }),
