@@ -11,7 +11,7 @@ import type { Context } from "./context.ts";
 import { DIST_FILES, type Downloads } from "./downloads.ts";
 import { DOCS_POLICY, docsPage } from "./docs-page.ts";
 import { BerthError, toResponse } from "./errors.ts";
-import { Flights } from "./flights.ts";
+import { Flights, PREVIEWS, REQUESTS } from "./flights.ts";
 import { JOIN_SCRIPT } from "./join-script.ts";
 import { openApiDocument } from "./openapi.ts";
 import { RateLimit } from "./rate-limit.ts";
@@ -118,7 +118,8 @@ function mountOperator(app: Hono, context: Context): void {
   const authenticator = new Authenticator({ store, clock, rev: () => shard.rev });
   const watchers = new Watchers(context);
   const limit = new RateLimit(clock);
-  const flights = new Flights();
+  const flights = new Flights(REQUESTS);
+  const previews = new Flights(PREVIEWS);
   const handle = (route: Route) => async (c: Request) => {
     const request = c.req.raw;
     const override = OVERRIDES.find((name) => request.headers.has(name));
@@ -132,7 +133,17 @@ function mountOperator(app: Hono, context: Context): void {
       const query = queryOf(request.url);
       checkText(params);
       checkText(query);
-      return await route.handle({ context, watchers, place, principal, params, query, body: await bodyOf(route, request), request });
+      return await route.handle({
+        context,
+        watchers,
+        place,
+        previews,
+        principal,
+        params,
+        query,
+        body: await bodyOf(route, request),
+        request,
+      });
     });
   };
 

@@ -8,10 +8,19 @@
  */
 import { BerthError } from "./errors.ts";
 
-/** Eight of the dearest lists are about a quarter of a second of one core; a browser sends six at a time. */
-const UNDER_WAY_MAX = 8;
-/** Every watch that a token may hold can begin or end at one moment. */
-const LINE_MAX = 64;
+export interface FlightLimits {
+  /** What is counted, in the plural. */
+  readonly noun: string;
+  readonly underWayMax: number;
+  readonly lineMax: number;
+}
+/**
+ * Eight of the dearest lists are about a quarter of a second of one core; a browser sends six at a time. Every watch that a
+ * token may hold can begin or end at one moment.
+ */
+export const REQUESTS: FlightLimits = { noun: "requests", underWayMax: 8, lineMax: 64 };
+/** A rehearsal of a large app is seconds of planning, for nothing but a look. */
+export const PREVIEWS: FlightLimits = { noun: "dry runs", underWayMax: 1, lineMax: 4 };
 
 interface Flight {
   underWay: number;
@@ -26,21 +35,27 @@ export interface Place {
 }
 
 export class Flights {
+  readonly #limits: FlightLimits;
   readonly #flights = new Map<string, Flight>();
+
+  constructor(limits: FlightLimits) {
+    this.#limits = limits;
+  }
 
   /** Throws `rate_limited`. */
   async run<T>(key: string, work: (place: Place) => Promise<T>): Promise<T> {
     const flight = this.#flights.get(key) ?? { underWay: 0, aside: 0, line: [] };
-    if (flight.line.length >= LINE_MAX)
+    const { noun, underWayMax, lineMax } = this.#limits;
+    if (flight.line.length >= lineMax)
       throw new BerthError(
         "rate_limited",
-        `${UNDER_WAY_MAX} requests of this token are under way and ${LINE_MAX} wait for them; send the next when one is answered`,
+        `${underWayMax} ${noun} of this token are under way and ${lineMax} wait for them; send the next when one is answered`,
         { retryAfterS: 1 },
       );
     this.#flights.set(key, flight);
-    await enter(flight);
+    await enter(flight, underWayMax);
     try {
-      return await work({ aside: (wait) => aside(flight, wait) });
+      return await work({ aside: (wait) => aside(flight, underWayMax, wait) });
     } finally {
       leave(flight);
       if (flight.underWay === 0 && flight.aside === 0) this.#flights.delete(key);
@@ -48,19 +63,19 @@ export class Flights {
   }
 }
 
-async function aside<T>(flight: Flight, wait: () => Promise<T>): Promise<T> {
+async function aside<T>(flight: Flight, underWayMax: number, wait: () => Promise<T>): Promise<T> {
   flight.aside += 1;
   leave(flight);
   try {
     return await wait();
   } finally {
     flight.aside -= 1;
-    await enter(flight);
+    await enter(flight, underWayMax);
   }
 }
 
-async function enter(flight: Flight): Promise<void> {
-  if (flight.underWay >= UNDER_WAY_MAX) await new Promise<void>((resume) => flight.line.push(resume));
+async function enter(flight: Flight, underWayMax: number): Promise<void> {
+  if (flight.underWay >= underWayMax) await new Promise<void>((resume) => flight.line.push(resume));
   else flight.underWay += 1;
 }
 

@@ -2,7 +2,7 @@
  * What is refused at deploy, before a row is written: apps that could never be placed or rolled out as declared. Each
  * refusal says what is wrong, what to write instead, and where.
  */
-import type { AppSpec, Constraint } from "./app.ts";
+import { type AppSpec, type Constraint, REPLICAS_MAX } from "./app.ts";
 import { admits, phrase } from "./constraint.ts";
 import { colocatedServices } from "./desire.ts";
 
@@ -18,7 +18,8 @@ export interface DeployError {
     | "dependency_cycle"
     | "dependency_missing"
     | "volume_missing"
-    | "config_missing";
+    | "config_missing"
+    | "replicas_total";
   readonly message: string;
   readonly mend: string;
   /** Path in the AppSpec, e.g. `services.web.placement.spreadBy`. */
@@ -27,7 +28,21 @@ export interface DeployError {
 
 /** All of them, in a fixed order. */
 export function deployErrors(app: AppSpec): DeployError[] {
-  return [...referenceErrors(app), ...dependencyErrors(app), ...splitErrors(app)];
+  return [...totalErrors(app), ...referenceErrors(app), ...dependencyErrors(app), ...splitErrors(app)];
+}
+
+/** Each service alone may be as large as a cluster; together they may be no larger. */
+function totalErrors(app: AppSpec): DeployError[] {
+  const total = Object.values(app.services).reduce((sum, { mode, replicas }) => sum + (mode === "global" ? 0 : replicas), 0);
+  if (total <= REPLICAS_MAX) return [];
+  return [
+    {
+      code: "replicas_total",
+      message: `the services of ${app.name} want ${total} replicas together; an app may have ${REPLICAS_MAX}`,
+      mend: "lower some of them, or make it several apps",
+      path: "services",
+    },
+  ];
 }
 
 /** Reasons why the services that share one node (see `colocatedServices`) cannot. */

@@ -237,6 +237,15 @@ describe("refusals at deploy", () => {
     expect(deployErrors(app({ a: { ...apart, dependsOn: { gone: { condition: "started", required: false } } } }))).toEqual([]);
   });
 
+  test("more replicas together than a cluster can hold", () => {
+    const of = (a: number, b: number) =>
+      deployErrors(app({ a: { ...apart, replicas: a }, b: { ...apart, replicas: b }, c: { ...apart, mode: "global" } }));
+    expect(of(60_000, 40_000)).toEqual([]);
+    expect(of(60_000, 40_001).map(({ code, message }) => [code, message])).toEqual([
+      ["replicas_total", "the services of shop want 100001 replicas together; an app may have 100000"],
+    ]);
+  });
+
   test("volumes and configs that are not declared", () => {
     const spec = app({
       a: {

@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { furnishedWorld, isMutation, methodOf, SAMPLES } from "./every-route.ts";
+import { appSpec } from "./world.ts";
 
 const mutations = SAMPLES.filter(isMutation);
 const and = (path: string, query: string) => `${path}${path.includes("?") ? "&" : "?"}${query}`;
@@ -35,6 +36,27 @@ describe("dryRun", () => {
       expect(status).toBe(400);
     }
     expect(await world.dump()).toBe(before);
+  });
+
+  test("is taken one at a time of each token, with four in line", async () => {
+    const { world } = await furnishedWorld();
+    let [now, most] = [0, 0];
+    const { snapshots } = world.context;
+    const use = snapshots.use.bind(snapshots);
+    const dryRun = () => world.call("PUT", "/v1/namespaces/default/apps/shop?dryRun=true", { body: { spec: appSpec("shop") } });
+    snapshots.use = async (take) => {
+      most = Math.max(most, ++now);
+      try {
+        return await use(take);
+      } finally {
+        now--;
+      }
+    };
+    const answers = await Promise.all(Array.from({ length: 8 }, dryRun));
+    expect(most).toBe(1);
+    expect(answers.map(({ status }) => status).sort()).toEqual([200, 200, 200, 200, 200, 429, 429, 429]);
+    expect(answers.find(({ status }) => status === 429)?.body.error.message).toContain("dry runs");
+    expect((await dryRun()).status).toBe(200);
   });
 
   test("makes no token that works", async () => {

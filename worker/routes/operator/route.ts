@@ -10,7 +10,7 @@ import { hashText } from "../../../shared/model/content.ts";
 import type { Principal, Scope } from "../../auth.ts";
 import type { Context } from "../../context.ts";
 import { BerthError } from "../../errors.ts";
-import type { Place } from "../../flights.ts";
+import type { Flights, Place } from "../../flights.ts";
 import { operationId } from "../../idempotency.ts";
 import { parseRequest } from "../../parse-request.ts";
 import { stamped } from "../../stamp.ts";
@@ -25,6 +25,7 @@ export interface RawCall {
   readonly watchers: Watchers;
   /** Among the token's requests that are under way. */
   readonly place: Place;
+  readonly previews: Flights;
   readonly principal: Principal;
   readonly params: Readonly<Record<string, string>>;
   readonly query: Readonly<Record<string, string>>;
@@ -267,7 +268,7 @@ export function mutation<A, B extends z.ZodType | null, P extends Shape = Record
     handle: async (raw) => {
       const call = parse(raw) as Call<Out<P>, Out<Q> & { dryRun: "true" | "false" }, B extends z.ZodType ? z.output<B> : null>;
       if (call.query.dryRun === "true") {
-        const draft = await spec.draft(call);
+        const draft = await raw.previews.run(call.principal.tokenId, () => spec.draft(call));
         return json(stamped(draft.dryAnswer ?? draft.answer, draft.marks), 200, {
           "berth-dry-run": "true",
           "berth-rev": String(draft.marks.rev),
