@@ -180,7 +180,7 @@ function addChanges(program: Command, shellOf: ShellOf): void {
       .command("rollback")
       .description("go back to an earlier revision")
       .argument("<app>")
-      .option("--to <revision>", "default: the one before", whole(1, Number.MAX_SAFE_INTEGER)),
+      .option("--to <revision>", "default: the newest before this one that did not fail", whole(1, Number.MAX_SAFE_INTEGER)),
   ).action(async (app: string, options: import("./commands/change.ts").ChangeOptions & { to?: number }, command: Command) =>
     (await import("./commands/change.ts")).appRollback(shellOf(command), app, options),
   );

@@ -77,20 +77,23 @@ export async function draftRollback(context: Context, ask: AppAsk & { readonly t
   if (view.app === null || view.current === null) throw noApp(ask.namespace, ask.app);
   if (view.target === null) {
     if (ask.toRevision === undefined)
-      throw new BerthError("refused", `revision ${view.app.revision} is the first of ${ask.app}; there is none before it`, {
-        reason: "first",
-      });
+      throw new BerthError(
+        "refused",
+        `${ask.app} has no revision before ${view.app.revision} whose deployment did not fail; berth revisions ${ask.app} lists all of them, and any can be named`,
+        { reason: "first" },
+      );
     throw new BerthError("not_found", `app ${ask.app} has no revision ${ask.toRevision}; berth revisions ${ask.app} lists them`, {
       reason: "revision",
     });
   }
-  const { spec, revision } = view.target;
+  const { spec, revision, message } = view.target;
   return await draft(context, view, {
     ...ask,
     spec,
     images: imagesOf(view, revision),
     kind: "rollback",
     message: `rollback to ${revision}`,
+    notes: [`this returns to revision ${revision} (${message})`],
   });
 }
 
@@ -125,11 +128,18 @@ function referencesOf(spec: AppSpec): Map<string, { mayPull: boolean }> {
   return references;
 }
 
-type Next = AppAsk & { readonly spec: AppSpec; readonly images: Images; readonly kind: DeployKind; readonly message: string };
+type Next = AppAsk & {
+  readonly spec: AppSpec;
+  readonly images: Images;
+  readonly kind: DeployKind;
+  readonly message: string;
+  readonly notes?: readonly string[];
+};
 
 async function draft(context: Context, view: DeployView, next: Next): Promise<DeployDraft> {
   const revised = revise(view, next, context.random);
   const plan: DeployPlan = await previewDeploy(context, { view, revised, spec: next.spec, images: next.images, namespace: next.namespace });
   const { appId, changes, guards, events, deployment } = revised;
-  return { marks: view.marks, appId, changes, guards, events, message: next.message, answer: { plan, deployment } };
+  const answer = { plan: { ...plan, notes: [...(next.notes ?? []), ...plan.notes] }, deployment };
+  return { marks: view.marks, appId, changes, guards, events, message: next.message, answer };
 }

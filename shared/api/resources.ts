@@ -254,7 +254,9 @@ export const AppDetail = App.extend({ spec: AppSpec });
 export const Revision = z.object({ revision: Rev, createdBy: z.string(), created: Time, message: z.string(), current: z.boolean() });
 export const RevisionDetail = Revision.extend({ spec: AppSpec });
 
-export const RollbackPost = z.strictObject({ /** Absent: the one before the current. */ toRevision: Rev.optional() });
+export const RollbackPost = z.strictObject({
+  /** Absent: the newest before the current whose deployment did not fail. */ toRevision: Rev.optional(),
+});
 export const ServicePatch = z.strictObject({ replicas: z.number().int().min(0).max(REPLICAS_MAX) });
 
 export const Replica = z.object({

@@ -1,5 +1,5 @@
 /** Apps: as operators see them, and as a deploy needs them. */
-import { and, asc, count, desc, eq, inArray, isNotNull, lt, max, or, type SQL, sql } from "drizzle-orm";
+import { and, asc, count, desc, eq, inArray, isNotNull, lt, max, notExists, or, type SQL, sql } from "drizzle-orm";
 import type { Workload } from "../../shared/model/app.ts";
 import type { Row } from "./commit-types.ts";
 import { marksIn, marksQuery } from "./read-marks.ts";
@@ -158,7 +158,7 @@ export interface DeployView {
   readonly namespace: Row<"namespaces"> | null;
   readonly app: Row<"apps"> | null;
   readonly current: Row<"appRevisions"> | null;
-  /** The revision asked for (`target`), or the one before the current. */
+  /** The revision asked for (`target`), or the newest before the current whose deployment did not fail. */
   readonly target: Row<"appRevisions"> | null;
   readonly services: readonly Row<"services">[];
   /** Those that are resolved, of every revision, oldest first. */
@@ -178,11 +178,17 @@ export async function readForDeploy(
 ): Promise<DeployView> {
   const { db } = store;
   const isApp = and(eq(apps.namespace, asked.namespace), eq(apps.name, asked.app)) as SQL;
+  const failed = db
+    .select({ id: deployments.id })
+    .from(deployments)
+    .where(
+      and(eq(deployments.appId, appRevisions.appId), eq(deployments.revision, appRevisions.revision), eq(deployments.state, "failed")),
+    );
   const previous = db
     .select({ revision: max(appRevisions.revision) })
     .from(appRevisions)
     .innerJoin(apps, eq(apps.id, appRevisions.appId))
-    .where(and(isApp, lt(appRevisions.revision, apps.revision)));
+    .where(and(isApp, lt(appRevisions.revision, apps.revision), notExists(failed)));
   const wanted = asked.target === undefined ? previous : sql`(${asked.target})`;
   const isWanted = inArray(appRevisions.revision, wanted);
   const [namespaceRows, appRows, revisionRows, serviceRows, imageRows, deploymentRows, volumeRows, registryRows, marks] =

@@ -287,6 +287,30 @@ describe("rollback", () => {
     expect([missing.status, missing.body.error.reason]).toEqual([404, "revision"]);
   });
 
+  test("twice does not return into what failed, and says where it goes", async () => {
+    const world = await start();
+    const first = (await world.deploy(web())).body.deployment!;
+    const bad = (await world.deploy(web({ image: "x.test/web:2" }))).body.deployment!;
+    await world.plane.commit({ changes: [{ op: "update", table: "deployments", rows: [{ id: bad.id, state: "failed" }] }] });
+    const rollback = () => world.call<DeployAnswer>("POST", `${APP}/rollback`, { body: {} });
+    const back = await rollback();
+    expect(back.body.plan.notes[0]).toBe(`this returns to revision ${first.revision} (deploy)`);
+    const again = await rollback();
+    expect([again.status, again.body.plan.unchanged, again.body.deployment]).toEqual([200, true, null]);
+    expect(again.body.plan.notes[0]).toBe(`this returns to revision ${first.revision} (deploy)`);
+  });
+
+  test("with nothing before but failures is refused, and says what can be done", async () => {
+    const world = await start();
+    const first = (await world.deploy(web())).body.deployment!;
+    await world.plane.commit({ changes: [{ op: "update", table: "deployments", rows: [{ id: first.id, state: "failed" }] }] });
+    await world.deploy(web({ image: "x.test/web:2" }));
+    const refused = await world.call("POST", `${APP}/rollback`, { body: {} });
+    expect([refused.status, refused.body.error.reason]).toEqual([422, "first"]);
+    expect(refused.body.error.message).toContain("any can be named");
+    expect((await world.call("POST", `${APP}/rollback`, { body: { toRevision: first.revision } })).status).toBe(200);
+  });
+
   test("of the first revision is refused", async () => {
     const world = await start();
     await world.deploy(web());
