@@ -2,7 +2,7 @@
 import { asc, count, eq } from "drizzle-orm";
 import type { Row } from "./commit-types.ts";
 import { marksIn, marksQuery } from "./read-marks.ts";
-import { apps, cluster, joinTokens, namespaces, nodes, registries, sites, tokens } from "./schema.ts";
+import { apps, cluster, joinTokens, namespaces, nodes, registries, sites, tokens, volumes } from "./schema.ts";
 import type { Marks, Store } from "./store.ts";
 
 /** Apps are counted in `namespace` alone, where it is given: what others have is not this caller's to know. */
@@ -46,15 +46,22 @@ export interface NamespaceView {
   readonly apps: readonly string[];
   readonly tokens: readonly string[];
   readonly registries: readonly string[];
+  /** Data, also of apps that were removed. */
+  readonly volumes: readonly { readonly app: string; readonly volume: string; readonly nodeId: string }[];
 }
 
 export async function readNamespace(store: Store, name: string): Promise<NamespaceView> {
   const { db } = store;
-  const [rows, appRows, tokenRows, registryRows, marks] = await store.selectAll([
+  const [rows, appRows, tokenRows, registryRows, volumeRows, marks] = await store.selectAll([
     db.select().from(namespaces).where(eq(namespaces.name, name)),
     db.select({ name: apps.name }).from(apps).where(eq(apps.namespace, name)).orderBy(asc(apps.name)),
     db.select({ id: tokens.id }).from(tokens).where(eq(tokens.namespace, name)).orderBy(asc(tokens.id)),
     db.select({ registry: registries.registry }).from(registries).where(eq(registries.namespace, name)).orderBy(asc(registries.registry)),
+    db
+      .select({ app: volumes.app, volume: volumes.volume, nodeId: volumes.nodeId })
+      .from(volumes)
+      .where(eq(volumes.namespace, name))
+      .orderBy(asc(volumes.app), asc(volumes.volume)),
     marksQuery(store),
   ]);
   return {
@@ -63,6 +70,7 @@ export async function readNamespace(store: Store, name: string): Promise<Namespa
     apps: appRows.map((row) => row.name),
     tokens: tokenRows.map((row) => row.id),
     registries: registryRows.map((row) => row.registry),
+    volumes: volumeRows,
   };
 }
 

@@ -58,6 +58,25 @@ describe("a namespace that is deleted", () => {
     expect(await count(world, "select count(*) from apps where namespace = 'team'")).toBe(0);
   });
 
+  test("is refused while it holds data of an app that was removed: the next of its name would get it", async () => {
+    const world = await gone();
+    const row = {
+      namespace: "team",
+      app: "shop",
+      service: "db",
+      slot: "0",
+      volume: "data",
+      nodeId: "n",
+      engineName: "berth_team_shop_data",
+    };
+    await world.plane.commit({ changes: [{ op: "insert", table: "volumes", rows: [row] }] });
+    const { status, body } = await world.call("DELETE", "/v1/namespaces/team");
+    expect([status, body.error.reason]).toEqual([422, "volumes"]);
+    expect(body.error.message).toContain("data of shop");
+    await world.plane.commit({ changes: [{ op: "delete", table: "volumes", keys: [{ namespace: "team" }] }] });
+    expect((await world.call("DELETE", "/v1/namespaces/team")).status).toBe(200);
+  });
+
   test("and made again shows nothing of what happened in it before", async () => {
     const world = await gone();
     await world.deploy(appSpec("shop"), { namespace: "team" });

@@ -56,7 +56,7 @@ export const namespaceRoutes: readonly Route[] = [
     answer: Removed,
     verb: "delete",
     draft: async ({ context, params }) => {
-      const { marks, namespace, apps, tokens, registries } = await readNamespace(context.store, params.namespace);
+      const { marks, namespace, apps, tokens, registries, volumes } = await readNamespace(context.store, params.namespace);
       if (namespace === null) throw noNamespace(params.namespace);
       if (apps.length > 0) {
         const named = apps.slice(0, 10).join(", ");
@@ -64,12 +64,20 @@ export const namespaceRoutes: readonly Route[] = [
           reason: "notEmpty",
         });
       }
+      const [kept] = volumes;
+      if (kept !== undefined)
+        throw new BerthError(
+          "refused",
+          `namespace ${namespace.name} still has ${volumes.length} volumes of removed apps (${kept.volume} of ${kept.app} on ${kept.nodeId}), which the next of its name would get; deploy ${kept.app} again and remove it with its data: berth rm ${kept.app} --delete-data`,
+          { reason: "volumes" },
+        );
       return {
         marks,
         guards: [
           { table: "namespaces", key: { name: namespace.name }, rev: namespace.rev },
           // Deploying into it does not move its rev.
           { table: "apps", none: { namespace: namespace.name } },
+          { table: "volumes", none: { namespace: namespace.name } },
         ],
         changes: [
           { op: "delete", table: "namespaces", keys: [{ name: namespace.name }] },
