@@ -104,18 +104,19 @@ export class ClusterIndex {
 
   /**
    * Node that holds a slot's volumes: the first of them, in the order of the spec, that is bound; null: none yet. A slot
-   * that has bound none finds what another service of the app, there or gone, had in the same volume at the same slot.
+   * that has bound none, or on a node that was removed, finds what another service of the app, there or gone, had in the same volume at the same slot.
    */
   volumeNode(service: ServiceState, slot: string): NodeId | null {
     const { appId, planning } = service;
     const bound = this.#volumes.get(`${appId}/${service.name}/${slot}`);
-    if (bound) for (const { name } of planning.volumes) if (bound.has(name)) return bound.get(name)!;
+    const own = planning.volumes.map(({ name }) => bound?.get(name)).find((node) => node !== undefined);
+    if (own !== undefined && this.nodeIndex(own) >= 0) return own;
     this.#data ??= this.#boundByAny();
     for (const { name } of planning.volumes) {
       const node = this.#data.get(`${appId}/${slot}/${name}`);
       if (node !== undefined) return node;
     }
-    return null;
+    return own ?? null;
   }
 
   /** Where services have it in several places, the first by name is followed. */
