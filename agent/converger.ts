@@ -262,8 +262,8 @@ export class Converger {
       this.#retries.delete(step.key);
     } catch (error) {
       if (this.#isStopped) return;
-      const { reason, message, isEngineGone } = describeStepFailure(step.kind, error);
       const count = (this.#retries.get(step.key)?.count ?? 0) + 1;
+      const { reason, message, isEngineGone } = describeStepFailure(step.kind, error, count);
       this.#retries.set(step.key, { count, reason, message, atMs: clock.bootMs() + retryDelayMs(step.kind, { count, isEngineGone }) });
       log.warn({ step: step.kind, key: step.key, count, error: message }, "a step failed");
       // Refused for what it is, not for what is there now: trying again would get the same answer for ever.

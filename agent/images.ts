@@ -1,5 +1,5 @@
 /** Getting the image of an assignment onto the node, exactly the one that was named. */
-import { parseImage } from "../shared/model/image.ts";
+import { loginCommand, parseImage, registryOf } from "../shared/model/image.ts";
 import type { StepOf } from "../shared/converge/steps.ts";
 import type { AssignmentRef, ImageSource } from "../shared/wire/poll.ts";
 import { ImageFact } from "../shared/wire/report.ts";
@@ -53,10 +53,34 @@ export async function ensureImage(step: StepOf<"pull">, options: EnsureOptions):
   if (image.imageId !== null)
     throw new EngineError("notFound", `image ${image.imageId} is in no registry and not on this node; build or load it here`);
   if (policy === "never") throw new EngineError("notFound", `${reference} is not on this node, and its pull policy is "never"`);
-  await engine.pull(reference, options);
+  await engine.pull(reference, options).catch((error: unknown) => {
+    throw explained(error, reference, { login: options.login, namespace: step.namespace });
+  });
   const pulled = await engine.image(reference);
   if (pulled === null) throw new EngineError("failed", `${reference} was pulled and is not there`);
   return { imageId: pulled.id, pulledAs: present === null ? reference : null, fact: factOf(step, pulled) };
+}
+
+/** A refusal in words that say what to do about it. */
+function explained(
+  error: unknown,
+  reference: string,
+  { login, namespace }: { readonly login: Login | null; readonly namespace: string },
+): unknown {
+  if (!(error instanceof EngineError)) return error;
+  const registry = registryOf(reference) ?? reference;
+  const fields = { cause: error, ...(error.status === null ? {} : { status: error.status }) };
+  if (error.code === "denied") {
+    const wanted = login === null ? "needs a login" : `does not accept the login of ${login.username}`;
+    return new EngineError(
+      "denied",
+      `${registry} ${wanted} for ${reference}; run: ${loginCommand(registry, namespace)} (${error.message})`,
+      fields,
+    );
+  }
+  if (error.code === "notFound")
+    return new EngineError("notFound", `there is no image ${reference}: push it, or correct its name (${error.message})`, fields);
+  return error;
 }
 
 function factOf(step: StepOf<"pull">, found: { readonly id: string; readonly digests: readonly string[] }): ImageFact | null {

@@ -10,7 +10,11 @@ export interface StepFailure {
   readonly isEngineGone: boolean;
 }
 
-export function describeStepFailure(kind: StepKind, error: unknown): StepFailure {
+/** A registry that is asked while it restarts or while a tag is being pushed may refuse once: the third time it means it. */
+const REFUSALS_MAX = 3;
+
+/** `count`: how many times in a row the step has failed, this time too. */
+export function describeStepFailure(kind: StepKind, error: unknown, count: number): StepFailure {
   const message = (error instanceof Error ? error.message : String(error)).slice(0, 1500);
   const code = error instanceof EngineError ? error.code : null;
   if (code === "unreachable" || code === "timeout" || code === "aborted")
@@ -18,8 +22,8 @@ export function describeStepFailure(kind: StepKind, error: unknown): StepFailure
   if (code === "noSpace" || /ENOSPC/.test(message))
     return { reason: "diskFull", message: `the disk is full: ${message}`, isEngineGone: false };
   if (kind === "pull") {
-    const reason = code === "denied" ? "pullDenied" : code === "notFound" ? "imageNotFound" : "pullFailed";
-    return { reason, message, isEngineGone: false };
+    const refusal = code === "denied" ? "pullDenied" : code === "notFound" ? "imageNotFound" : "pullFailed";
+    return { reason: count < REFUSALS_MAX ? "pullFailed" : refusal, message, isEngineGone: false };
   }
   if (kind === "start" && PORT_TAKEN.test(message)) return { reason: "portTaken", message, isEngineGone: false };
   return { reason: `${kind}Failed`, message, isEngineGone: false };

@@ -108,6 +108,7 @@ function tableOf(
     run: new Uint8Array(assigns.length).fill(1),
     state: new Uint8Array(assigns.length).fill(3),
     readySinceMs: new Float64Array(assigns.length).fill(1),
+    fault: assigns.map(() => ""),
     restarts: new Int32Array(assigns.length),
     assignedMs: new Float64Array(assigns.length),
     attempt: new Int32Array(assigns.length),

@@ -134,6 +134,7 @@ function wordsOf({ desired, before }: ServiceChange, { view, spec, images }: Pre
     words.unshift(`image ${reference} moved ${short(from)} → ${to === "" ? "not resolved" : short(to)}`);
   // A config's text, or how berth writes a spec down, can differ where no field does.
   if (words.length === 0 && before?.spec !== desired.spec) words.push("contents of a config changed");
+  if (words.length === 0 && view.hasFailed) words.push("nothing, but its last deployment failed: what is not healthy is tried anew");
   return words;
 }
 

@@ -55,6 +55,7 @@ interface Row {
   run: boolean;
   state: number;
   readonly readySinceMs: number;
+  readonly fault: string;
   readonly restarts: number;
   readonly assignedMs: number;
   readonly attempt: number;
@@ -161,6 +162,7 @@ class World {
       run: true,
       state: RUNNING,
       readySinceMs: this.#nowMs - LONG_MS,
+      fault: "",
       restarts: 0,
       assignedMs: this.#nowMs - LONG_MS,
       attempt: change.attempt,
@@ -207,6 +209,7 @@ class World {
         run: Uint8Array.from(rows, ({ run }) => (run ? 1 : 0)),
         state: Uint8Array.from(rows, ({ state }) => state),
         readySinceMs: Float64Array.from(rows, ({ readySinceMs }) => readySinceMs),
+        fault: rows.map(({ fault }) => fault),
         restarts: Int32Array.from(rows, ({ restarts }) => restarts),
         assignedMs: Float64Array.from(rows, ({ assignedMs }) => assignedMs),
         attempt: Int32Array.from(rows, ({ attempt }) => attempt),
@@ -248,6 +251,7 @@ function rowsOfApp(base: ClusterSnapshot, appId: AppId): Row[] {
       run: table.run[i] === 1,
       state: table.state[i]!,
       readySinceMs: table.readySinceMs[i]!,
+      fault: table.fault[i]!,
       restarts: table.restarts[i]!,
       assignedMs: table.assignedMs[i]!,
       attempt: table.attempt[i]!,
@@ -280,6 +284,7 @@ function othersOnEachNode(base: ClusterSnapshot, appId: AppId): Row[] {
       run: false,
       state: RUNNING,
       readySinceMs: Number.NaN,
+      fault: "",
       restarts: 0,
       assignedMs: 0,
       attempt: 0,

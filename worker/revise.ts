@@ -28,7 +28,7 @@ export interface Revise {
 export interface ServiceChange {
   readonly desired: DesiredService;
   readonly before: Row<"services"> | null;
-  /** Its replicas are to run something else: the spec or the image behind it. */
+  /** Its replicas are to run something else (the spec or the image behind it), or the same after a failure. */
   readonly isReplaced: boolean;
   /** Anything of the row differs. */
   readonly isChanged: boolean;
@@ -50,7 +50,9 @@ export interface Revised {
 export function revise(view: DeployView, next: Revise, random: Random): Revised {
   const { services: desired, configs } = desireApp(next.namespace, next.spec);
   const imagesBefore = imagesOf(view, view.app?.revision ?? null);
-  const services = desired.map((service) => compare(service, view, { before: imagesBefore, after: next.images }));
+  // After a failure the same again is another try: what it failed for may have been mended outside the cluster.
+  const isRetry = next.kind === "deploy" && view.hasFailed;
+  const services = desired.map((service) => compare(service, view, { before: imagesBefore, after: next.images, isRetry }));
   const names = new Set(desired.map(({ name }) => name));
   const gone = view.services.filter(({ name, removed }) => !removed && !names.has(name));
   const appId = view.app?.id ?? newId(random, "app");
@@ -134,15 +136,19 @@ export function imagesOf(view: Pick<DeployView, "images">, revision: number | nu
 export const imageText = (images: Images, reference: string): string =>
   images.get(reference)?.digest ?? images.get(reference)?.imageId ?? "";
 
-function compare(desired: DesiredService, view: DeployView, images: { readonly before: Images; readonly after: Images }): ServiceChange {
+function compare(
+  desired: DesiredService,
+  view: DeployView,
+  to: { readonly before: Images; readonly after: Images; readonly isRetry: boolean },
+): ServiceChange {
   const row = view.services.find(({ name }) => name === desired.name) ?? null;
   const before = row?.removed === false ? row : null;
   if (before === null) return { desired, before, isReplaced: true, isChanged: true };
   const { imageReference } = desired.planning;
-  const [imageBefore, imageAfter] = [imageText(images.before, imageReference), imageText(images.after, imageReference)];
+  const [imageBefore, imageAfter] = [imageText(to.before, imageReference), imageText(to.after, imageReference)];
   // An image that was not known becomes known when a node says so; that moves nothing.
   const isImageMoved = imageBefore !== "" && imageAfter !== imageBefore;
-  const isReplaced = before.spec !== desired.spec || isImageMoved;
+  const isReplaced = to.isRetry || before.spec !== desired.spec || isImageMoved;
   const isChanged =
     isReplaced ||
     before.mode !== desired.mode ||

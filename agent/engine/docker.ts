@@ -507,11 +507,12 @@ async function followPull(
 const encodeLogin = ({ username, password }: Login): string =>
   Buffer.from(JSON.stringify({ username, password })).toString("base64").replaceAll("+", "-").replaceAll("/", "_");
 
-const pullFailure = (message: string): EngineFailure =>
+/** By the words of engines and registries: the engine answers 404 and 500 for all of them alike. */
+export const pullFailure = (message: string): EngineFailure =>
   /no space left/.test(message)
     ? "noSpace"
-    : /unauthorized|denied|no basic auth|authentication required/.test(message)
+    : /unauthorized|(?<!permission )\bdenied|no basic auth|authentication required|403 forbidden/i.test(message)
       ? "denied"
-      : /not found|manifest unknown/.test(message)
+      : /not found|manifest unknown|name unknown/i.test(message)
         ? "notFound"
         : "failed";

@@ -59,6 +59,7 @@ export function replicaState(replica: Replica): { text: string; style: StyleName
     return { text: `${replica.state}${stopping}, node ${replica.node.status}`, style: "warn" };
   if (replica.state === "failed" || replica.state === "rejected")
     return { text: replica.reason === "" ? replica.state : `${replica.state}: ${replica.reason}`, style: "bad" };
+  if (replica.state === "preparing" && replica.message !== "") return { text: `preparing: ${replica.reason}${stopping}`, style: "bad" };
   if (replica.state !== "running") return { text: `${replica.state}${stopping}`, style: replica.ended === null ? "warn" : "quiet" };
   if (replica.health === "unhealthy") return { text: `unhealthy${stopping}`, style: "bad" };
   if (replica.readySince !== null) return { text: `ready${stopping}`, style: "good" };

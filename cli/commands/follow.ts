@@ -2,6 +2,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Deployment, Replica } from "../../shared/api/resources.ts";
 import { ApiError } from "../client/client.ts";
+import { loginCommandIn } from "../../shared/model/image.ts";
 import { CliError, EXIT } from "../exit.ts";
 import { addressesOf, isThisMachine, slotName } from "../render/address.ts";
 import { seconds } from "../render/amount.ts";
@@ -123,7 +124,13 @@ export async function conclude(shell: Shell, app: string, followed: Followed): P
     );
     for (const text of worst.logTail.slice(-LOG_LINES)) details.push(`  | ${visibleLog(text)}`);
   }
-  const next = worst === undefined ? `berth why ${app}` : `berth logs ${app} ${worst.service}`;
+  const next =
+    loginCommandIn(deployment.message) ??
+    (worst === undefined
+      ? `berth why ${app}`
+      : worst.containerId === null
+        ? `berth why ${app} ${worst.service}`
+        : `berth logs ${app} ${worst.service}`);
   throw new CliError(
     `the deployment of ${visible(app)} failed after ${seconds(tookMs)}: ${visible(deployment.message) || "it did not get healthy in time"}`,
     { details, next },

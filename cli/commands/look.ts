@@ -5,6 +5,7 @@ import { ApiError, type List, segment } from "../client/client.ts";
 import { resolveOne, shortId } from "../client/prefix.ts";
 import type { AppDetail, Site } from "../client/resources.ts";
 import { CliError } from "../exit.ts";
+import { slotName } from "../render/address.ts";
 import { age } from "../render/amount.ts";
 import { emit, printTable } from "../render/output.ts";
 import type { StyleName } from "../render/style.ts";
@@ -12,14 +13,25 @@ import { type Branch, treeLines } from "../render/tree.ts";
 import { visible } from "../render/visible.ts";
 import type { Shell } from "../shell.ts";
 import { line } from "../terminal.ts";
+import { replicaState } from "./apps.ts";
 import { appPath, appsPath, deploymentPath, inNamespace, nodePath, replicasPath } from "./paths.ts";
 import type { Place } from "./place.ts";
 
 const nodesWord = (count: number): string => `${count} ${count === 1 ? "node" : "nodes"}`;
 
-function whyBranches(why: Why, style: Shell["terminal"]["style"]): Branch[] {
+/** What nodes say of replicas that are placed and do not get on. */
+function obstacleBranches(replicas: readonly Replica[], style: Shell["terminal"]["style"]): Branch[] {
+  return replicas
+    .filter((replica) => replica.ended === null && replica.readySince === null && replica.message !== "")
+    .map((replica) => ({
+      text: `${style.bad(`slot ${visible(slotName(replica))}`)} on ${visible(replica.node.name)}  ${visible(replicaState(replica).text)}  ${visible(replica.message)}`,
+    }));
+}
+
+function whyBranches(why: Why, replicas: readonly Replica[], style: Shell["terminal"]["style"]): Branch[] {
   const { explanation } = why;
-  if (explanation === null) return [{ text: style.quiet("not planned yet") }];
+  const obstacles = obstacleBranches(replicas, style);
+  if (explanation === null) return [{ text: style.quiet("not planned yet") }, ...obstacles];
   const rejected = explanation.rejected.map(
     (filter): Branch => ({
       text: `${style.warn(`${nodesWord(filter.nodes)} not usable`)}  ${visible(filter.message)} ${style.quiet(`(${filter.filter})`)}`,
@@ -49,12 +61,14 @@ function whyBranches(why: Why, style: Shell["terminal"]["style"]): Branch[] {
     ...(more > 0 ? [{ text: `and ${more} more placed` }] : []),
     ...unplaced,
     ...waiting,
+    ...obstacles,
   ];
 }
 
 export async function why(shell: Shell, { app = "", service }: Place): Promise<void> {
   const client = shell.client();
   const list = await client.list<Why>(appPath(shell.namespace, app, "/why"), { service });
+  const { items: replicas } = await client.list<Replica>(replicasPath(shell.namespace), { app, service });
   await emit(shell, list, () => {
     const { terminal } = shell;
     if (list.items.length === 0)
@@ -64,7 +78,14 @@ export async function why(shell: Shell, { app = "", service }: Place): Promise<v
         terminal,
         `${terminal.style.strong(`${visible(entry.app)}/${visible(entry.service)}`)}${entry.at === null ? "" : terminal.style.quiet(`  decided ${age(entry.at, client.nowMs())} ago`)}`,
       );
-      for (const text of treeLines(whyBranches(entry, terminal.style))) line(terminal, text);
+      for (const text of treeLines(
+        whyBranches(
+          entry,
+          replicas.filter((replica) => replica.service === entry.service),
+          terminal.style,
+        ),
+      ))
+        line(terminal, text);
     }
   });
 }

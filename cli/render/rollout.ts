@@ -33,6 +33,10 @@ export function phaseOf(replica: Replica): Phase {
   return replica.readySince === null ? "checking health" : "ready";
 }
 
+/** What keeps a replica from going on, in its node's words; empty: nothing. */
+const obstacleOf = (replica: Replica): string =>
+  replica.state === "preparing" && replica.message !== "" ? `${visible(replica.reason)}: ${visible(replica.message)}` : "";
+
 interface Step {
   readonly phase: Phase;
   readonly beganMs: number;
@@ -42,6 +46,7 @@ interface Track {
   readonly steps: Step[];
   firstMs: number;
   restarts: number;
+  obstacle: string;
 }
 
 const PHASE_STYLES: Partial<Record<Phase, StyleName>> = { ready: "good", failed: "bad", stopping: "quiet", stopped: "quiet" };
@@ -75,9 +80,10 @@ export class Rollout {
     const phase = phaseOf(replica);
     const known = this.#tracks.get(replica.id);
     if (known === undefined) {
-      const track: Track = { replica, steps: [], firstMs: atMs, restarts: replica.restarts };
+      const track: Track = { replica, steps: [], firstMs: atMs, restarts: replica.restarts, obstacle: "" };
       this.#tracks.set(replica.id, track);
       this.#step(track, phase, atMs);
+      this.#hinder(track);
       return;
     }
     known.replica = replica;
@@ -88,6 +94,14 @@ export class Rollout {
       );
     }
     if (known.steps.at(-1)?.phase !== phase) this.#step(known, phase, atMs);
+    this.#hinder(known);
+  }
+
+  #hinder(track: Track): void {
+    const { replica, obstacle } = track;
+    track.obstacle = obstacleOf(replica);
+    if (track.obstacle !== "" && track.obstacle !== obstacle)
+      this.#news.push(`${visible(replicaName(replica))} on ${visible(replica.node.name)}: ${track.obstacle}`);
   }
 
   #step(track: Track, phase: Phase, atMs: number): void {
@@ -140,7 +154,8 @@ export class Rollout {
       return isLast || (next?.beganMs ?? 0) - step.beganMs >= 50 ? `${text}${progress} ${style.quiet(took)}` : "";
     });
     const restarted = track.restarts > 0 ? [style.warn(`restarted ${track.restarts}×`)] : [];
-    return [...restarted, ...parts].filter((part) => part !== "").join("  ");
+    const obstacle = track.obstacle === "" ? [] : [style.warn(track.obstacle)];
+    return [...restarted, ...parts, ...obstacle].filter((part) => part !== "").join("  ");
   }
 
   get readyCount(): number {

@@ -29,5 +29,11 @@ export function parseImage(reference: string): ImageParts | null {
   return { registry, repository, tag, digest };
 }
 
+/** What a person runs to give a namespace a login to a registry. Said by agents and the control plane, so that the CLI can offer it. */
+export const loginCommand = (registry: string, namespace: string): string => `berth registry login ${registry} -n ${namespace}`;
+const LOGIN_COMMAND = /\bberth registry login [a-z0-9.:-]+ -n [a-z0-9-]+/;
+/** The login command that a sentence names; null: none. */
+export const loginCommandIn = (sentence: string): string | null => LOGIN_COMMAND.exec(sentence)?.[0] ?? null;
+
 /** The registry that a reference is pulled from; null for a bare image id. */
 export const registryOf = (reference: string): string | null => parseImage(reference)?.registry ?? null;

@@ -138,6 +138,8 @@ export interface ReplicaTable {
   readonly state: Uint8Array;
   /** Cluster ms since when it has been ready without a break; NaN: not ready. */
   readonly readySinceMs: Float64Array;
+  /** Why its node cannot run it, in the node's words, where that is known to last; empty: nothing is. */
+  readonly fault: readonly string[];
   readonly restarts: Int32Array;
   readonly assignedMs: Float64Array;
   /** How many replicas of its slot were rejected in a row before it: the back-off doubles with it. */

@@ -1,18 +1,16 @@
 /**
  * When a deployment is over. Dark slots are pending, not failed: they take the revision when their node returns.
- *   failed     a replica that the deployment answers for was rejected, ended in failure, restarted RESTARTS_MAX times
- *              before it was healthy, or was not healthy by its deadline; or nothing moved for the longest deadline
+ *   failed     a replica that the deployment answers for was rejected, ended in failure, cannot get its image, restarted
+ *              RESTARTS_MAX times before it was healthy, or was not healthy by its deadline; or nothing moved for the longest deadline
  *   succeeded  every wanted slot is healthy on the revision, and what was removed is gone
  */
 import type { ClusterIndex } from "../plan/cluster-index.ts";
 import type { Draft } from "../plan/draft.ts";
 import type { DeploymentState, ServiceState } from "../plan/snapshot.ts";
 import { REPLICA_STATES } from "../wire/report.ts";
+import { isBroken } from "./broken.ts";
 import { concerns } from "./decide.ts";
 import { isCurrentSpec, type SlotView, wantedNumbers } from "./slots.ts";
-
-/** Restarts before it was ever healthy: enough to rule out a dependency that was slow to come up once or twice. */
-export const RESTARTS_MAX = 3;
 
 export interface Failure {
   readonly service: ServiceState;
@@ -41,13 +39,15 @@ function faultOf(
   row: number,
   { service, deployment }: { service: ServiceState; deployment: DeploymentState },
 ): string | null {
-  const { state, restarts, assignedMs, node } = index.snapshot.replicas;
+  const { state, fault, restarts, assignedMs, node } = index.snapshot.replicas;
   const named = REPLICA_STATES[state[row]!]!;
-  if (named === "rejected") return "was rejected by the node";
+  const said = fault[row]!;
+  if (named === "rejected") return said === "" ? "was rejected by the node" : `was rejected by the node: ${said}`;
   // What failed before this deployment began is not its doing, unless it is what the deployment deploys.
   if (named === "failed") return "ended in failure, and its restart policy does not start it again";
   if (index.isTerminal(row) || index.isHealthy(row, service)) return null;
-  if (restarts[row]! >= RESTARTS_MAX) return `restarted ${restarts[row]} times without becoming healthy`;
+  if (said !== "") return `cannot start: ${said}`;
+  if (isBroken(index, row)) return `restarted ${restarts[row]} times without becoming healthy`;
   const deadlineMs = Math.max(assignedMs[row]!, deployment.startedMs) + service.planning.healthyDeadlineMs;
   // A node that is away may run it well: wait until it says so or is lost.
   if (index.settled[node[row]!] === 0) return null;

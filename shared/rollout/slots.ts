@@ -11,6 +11,7 @@
 import { hasBit, type Bits } from "../schedule/bits.ts";
 import { obtain } from "../schedule/obtain.ts";
 import type { ClusterIndex } from "../plan/cluster-index.ts";
+import { isBroken } from "./broken.ts";
 import type { ServiceState } from "../plan/snapshot.ts";
 import { REPLICA_STATES } from "../wire/report.ts";
 
@@ -48,8 +49,10 @@ export interface Standard {
 }
 
 export function isCurrentSpec(index: ClusterIndex, row: number, service: ServiceState): boolean {
-  const { spec, image } = index.snapshot.replicas;
-  return spec[row] === service.spec && (image[row] === service.image || image[row] === "" || service.image === "");
+  const { spec, image, revision } = index.snapshot.replicas;
+  if (spec[row] !== service.spec || (image[row] !== service.image && image[row] !== "" && service.image !== "")) return false;
+  // The same spec deployed again after a failure: what serves stays, what is broken is tried anew.
+  return revision[row]! >= service.revision || !isBroken(index, row);
 }
 
 export function classify(index: ClusterIndex, row: number, service: ServiceState, standard: Standard): RowClass {

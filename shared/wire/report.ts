@@ -19,6 +19,12 @@ export const REPLICA_STATES = [
 export type ReplicaState = (typeof REPLICA_STATES)[number];
 export const TERMINAL_STATES: ReadonlySet<ReplicaState> = new Set(["completed", "stopped", "failed", "rejected"]);
 
+/**
+ * Why a replica that is still `preparing` will stay so until somebody does something: its registry, asked
+ * several times, refuses the image or has none. A deployment that waits for it has failed.
+ */
+export const IMAGE_REFUSALS = ["pullDenied", "imageNotFound"] as const;
+
 export const HEALTH = ["none", "starting", "healthy", "unhealthy"] as const;
 
 export const PortBinding = z.object({

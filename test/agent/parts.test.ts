@@ -8,13 +8,26 @@ import { z } from "zod";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { readCommandLine } from "../../agent/command-line.ts";
 import { describeEngineProblem, describePlatformProblem, engineSocket } from "../../agent/engine/detect.ts";
-import { assertContainerId, assertObjectName, assertReference, type EngineInfo, type LogLine } from "../../agent/engine/engine.ts";
+import { pullFailure } from "../../agent/engine/docker.ts";
+import {
+  assertContainerId,
+  assertObjectName,
+  assertReference,
+  type Engine,
+  EngineError,
+  type EngineFailure,
+  type EngineInfo,
+  type Login,
+  type LogLine,
+} from "../../agent/engine/engine.ts";
 import { LINE_MAX, splitLog } from "../../agent/engine/log-frames.ts";
-import { imageKeyOf, pullReference, runReference } from "../../agent/images.ts";
+import { ensureImage, imageKeyOf, pullReference, runReference } from "../../agent/images.ts";
 import { openDisk } from "../../agent/node-disk.ts";
 import { SealedFile } from "../../agent/sealed-file.ts";
+import { describeStepFailure } from "../../agent/step-failure.ts";
 import { unitText } from "../../agent/unit.ts";
 import { networkName } from "../../shared/converge/names.ts";
+import { loginCommandIn } from "../../shared/model/image.ts";
 import { image, ref } from "../core/converge/world.ts";
 
 let dir: string;
@@ -23,6 +36,77 @@ beforeEach(async () => {
 });
 afterEach(async () => {
   await rm(dir, { recursive: true, force: true });
+});
+
+describe("a pull that failed", () => {
+  test.each<[string, EngineFailure]>([
+    ['Head "https://r.test/v2/web/manifests/1": no basic auth credentials', "denied"],
+    ['Head "https://r.test/v2/web/manifests/1": unauthorized: authentication required', "denied"],
+    [
+      "pull access denied for web, repository does not exist or may require 'docker login': denied: requested access to the resource is denied",
+      "denied",
+    ],
+    ['failed to resolve reference "r.test/web:1": unexpected status from HEAD request: 403 Forbidden', "denied"],
+    ["error from registry: denied", "denied"],
+    ["manifest for r.test/web:9 not found: manifest unknown: manifest unknown", "notFound"],
+    ["name unknown: repository name not known to registry", "notFound"],
+    ['failed to resolve reference "r.test/web:9": r.test/web:9: not found', "notFound"],
+    ["open /var/lib/docker/tmp/x: permission denied", "failed"],
+    ['Get "https://r.test/v2/web/manifests/401": dial tcp 192.0.2.1:443: connect: connection refused', "failed"],
+    ['Get "https://r.test/v2/": dial tcp: lookup r.test: no such host', "failed"],
+    ['Get "https://r.test/v2/": net/http: request canceled (Client.Timeout exceeded while awaiting headers)', "failed"],
+    ["received unexpected HTTP status: 503 Service Unavailable", "failed"],
+    ["toomanyrequests: You have reached your pull rate limit", "failed"],
+    ["failed to register layer: write /x: no space left on device", "noSpace"],
+  ])("%s: %s", (message, failure) => expect(pullFailure(message)).toBe(failure));
+
+  test.each<[EngineFailure, number, string]>([
+    ["denied", 1, "pullFailed"],
+    ["denied", 2, "pullFailed"],
+    ["denied", 3, "pullDenied"],
+    ["notFound", 3, "imageNotFound"],
+    ["failed", 30, "pullFailed"],
+  ])("%s for the %i. time in a row is reported as %s", (code, count, reason) =>
+    expect(describeStepFailure("pull", new EngineError(code, "words"), count).reason).toBe(reason),
+  );
+
+  const pullOf = (error: EngineError, login: Login | null) =>
+    ensureImage(
+      {
+        kind: "pull",
+        key: "k",
+        imageKey: "k",
+        image: image({ reference: "r.test:5000/team/web:1", digest: null }),
+        policy: "missing",
+        namespace: "shops",
+        app: "shop",
+        revision: 1,
+      },
+      {
+        engine: { image: () => Promise.resolve(null), pull: () => Promise.reject(error) } as unknown as Engine,
+        login,
+        onProgress: () => undefined,
+        signal: new AbortController().signal,
+      },
+    ).then(
+      () => "nothing",
+      (thrown: Error) => thrown.message,
+    );
+
+  test("names the command that mends it, with the registry and namespace it is for", async () => {
+    const said = await pullOf(new EngineError("denied", "no basic auth credentials"), null);
+    expect(said).toContain("r.test:5000 needs a login for r.test:5000/team/web:1");
+    expect(loginCommandIn(said)).toBe("berth registry login r.test:5000 -n shops");
+    const refused = await pullOf(new EngineError("denied", "unauthorized"), { username: "ada", password: "hidden-words" });
+    expect(refused).toContain("does not accept the login of ada");
+    expect(refused).not.toContain("hidden-words");
+  });
+
+  test("names the image that is not there, and offers no login", async () => {
+    const said = await pullOf(new EngineError("notFound", "manifest unknown"), null);
+    expect(said).toContain("there is no image r.test:5000/team/web:1");
+    expect(loginCommandIn(said)).toBeNull();
+  });
 });
 
 describe("the systemd unit", () => {

@@ -222,6 +222,18 @@ describe("rollout", () => {
     expect(rollout.troubled()).toEqual([]);
   });
 
+  test("an obstacle is shown with its replica, and told once in a log", () => {
+    const rollout = new Rollout();
+    const stuck = replica({ state: "preparing", reason: "pullDenied", message: "r.test needs a login" });
+    rollout.observe([replica({ state: "preparing" })], 0);
+    rollout.observe([stuck], 1_000);
+    rollout.observe([stuck], 2_000);
+    expect(rollout.takeNews()).toEqual(["shop/web/0 on node-a: preparing", "shop/web/0 on node-a: pullDenied: r.test needs a login"]);
+    expect(rollout.lines(2_000, plain)[0]).toMatch(/preparing 2\.0 s {2}pullDenied: r\.test needs a login$/);
+    rollout.observe([replica({ state: "preparing", pull: { currentBytes: 1, totalBytes: 2 } })], 3_000);
+    expect(rollout.lines(3_000, plain)[0]).not.toContain("pullDenied");
+  });
+
   test("a failure names its reason and is what is told of first", () => {
     const rollout = new Rollout();
     rollout.observe([replica({ state: "starting" })], 0);

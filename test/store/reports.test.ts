@@ -143,6 +143,7 @@ test.for([
   ["restarted", { restarts: 1 }, true],
   ["failed", { state: "failed", readyForMs: null }, true],
   ["rejected", { state: "rejected", readyForMs: null }, true],
+  ["refused its image", { state: "preparing", reason: "imageNotFound", message: "there is none", readyForMs: null }, true],
   ["a longer message", { message: "pulling" }, false],
   ["more of the pull", { pull: { currentBytes: 1, totalBytes: 2 } }, false],
 ] as const)("%s: a plan could differ", async ([, over, dirty]) => {

@@ -42,6 +42,7 @@ function replicaIn({ replicas, services, nodes }: ClusterSnapshot, number: numbe
     image: replicas.image[row],
     run: replicas.run[row],
     state: replicas.state[row],
+    fault: replicas.fault[row],
     readySinceMs: replicas.readySinceMs[row],
     cpuMillis: replicas.cpuMillis[row],
     hostPorts: replicas.hostPorts[row],
@@ -60,6 +61,7 @@ function normal({ replicas: r, nodes, services, ...rest }: ClusterSnapshot): unk
     run: r.run[i],
     state: r.state[i],
     restarts: r.restarts[i],
+    fault: r.fault[i],
     readySinceMs: String(r.readySinceMs[i]),
     assignedMs: r.assignedMs[i],
     attempt: r.attempt[i],
@@ -71,7 +73,7 @@ function normal({ replicas: r, nodes, services, ...rest }: ClusterSnapshot): unk
     service: r.service[i] === -1 ? null : [services[r.service[i]!]!.appId, services[r.service[i]!]!.name],
     node: r.node[i] === -1 ? null : nodes[r.node[i]!]!.id,
   }));
-  for (const list of [r.id, r.slot, r.spec, r.image, r.hostPorts, r.devices, r.run, r.rev]) expect(list.length).toBe(r.length);
+  for (const list of [r.id, r.slot, r.spec, r.image, r.fault, r.hostPorts, r.devices, r.run, r.rev]) expect(list.length).toBe(r.length);
   return {
     ...rest,
     sites: by(rest.sites),
@@ -138,6 +140,7 @@ test("what the planner sees of nodes, services and replicas", async () => {
     image: "",
     run: 1,
     state: 3,
+    fault: "",
     readySinceMs: 5,
     cpuMillis: 50,
     hostPorts: [],
@@ -148,6 +151,7 @@ test("what the planner sees of nodes, services and replicas", async () => {
     image: "",
     run: 0,
     state: 0,
+    fault: "",
     readySinceMs: Number.NaN,
     cpuMillis: 700,
     hostPorts: [{ port: 8080, protocol: "tcp", hostIp: "" }],
@@ -250,6 +254,23 @@ test("nothing new is one read and the same answer; anything new is not missed", 
   expect(replicaIn((await keeper.advance()).snapshot, 1)).toMatchObject({ state: 0 });
   await must(store, observe([seen(1, { state: "failed", readySinceMs: null })]));
   expect(replicaIn((await keeper.advance()).snapshot, 1)).toMatchObject({ state: 7, readySinceMs: Number.NaN });
+});
+
+test.each<[string, Partial<NewRow<"observations">>, string]>([
+  ["an image that its registry refuses", { state: "preparing", reason: "pullDenied", message: "no login" }, "no login"],
+  ["an image that is nowhere", { state: "preparing", reason: "imageNotFound", message: "none" }, "none"],
+  ["a pull that may work the next time", { state: "preparing", reason: "pullFailed", message: "no route" }, ""],
+  ["a rejection", { state: "rejected", reason: "policy", message: "not here" }, "not here"],
+  ["a container that ended", { state: "failed", reason: "exited", message: "exit code 3" }, ""],
+])("%s as the fault of a replica, with its row and after it", async (_name, over, fault) => {
+  const { store } = await memoryStore();
+  await seed(store);
+  const keeper = new SnapshotKeeper(store);
+  await must(store, { changes: [{ op: "insert", table: "replicas", rows: [replicaRow(1)] }] });
+  expect(replicaIn((await keeper.advance()).snapshot, 1)).toMatchObject({ fault: "" });
+  await must(store, observe([seen(1, over)]));
+  expect(replicaIn((await keeper.advance()).snapshot, 1)).toMatchObject({ fault });
+  expect(replicaIn((await new SnapshotKeeper(store).advance()).snapshot, 1)).toMatchObject({ fault });
 });
 
 test("a row that goes, comes back and goes again is gone", async () => {

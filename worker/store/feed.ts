@@ -7,6 +7,7 @@
  * and under the 2 MB at which answers from a database over HTTP are cut.
  */
 import type { InStatement } from "@libsql/client";
+import { IMAGE_REFUSALS } from "../../shared/wire/report.ts";
 import { assert } from "./assert.ts";
 import type { Store } from "./store.ts";
 
@@ -27,6 +28,9 @@ interface FeedTable {
   readonly pageRows: number;
 }
 
+/** Why its node cannot run it: what a rejection said, or why the image cannot be had. */
+const faultSql = (of: "o" | "t") =>
+  `case when ${of}.state = 'rejected' or ${of}.state = 'preparing' and ${of}.reason in (${IMAGE_REFUSALS.map((reason) => `'${reason}'`).join(", ")}) then ${of}.message end`;
 const json = (column: string) => `json(t.${column})`;
 const plain = (...columns: string[]) => columns.map((column) => `t.${column}`);
 
@@ -80,13 +84,14 @@ export const FEED_TABLES = {
       "o.state",
       "o.ready_since_ms",
       "o.restarts",
+      faultSql("o"),
     ],
     from: "replicas t left join observations o on o.replica = t.id",
     order: "rev",
     pageRows: SMALL_ROWS,
   },
   observations: {
-    columns: plain("replica", "state", "ready_since_ms", "restarts"),
+    columns: [...plain("replica", "state", "ready_since_ms", "restarts"), faultSql("t")],
     from: "observations t",
     order: "mark",
     pageRows: SMALL_ROWS,

@@ -165,6 +165,8 @@ export interface DeployView {
   readonly images: readonly Row<"images">[];
   /** Running ones. */
   readonly deployments: readonly Row<"deployments">[];
+  /** The deployment of the current revision failed: what is asked for is not what runs. */
+  readonly hasFailed: boolean;
   /** Also those that an earlier app of the name left behind. */
   readonly volumes: readonly Row<"volumes">[];
   readonly registries: readonly Row<"registries">[];
@@ -211,7 +213,9 @@ export async function readForDeploy(
         .select({ deployment: deployments })
         .from(deployments)
         .innerJoin(apps, eq(apps.id, deployments.appId))
-        .where(and(isApp, eq(deployments.state, "running")))
+        .where(
+          and(isApp, or(eq(deployments.state, "running"), and(eq(deployments.state, "failed"), eq(deployments.revision, apps.revision)))),
+        )
         .orderBy(desc(deployments.revision)),
       db
         .select({ volume: volumes, node: nodes.name })
@@ -232,7 +236,8 @@ export async function readForDeploy(
     target: revisions.find(({ revision }) => (asked.target === undefined ? revision !== app?.revision : revision === asked.target)) ?? null,
     services: serviceRows.map(({ service }) => service),
     images: imageRows.map(({ image }) => image),
-    deployments: deploymentRows.map(({ deployment }) => deployment),
+    deployments: deploymentRows.flatMap(({ deployment }) => (deployment.state === "running" ? [deployment] : [])),
+    hasFailed: deploymentRows.some(({ deployment }) => deployment.state === "failed"),
     volumes: volumeRows.map(({ volume }) => volume),
     registries: registryRows,
     nodeNames: new Map(volumeRows.map(({ volume, node }) => [volume.nodeId, node ?? volume.nodeId])),

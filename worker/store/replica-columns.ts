@@ -32,7 +32,7 @@ export interface ReplicaValues {
 const NUMERIC = ["revision", "readySinceMs", "assignedMs", "rev"] as const;
 const COUNTS = ["serviceIndex", "nodeIndex", "restarts", "attempt", "cpuMillis", "memoryMiB"] as const;
 const BYTES = ["run", "state"] as const;
-const LISTS = ["id", "appId", "service", "slot", "nodeId", "spec", "image", "hostPorts", "devices"] as const;
+const LISTS = ["id", "appId", "service", "slot", "nodeId", "spec", "image", "fault", "hostPorts", "devices"] as const;
 
 const CAPACITY_FIRST = 1_024;
 
@@ -45,6 +45,7 @@ export class ReplicaColumns {
   readonly nodeId: string[] = [];
   readonly spec: string[] = [];
   readonly image: string[] = [];
+  readonly fault: string[] = [];
   readonly hostPorts: (readonly HostPort[])[] = [];
   readonly devices: Readonly<Record<string, number>>[] = [];
   revision = new Float64Array(CAPACITY_FIRST);
@@ -127,6 +128,7 @@ export class ReplicaColumns {
       run: this.run.subarray(0, length),
       state: this.state.subarray(0, length),
       readySinceMs: this.readySinceMs.subarray(0, length),
+      fault: this.fault,
       restarts: this.restarts.subarray(0, length),
       assignedMs: this.assignedMs.subarray(0, length),
       attempt: this.attempt.subarray(0, length),

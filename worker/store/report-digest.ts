@@ -9,7 +9,7 @@
  *   the node has spoken of before. It may not have been told of the others yet.
  */
 import { canonicalJson } from "../../shared/model/content.ts";
-import { type ReplicaFact, type ReplicaState, type ReportRequest, TERMINAL_STATES } from "../../shared/wire/report.ts";
+import { IMAGE_REFUSALS, type ReplicaFact, type ReplicaState, type ReportRequest, TERMINAL_STATES } from "../../shared/wire/report.ts";
 import { MARK, type NewEvent, type NewRow, NOW, type Row } from "./commit-types.ts";
 
 export interface KnownReplica {
@@ -210,9 +210,14 @@ function endedRow(replica: Row<"replicas">, seen: ObservationRow | Row<"observat
   };
 }
 
+/** Its image cannot be had, until somebody does something. */
+const isStuck = (seen: { readonly state: string; readonly reason: string } | null): boolean =>
+  seen?.state === "preparing" && (IMAGE_REFUSALS as readonly string[]).includes(seen.reason);
+
 /** The planner reads states, readiness and restarts; progress of a pull is for people only. */
 function isDecisive(before: Row<"observations"> | null, after: ObservationRow): boolean {
   if (before?.state !== after.state && (isTerminal(after.state) || after.state === "running" || after.reason === "gone")) return true;
+  if (isStuck(before) !== isStuck(after)) return true;
   return (before?.readySinceMs ?? null) !== (after.readySinceMs ?? null) || (before?.restarts ?? 0) !== after.restarts;
 }
 
@@ -236,6 +241,7 @@ function observedEvents(known: KnownReplica, after: ObservationRow, node: string
       return [event(known, after.state, "error", `${after.state} on ${node}${why}`)];
     if (after.reason === "gone") return [event(known, "gone", "warning", `is gone from ${node}${why}`)];
   }
+  if (isStuck(after) && !isStuck(before)) return [event(known, after.reason, "error", `cannot start on ${node}${why}`)];
   if ((before?.restarts ?? 0) < after.restarts) {
     const code = after.exitCode === null || after.exitCode === undefined ? "" : `, exit code ${after.exitCode}`;
     return [

@@ -117,8 +117,8 @@ export class SnapshotKeeper {
     for (const row of rows.volumes) this.#volumes.set(row.slice(0, 5).join(" "), rowToVolume(row));
     for (const row of rows.volumeDrops) this.#volumeDrops.set(row.slice(0, 2).join(" "), rowToVolumeDrop(row));
     for (const row of rows.replicas) this.#putReplica(row);
-    for (const [replica, state, readySinceMs, restarts] of rows.observations)
-      this.#observe(this.#replicas.find(replica as string), state, readySinceMs, restarts);
+    for (const [replica, state, readySinceMs, restarts, fault] of rows.observations)
+      this.#observe(this.#replicas.find(replica as string), [state, readySinceMs, restarts, fault]);
   }
 
   #remove(kind: string, key: string): void {
@@ -187,8 +187,24 @@ export class SnapshotKeeper {
   }
 
   #putReplica(row: FeedRow): void {
-    const [id, appId, service, slot, nodeId, specHash, revision, run, assignedMs, attempt, state, readySinceMs, restarts, rev] =
-      row as readonly [string, string, string, string, string, string, number, number, number, number, unknown, unknown, unknown, number];
+    const [id, appId, service, slot, nodeId, specHash, revision, run, assignedMs, attempt, state, readySinceMs, restarts, fault, rev] =
+      row as readonly [
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        number,
+        number,
+        number,
+        number,
+        unknown,
+        unknown,
+        unknown,
+        unknown,
+        number,
+      ];
     const spec = this.#specs.get(specHash);
     const serviceIndex = this.#services.place(serviceKey(appId, service));
     const nodeIndex = this.#nodes.place(nodeId);
@@ -211,14 +227,15 @@ export class SnapshotKeeper {
     this.#replicas.nodeIndex[at] = nodeIndex;
     if (serviceIndex === -1 || nodeIndex === -1) this.#hasOrphans = true;
     this.#replicas.image[at] = this.#resolved(appId, revision, spec.imageReference).image;
-    this.#observe(at, state, readySinceMs, restarts);
+    this.#observe(at, [state, readySinceMs, restarts, fault]);
   }
 
-  #observe(at: number, state: unknown, readySinceMs: unknown, restarts: unknown): void {
+  #observe(at: number, [state, readySinceMs, restarts, fault]: readonly unknown[]): void {
     // Seen before its row, or after its end: the row brings what was seen with it.
     if (at === -1) return;
     this.#replicas.state[at] = STATE_INDEX.get(state) ?? 0;
     this.#replicas.readySinceMs[at] = typeof readySinceMs === "number" ? readySinceMs : Number.NaN;
+    this.#replicas.fault[at] = typeof fault === "string" ? fault : "";
     this.#replicas.restarts[at] = typeof restarts === "number" ? restarts : 0;
   }
 

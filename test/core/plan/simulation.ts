@@ -12,7 +12,7 @@ import { TERMINAL_STATES } from "../../../shared/wire/report.ts";
 import { idOf, type ReplicaRow, type World } from "./world.ts";
 
 /** What replicas of a spec do once started. Default: ready after START_TIME_MS. */
-export type Behaviour = "ready" | "crash" | "fail" | "complete" | "reject" | "neverReady";
+export type Behaviour = "ready" | "crash" | "fail" | "complete" | "reject" | "noImage" | "neverReady";
 
 const STEP_MS = 1000;
 const START_TIME_MS = 3000;
@@ -207,6 +207,7 @@ export class Simulation {
           run: true,
           state: "assigned",
           readySinceMs: null,
+          fault: "",
           restarts: 0,
           assignedMs: world.nowMs,
           cpuMillis,
@@ -286,6 +287,7 @@ export class Simulation {
     const node = this.#nameOf(row);
     const rejects = this.rejectingNodes.has(node) || this.rejectingNodes.has(`${node}/${row.service}`);
     const behaviour = rejects ? "reject" : (this.behaviours.get(row.spec) ?? "ready");
+    if (behaviour === "noImage") return { ...row, state: "preparing", fault: "there is no image web:9" };
     if (behaviour === "reject") return { ...row, state: "rejected" };
     const since = this.#started.get(row.id) ?? nowMs;
     this.#started.set(row.id, since);

@@ -243,6 +243,7 @@ describe("failure", () => {
     ["crash", "restarted 3 times without becoming healthy"],
     ["fail", "ended in failure"],
     ["reject", "was rejected by the node"],
+    ["noImage", "cannot start: there is no image web:9"],
     ["neverReady", "was not healthy within 300 s"],
   ] as const)("%s: the deployment fails with the slot and node, and the old replicas serve on", ([behaviour, words]) => {
     const sim = new Simulation(two());
@@ -253,6 +254,30 @@ describe("failure", () => {
     ]);
     expect(sim.floor.get("web")).toBe(2);
     expect(sim.rows("web").map((row) => row.spec)).toEqual(["spec-web-1", "spec-web-1"]);
+  });
+
+  test.for([
+    ["noImage", "replaced"],
+    ["fail", "replaced"],
+    ["crash", "left to its restarts, since it gets ready meanwhile"],
+  ] as const)("%s: the same again is another try, and what is broken is %s", ([behaviour, becomes]) => {
+    const sim = new Simulation(world().nodes(3).app("shop").service("web", { replicas: 2, spec: "v1" }).deployment());
+    sim.behaviours.set("v1", behaviour);
+    sim.run(20);
+    const broken = sim.rows("web").map((row) => row.id);
+    expect(broken).toHaveLength(2);
+    sim.behaviours.set("v1", "ready");
+    sim.deploy("shop", { web: { spec: "v1" } }).settle();
+    expect(sim.outcomes.map(({ state }) => state)).toEqual(["failed", "succeeded"]);
+    expect(sim.rows("web").some((row) => broken.includes(row.id))).toBe(becomes !== "replaced");
+  });
+
+  test("the same again leaves alone what serves", () => {
+    const sim = new Simulation(two());
+    const before = sim.rows("web").map((row) => row.id);
+    sim.deploy("shop", { web: { spec: "spec-web-1" } }).settle();
+    expect(sim.rows("web").map((row) => row.id)).toEqual(before);
+    expect(outcomes(sim)).toEqual(["succeeded"]);
   });
 
   test("rollback names the revision to return to; a failed rollback does not", () => {

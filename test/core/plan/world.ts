@@ -70,6 +70,7 @@ export interface ReplicaRow {
   run: boolean;
   state: ReplicaState;
   readySinceMs: number | null;
+  fault: string;
   restarts: number;
   assignedMs: number;
   attempt: number;
@@ -213,6 +214,7 @@ export class World {
       run: true,
       state: "running",
       readySinceMs: START_MS - 600_000,
+      fault: "",
       restarts: 0,
       assignedMs: START_MS - 700_000,
       attempt: 0,
@@ -293,6 +295,7 @@ function tableOf(rows: readonly ReplicaRow[], nodes: readonly NodeState[], servi
     run: Uint8Array.from(rows, (row) => (row.run ? 1 : 0)),
     state: Uint8Array.from(rows, (row) => REPLICA_STATES.indexOf(row.state)),
     readySinceMs: floats((row) => row.readySinceMs ?? Number.NaN),
+    fault: rows.map((row) => row.fault),
     restarts: ints((row) => row.restarts),
     assignedMs: floats((row) => row.assignedMs),
     attempt: ints((row) => row.attempt),

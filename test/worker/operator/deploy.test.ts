@@ -3,6 +3,8 @@ import type { App, Deployment, DeployAnswer, Event, Removed } from "../../../sha
 import type { AppSpecInput } from "../../../shared/model/app.ts";
 import type { Registry } from "../../../worker/ports.ts";
 import { rollBack } from "../../../worker/roll-back.ts";
+import { NOW } from "../../../worker/store/commit-types.ts";
+import { must } from "../../store/fixtures.ts";
 import { appSpec, type List, World, type WorldOptions } from "./world.ts";
 
 const APP = "/v1/namespaces/default/apps/shop";
@@ -62,6 +64,17 @@ describe("PUT app", () => {
     expect([again.body.plan.unchanged, again.body.deployment]).toEqual([true, null]);
     expect(serviceOf(again).action).toBe("keep");
     expect(await world.dump()).toBe(before);
+  });
+
+  test("of the same again after it failed is another try", async () => {
+    const world = await start();
+    const first = (await world.deploy(web())).body.deployment!;
+    await must(world.context.store, {
+      changes: [{ op: "update", table: "deployments", rows: [{ id: first.id, state: "failed", finishedMs: NOW, message: "no login" }] }],
+    });
+    const again = (await world.deploy(web())).body;
+    expect([again.plan.unchanged, again.deployment?.state]).toEqual([false, "running"]);
+    expect((await world.deploy(web())).body.plan.unchanged).toBe(true);
   });
 
   test("supersedes the deployment that is under way", async () => {
