@@ -13,6 +13,12 @@ const root = fileURLToPath(new URL("../..", import.meta.url));
 const berth = join(root, "cli", "berth.mjs");
 const PORT = 7443;
 
+interface BerthOptions {
+  readonly timeoutMs?: number;
+  readonly cwd?: string;
+  readonly env?: Readonly<Record<string, string>>;
+}
+
 /**
  * A control plane on the lab's gateway with TLS of its own, driven as a user drives it: by the `berth` command
  * with a context, and by its API where a test looks at facts.
@@ -115,15 +121,22 @@ export class Cluster {
   }
 
   /** Runs the `berth` command as the operator. */
-  berth(args: readonly string[], { timeoutMs = 120_000, cwd = root }: { timeoutMs?: number; cwd?: string } = {}): Promise<ExecResult> {
+  berth(args: readonly string[], { timeoutMs = 120_000, cwd = root, env = {} }: BerthOptions = {}): Promise<ExecResult> {
     return execute([process.execPath, berth, ...args], {
       cwd,
       timeoutMs,
-      env: { BERTH_URL: this.url, BERTH_TOKEN: this.#token, BERTH_ROOT: this.#root, XDG_CONFIG_HOME: this.#configDir, NO_COLOR: "1" },
+      env: {
+        BERTH_URL: this.url,
+        BERTH_TOKEN: this.#token,
+        BERTH_ROOT: this.#root,
+        XDG_CONFIG_HOME: this.#configDir,
+        NO_COLOR: "1",
+        ...env,
+      },
     });
   }
 
-  async mustBerth(args: readonly string[], options?: { timeoutMs?: number; cwd?: string }): Promise<string> {
+  async mustBerth(args: readonly string[], options?: BerthOptions): Promise<string> {
     const result = await this.berth(args, options);
     if (result.code !== 0) throw new Error(`berth ${args.join(" ")} exited ${result.code}:\n${result.stdout}\n${result.stderr}`);
     return result.stdout;

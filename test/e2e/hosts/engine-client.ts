@@ -112,5 +112,9 @@ export class EngineClient {
 }
 
 function encodeLogin({ user, password }: RegistryLogin): string {
-  return Buffer.from(JSON.stringify({ username: user, password })).toString("base64url");
+  // With its padding: an engine takes a login without it for none, and says nothing.
+  return Buffer.from(JSON.stringify({ username: user, password }))
+    .toString("base64")
+    .replaceAll("+", "-")
+    .replaceAll("/", "_");
 }
