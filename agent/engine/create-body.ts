@@ -259,13 +259,15 @@ function healthcheckBody(check: Healthcheck, apiVersion: string): NonNullable<Cr
   const kind = check.test[0];
   if (kind === "NONE") return { Test: ["NONE"] };
   const minor = Number(apiVersion.split(".")[1] ?? 0);
+  const nanoseconds = (ms: number | undefined) => (ms === undefined ? undefined : ms * NS_PER_MS);
   return {
+    // Of what is empty or left out the engine takes the image's own.
     Test: check.test,
-    Interval: check.intervalMs * NS_PER_MS,
-    Timeout: check.timeoutMs * NS_PER_MS,
-    StartPeriod: check.startPeriodMs * NS_PER_MS,
+    ...maybe("Interval", nanoseconds(check.intervalMs)),
+    ...maybe("Timeout", nanoseconds(check.timeoutMs)),
+    ...maybe("StartPeriod", nanoseconds(check.startPeriodMs)),
     // An older engine has no such thing and probes at `Interval` during the start period too.
-    ...maybe("StartInterval", minor >= API_START_INTERVAL && check.startPeriodMs > 0 ? check.startIntervalMs * NS_PER_MS : undefined),
-    Retries: check.retries,
+    ...maybe("StartInterval", minor >= API_START_INTERVAL ? nanoseconds(check.startIntervalMs) : undefined),
+    ...maybe("Retries", check.retries),
   };
 }

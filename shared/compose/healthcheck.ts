@@ -2,10 +2,7 @@
 import type { Workload } from "../model/app.ts";
 import type { Section } from "./section.ts";
 
-type Healthcheck = NonNullable<Workload["healthcheck"]>;
-type HealthcheckInput = Partial<Healthcheck> & Pick<Healthcheck, "test">;
-
-export function healthcheckOf(service: Section): HealthcheckInput | undefined {
+export function healthcheckOf(service: Section): Workload["healthcheck"] {
   if (!service.has("healthcheck")) return undefined;
   const check = service.section("healthcheck");
   const retries = check.integer("retries")?.value;
@@ -23,24 +20,16 @@ export function healthcheckOf(service: Section): HealthcheckInput | undefined {
       check.wrong({ at: check.at, path: check.path }, "disable: true and a test contradict each other", "keep one of the two");
     return { test: ["NONE"] };
   }
-  if (test === undefined) return undefined;
   // The engine reads 0 as "not given".
   const given = Object.entries(times).filter(([, value]) => value !== undefined && value !== 0);
-  return { test, ...Object.fromEntries(given) };
+  if (test !== undefined) return { test, ...Object.fromEntries(given) };
+  return given.length === 0 ? undefined : { test: [], ...Object.fromEntries(given) };
 }
 
+/** Undefined: the image's own, or it was wrong and that has been said. */
 function testOf(check: Section): string[] | undefined {
   const found = check.tree("test");
-  if (found === undefined) {
-    if (check.boolean("disable") !== true && check.at !== undefined) {
-      check.refuse(
-        { at: check.at, path: check.path },
-        "changing the times of the image's own check is not there yet",
-        "repeat the check in test:",
-      );
-    }
-    return undefined;
-  }
+  if (found === undefined) return undefined;
   if (found.value.kind === "scalar") return ["CMD-SHELL", String(found.value.value)];
   const words = check.strings("test").map((word) => word.value);
   const first = words[0];

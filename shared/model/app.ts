@@ -92,14 +92,15 @@ export const Mount = z.discriminatedUnion("kind", [
 ]);
 export type Mount = z.infer<typeof Mount>;
 
+/** What is not given is the image's own, and the engine's default where the image has none: 30 s, 30 s, 0, 5 s and 3. */
 export const Healthcheck = z.strictObject({
-  /** `["CMD", …]`, `["CMD-SHELL", line]` or `["NONE"]` (switches off the image's own). */
-  test: z.array(Text(32_768)).min(1).max(256),
-  intervalMs: DurationMs.default(30_000),
-  timeoutMs: DurationMs.default(30_000),
-  startPeriodMs: DurationMs.default(0),
-  startIntervalMs: DurationMs.default(5_000),
-  retries: z.number().int().min(1).max(1000).default(3),
+  /** `["CMD", …]`, `["CMD-SHELL", line]`, `["NONE"]` (switches off the image's own), or `[]`: the image's own, with these times. */
+  test: z.array(Text(32_768)).max(256),
+  intervalMs: DurationMs.optional(),
+  timeoutMs: DurationMs.optional(),
+  startPeriodMs: DurationMs.optional(),
+  startIntervalMs: DurationMs.optional(),
+  retries: z.number().int().min(1).max(1000).optional(),
 });
 export type Healthcheck = z.infer<typeof Healthcheck>;
 

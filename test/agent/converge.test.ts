@@ -118,6 +118,15 @@ describe("a replica", () => {
     await until("the volume to go", () => !ground.control.volumes.includes("berth_default_shop_data"));
   });
 
+  test("times without a check run the image's own at them", async () => {
+    const checked = await ground.registry.push("checked:1", {
+      healthcheck: { Test: ["CMD-SHELL", "test -x /bin/busybox"], Interval: 3_600_000_000_000 },
+    });
+    await ground.start();
+    const [replica] = ground.control.assign([{ app: appOf(checked.tag, { healthcheck: { test: [], intervalMs: 200 } }), service: "web" }]);
+    await ground.control.until(replica, "healthy", ({ health }) => health === "healthy");
+  });
+
   test("with a health check is healthy when the check says so", async () => {
     await ground.start();
     const healthcheck = { test: ["CMD-SHELL", "test -f /tmp/well"], intervalMs: 200, timeoutMs: 1_000, retries: 2 };

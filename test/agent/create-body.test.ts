@@ -372,15 +372,21 @@ describe("what the engine is asked for", () => {
     expect(createBody(inputOf({ networkMode: "host" })).NetworkingConfig).toBeUndefined();
   });
 
+  test("times without a check are sent alone, so that the engine runs the image's own at them", () => {
+    expect(createBody(inputOf({ healthcheck: { test: [], intervalMs: 5_000, retries: 7 } })).Healthcheck).toEqual({
+      Test: [],
+      Interval: 5_000_000_000,
+      Retries: 7,
+    });
+  });
+
   test("times in nanoseconds, and no start interval of an engine that has none", () => {
     const healthcheck = { test: ["CMD", "x"], intervalMs: 1_500, startPeriodMs: 9_000, startIntervalMs: 500 };
     expect(createBody(inputOf({ healthcheck })).Healthcheck).toEqual({
       Test: ["CMD", "x"],
       Interval: 1_500_000_000,
-      Timeout: 30_000_000_000,
       StartPeriod: 9_000_000_000,
       StartInterval: 500_000_000,
-      Retries: 3,
     });
     const old = inputOf({ healthcheck }, { engine: { apiVersion: "1.41", logDriver: "json-file" } });
     expect(createBody(old).Healthcheck).not.toHaveProperty("StartInterval");

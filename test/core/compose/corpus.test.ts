@@ -48,7 +48,7 @@ const SINGLE: Readonly<Record<string, readonly { why: string; apply: (app: Norma
         const mysql = app.services.mysql;
         setIn(app, "mysql", {
           env: { ...mysql?.env, MYSQL_ROOT_PASSWORD: "pa$word#1" },
-          healthcheck: { test: ["CMD", "mysqladmin", "ping", "-ppa$word#1"], timeoutMs: 5000 },
+          healthcheck: { test: ["CMD", "mysqladmin", "ping", "-ppa$word#1"], retries: 3, timeoutMs: 5000 },
         });
       },
     },

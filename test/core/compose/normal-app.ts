@@ -69,9 +69,9 @@ function mountLine(mount: Mount, app: AppSpec): string {
 }
 
 function normalCheck(check: Healthcheck): NonNullable<NormalService["healthcheck"]> {
-  return differing(check, { intervalMs: 30_000, timeoutMs: 30_000, startPeriodMs: 0, startIntervalMs: 5_000, retries: 3 }) as NonNullable<
-    NormalService["healthcheck"]
-  >;
+  // 1.29 knows no start_interval.
+  const { startIntervalMs: _, ...known } = check;
+  return known as NonNullable<NormalService["healthcheck"]>;
 }
 
 const PLAIN = [

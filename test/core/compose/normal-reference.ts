@@ -149,15 +149,20 @@ function dependencies(service: Data): NormalService["dependsOn"] {
 }
 
 function check(healthcheck: Data): NormalService["healthcheck"] {
-  if (healthcheck.test === undefined) return undefined;
-  const test = typeof healthcheck.test === "string" ? ["CMD-SHELL", text(healthcheck.test)] : texts(healthcheck.test);
+  if (healthcheck.test === undefined && Object.keys(healthcheck).length === 0) return undefined;
+  const test =
+    healthcheck.test === undefined
+      ? []
+      : typeof healthcheck.test === "string"
+        ? ["CMD-SHELL", text(healthcheck.test)]
+        : texts(healthcheck.test);
   if (healthcheck.disable === true || test[0] === "NONE") return { test: ["NONE"] };
   return told({
     test,
-    intervalMs: unless(30_000, milliseconds(healthcheck.interval)),
-    timeoutMs: unless(30_000, milliseconds(healthcheck.timeout)),
+    intervalMs: milliseconds(healthcheck.interval),
+    timeoutMs: milliseconds(healthcheck.timeout),
     startPeriodMs: unless(0, milliseconds(healthcheck.start_period)),
-    retries: unless(3, number(healthcheck.retries)),
+    retries: number(healthcheck.retries),
   }) as NonNullable<NormalService["healthcheck"]>;
 }
 

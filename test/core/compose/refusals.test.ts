@@ -127,7 +127,6 @@ const rows: readonly (readonly [string, readonly string[], string, string])[] = 
     "refused services.web.volumes[0].volume.subpath",
     "newer engine",
   ],
-  ["times of the image's own check", ["healthcheck: {interval: 5s}"], "refused services.web.healthcheck", "repeat the check"],
   ["berth's own labels", ["labels: {berth.app: x}"], "refused services.web.labels.berth.app", "berth's own"],
   // What is wrong.
   ["an unknown key", ["portz: []"], "unknown_key services.web.portz", "did you mean ports?"],

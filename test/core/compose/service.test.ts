@@ -89,13 +89,15 @@ const rows: readonly (readonly [string, readonly string[], Record<string, unknow
       },
     },
   ],
+  ["healthcheck, a list", ["healthcheck: {test: [CMD, a, b]}"], { healthcheck: { test: ["CMD", "a", "b"] } }],
   [
-    "healthcheck, a list",
-    ["healthcheck: {test: [CMD, a, b]}"],
-    { healthcheck: { test: ["CMD", "a", "b"], intervalMs: 30_000, retries: 3 } },
+    "healthcheck, the image's own with other times",
+    ["healthcheck: {interval: 5s, retries: 7}"],
+    { healthcheck: { test: [], intervalMs: 5_000, retries: 7 } },
   ],
+  ["healthcheck that says nothing", ["healthcheck: {interval: 0s}"], {}],
   ["healthcheck off", ["healthcheck: {disable: true}"], { healthcheck: { test: ["NONE"] } }],
-  ["healthcheck 0 is not given", ["healthcheck: {test: x, interval: 0s, retries: 0}"], { healthcheck: { intervalMs: 30_000, retries: 3 } }],
+  ["healthcheck 0 is not given", ["healthcheck: {test: x, interval: 0s, retries: 0}"], { healthcheck: { test: ["CMD-SHELL", "x"] } }],
   [
     "memory and CPU",
     [
