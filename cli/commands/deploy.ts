@@ -2,6 +2,7 @@
 import path from "node:path";
 import { statSync } from "node:fs";
 import type { AppSpec } from "../../shared/model/app.ts";
+import { tooLarge } from "../../shared/model/app-size.ts";
 import type { DeployAnswer } from "../../shared/api/resources.ts";
 import type { Build } from "../../shared/compose/build.ts";
 import { type ComposeFilesResult, readComposeFiles } from "../compose-files.ts";
@@ -86,6 +87,8 @@ export function readProject(
     ...(options.projectDirectory === undefined ? {} : { projectDirectory: options.projectDirectory }),
   });
   if (!result.ok) throw composeFailure(result);
+  const large = tooLarge(result.app);
+  if (large !== null) throw new CliError(visible(large.message), { details: [large.mend] });
   report(shell, result, options.report);
   return { app: result.app, builds: result.builds };
 }

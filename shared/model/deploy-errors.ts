@@ -3,6 +3,7 @@
  * refusal says what is wrong, what to write instead, and where.
  */
 import { type AppSpec, type Constraint, REPLICAS_MAX } from "./app.ts";
+import { tooLarge } from "./app-size.ts";
 import { admits, phrase } from "./constraint.ts";
 import { colocatedServices } from "./desire.ts";
 
@@ -17,6 +18,7 @@ export interface DeployError {
     | "spread_in_group"
     | "dependency_cycle"
     | "dependency_missing"
+    | "app_too_large"
     | "volume_missing"
     | "config_missing"
     | "replicas_total";
@@ -28,7 +30,7 @@ export interface DeployError {
 
 /** All of them, in a fixed order. */
 export function deployErrors(app: AppSpec): DeployError[] {
-  return [...totalErrors(app), ...referenceErrors(app), ...dependencyErrors(app), ...splitErrors(app)];
+  return [...sizeErrors(app), ...totalErrors(app), ...referenceErrors(app), ...dependencyErrors(app), ...splitErrors(app)];
 }
 
 /** Each service alone may be as large as a cluster; together they may be no larger. */
@@ -43,6 +45,11 @@ function totalErrors(app: AppSpec): DeployError[] {
       path: "services",
     },
   ];
+}
+
+function sizeErrors(app: AppSpec): DeployError[] {
+  const found = tooLarge(app);
+  return found === null ? [] : [{ code: "app_too_large", ...found }];
 }
 
 /** Reasons why the services that share one node (see `colocatedServices`) cannot. */

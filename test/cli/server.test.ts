@@ -129,6 +129,20 @@ describe("against a control plane", () => {
     expect((await berth("namespace", "ls")).text).not.toMatch(/^team /m);
   });
 
+  test("an app over the limit is refused before it is sent, with its biggest part", async () => {
+    await writeFile(join(dir, "small.conf"), "x".repeat(300_000));
+    await writeFile(join(dir, "big.conf"), "x".repeat(800_000));
+    const file = await compose(
+      "large",
+      "services:\n  web:\n    image: a\n    configs: [small, big]\nconfigs: {small: {file: small.conf}, big: {file: big.conf}}\n",
+    );
+    const { error, exitCode } = await berth("deploy", "-y", file);
+    expect(exitCode).toBe(1);
+    expect(error?.message).toMatch(/the app has 110\d{4} bytes and may have 998000; its biggest part is config big with 800\d{3}/);
+    expect(error?.details).toEqual(["put large files into an image or a volume, or make it two apps"]);
+    expect((await berth("deploy", "--plan", file)).exitCode).toBe(255);
+  });
+
   test("deploy --plan: 1 for changes, 255 for an error, and a plan that says why nothing can be placed", async () => {
     const file = await compose("shop", "services:\n  web:\n    image: web:1\n    pull_policy: never\n    deploy: { replicas: 2 }\n");
     const plan = await berth("deploy", file, "--plan");
