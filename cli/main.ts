@@ -1,7 +1,7 @@
 /** Runs one command and turns what is thrown into words and an exit code. */
 import { type Command, CommanderError } from "commander";
 import { CliError, EXIT } from "./exit.ts";
-import { buildProgram } from "./program.ts";
+import { buildProgram } from "./program/program.ts";
 import { makeShell, type Shell } from "./shell.ts";
 import { processTerminal, type Terminal } from "./terminal.ts";
 import type { GlobalOptions } from "./shell.ts";

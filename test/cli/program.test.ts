@@ -4,7 +4,7 @@ import { fileURLToPath } from "node:url";
 import type { Command } from "commander";
 import { describe, expect, test } from "vitest";
 import { locate } from "../../cli/commands/completion.ts";
-import { buildProgram } from "../../cli/program.ts";
+import { buildProgram } from "../../cli/program/program.ts";
 import { shellOf } from "./terminal.ts";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));

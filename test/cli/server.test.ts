@@ -6,7 +6,7 @@ import { Client } from "../../cli/client/client.ts";
 import { readContexts } from "../../cli/client/contexts.ts";
 import { httpTransport } from "../../cli/client/transport.ts";
 import { CliError } from "../../cli/exit.ts";
-import { buildProgram } from "../../cli/program.ts";
+import { buildProgram } from "../../cli/program/program.ts";
 import type { Shell } from "../../cli/shell.ts";
 import type { ClusterInfo } from "../../shared/api/resources.ts";
 import { type RunningServer, startServer } from "../../worker/node.ts";

@@ -2,7 +2,7 @@
 import { readFile } from "node:fs/promises";
 import type { Command } from "commander";
 import { expect, test } from "vitest";
-import { buildProgram } from "../../cli/program.ts";
+import { buildProgram } from "../../cli/program/program.ts";
 import { documents } from "./documents.ts";
 
 const program = buildProgram(() => {

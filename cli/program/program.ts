@@ -1,0 +1,69 @@
+/**
+ * Every command with its arguments and options. What a command does is loaded when it runs, so that `berth ps` does not
+ * pay for reading Compose files.
+ */
+import { Command, Option } from "commander";
+import manifest from "../../package.json" with { type: "json" };
+import { NAMESPACE_DEFAULT, OUTPUT_FORMATS } from "../shell.ts";
+import { addApps } from "./apps.ts";
+import { addBegin } from "./begin.ts";
+import { addChanges } from "./changes.ts";
+import { addCompletion } from "./completion.ts";
+import { addContexts } from "./contexts.ts";
+import { addJoinTokens } from "./join-tokens.ts";
+import { addLooks } from "./looks.ts";
+import { addNamespaces } from "./namespaces.ts";
+import { addNodes } from "./nodes.ts";
+import { addRegistries } from "./registries.ts";
+import { addSites } from "./sites.ts";
+import { addTokens } from "./tokens.ts";
+import type { ShellOf } from "./options.ts";
+
+const FOOTER = `
+Exit codes: 0 done, 1 refused or failed, 2 wrong command line, 3 control plane not reached or token not known,
+4 still going on when --wait ended, 130 interrupted. \`deploy --plan\`: 0 nothing to do, 1 changes, 255 error.
+Where to go: --context, BERTH_URL with BERTH_TOKEN, a cluster in this directory (.berth/), the chosen context.`;
+
+export function buildProgram(shellOf: ShellOf): Command {
+  const program = new Command("berth")
+    .description("Runs containers on machines that nobody can reach.")
+    .addOption(new Option("-o, --output <format>", "how to print").choices(OUTPUT_FORMATS).default("table"))
+    .option("-n, --namespace <name>", `namespace (BERTH_NAMESPACE, else ${NAMESPACE_DEFAULT})`)
+    .option("--context <name>", "which cluster (BERTH_CONTEXT)")
+    .version(manifest.version, "-V, --version")
+    .addHelpText("after", FOOTER)
+    .helpCommand(false)
+    .showSuggestionAfterError()
+    .showHelpAfterError("next: berth --help")
+    .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, "berth: ")) })
+    .exitOverride();
+  program.commandsGroup("Begin:");
+  addBegin(program, shellOf);
+  program.commandsGroup("Apps:");
+  addApps(program, shellOf);
+  addChanges(program, shellOf);
+  addLooks(program, shellOf);
+  program.commandsGroup("Machines:");
+  addNodes(program, shellOf);
+  addSites(program, shellOf);
+  addJoinTokens(program, shellOf);
+  program.commandsGroup("Access:");
+  addTokens(program, shellOf);
+  addNamespaces(program, shellOf);
+  addRegistries(program, shellOf);
+  addContexts(program, shellOf);
+  program.commandsGroup("Shell:");
+  addCompletion(program, shellOf);
+  settle(program);
+  return program;
+}
+
+/** Settings that commander does not hand down to subcommands, and help without "(default: false)" on every switch. */
+function settle(command: Command): void {
+  for (const option of command.options)
+    if (option.defaultValue === false || Array.isArray(option.defaultValue)) option.defaultValue = undefined;
+  for (const child of command.commands) {
+    child.copyInheritedSettings(command).helpCommand(false).configureHelp({ showGlobalOptions: true });
+    settle(child);
+  }
+}
