@@ -8,10 +8,15 @@ export async function confirm(shell: Shell, question: string, isConfirmed: boole
   if (isConfirmed) return;
   if (!shell.terminal.canAsk)
     throw new CliError(`${question.trim()} Nobody can answer without a terminal: add -y to say yes`, { exitCode: EXIT.usage });
+  const answer = await ask(shell, `${question} [y/N] `);
+  if (!/^y(?:es)?$/i.test(answer)) throw new CliError("nothing was changed", { exitCode: EXIT.failed });
+}
+
+/** One line, typed at the terminal; the caller has seen that there is one. */
+export async function ask(shell: Shell, question: string): Promise<string> {
   const reader = createInterface({ input: process.stdin, output: process.stdout });
   try {
-    const answer = await reader.question(`${question} [y/N] `, { signal: shell.signal });
-    if (!/^y(?:es)?$/i.test(answer.trim())) throw new CliError("nothing was changed", { exitCode: EXIT.failed });
+    return (await reader.question(question, { signal: shell.signal })).trim();
   } finally {
     reader.close();
   }

@@ -1,6 +1,6 @@
 /** `berth registry …`: credentials of image registries, kept sealed in the control plane. */
 import type { Removed } from "../../shared/api/resources.ts";
-import { readSecret } from "../ask.ts";
+import { ask, readSecret } from "../ask.ts";
 import { segment } from "../client/client.ts";
 import type { RegistryInfo } from "../client/resources.ts";
 import { CliError, EXIT } from "../exit.ts";
@@ -16,16 +16,28 @@ const registryPath = (shell: Shell, registry: string): string => inNamespace(she
 export async function registryLogin(
   shell: Shell,
   registry: string,
-  options: { username: string; password?: string; passwordStdin: boolean },
+  options: { username?: string; password?: string; passwordStdin: boolean },
 ): Promise<void> {
+  const username = options.username ?? (await askUser(shell, registry));
   if (options.password !== undefined)
     shell.terminal.err("A password in a command can be seen by everybody on this machine; --password-stdin hides it.\n");
-  const password = options.password ?? (await readSecret(shell, `Password of ${options.username} at ${registry}: `, options.passwordStdin));
+  const password = options.password ?? (await readSecret(shell, `Password of ${username} at ${registry}: `, options.passwordStdin));
   if (password === "") throw new CliError("the password is empty", { exitCode: EXIT.usage });
-  const info = await shell.client().put<RegistryInfo>(registryPath(shell, registry), { username: options.username, password });
+  const info = await shell.client().put<RegistryInfo>(registryPath(shell, registry), { username, password });
   await emit(shell, info, () =>
     line(shell.terminal, `images of ${visible(info.registry)} are pulled as ${visible(info.username)} in namespace ${shell.namespace}`),
   );
+}
+
+async function askUser(shell: Shell, registry: string): Promise<string> {
+  if (!shell.terminal.canAsk)
+    throw new CliError("there is no terminal to type a user name at: say it with -u", {
+      exitCode: EXIT.usage,
+      next: `berth registry login ${registry} -u USER --password-stdin`,
+    });
+  const username = await ask(shell, `User name at ${visible(registry)}: `);
+  if (username === "") throw new CliError("the user name is empty", { exitCode: EXIT.usage });
+  return username;
 }
 
 export async function registryLs(shell: Shell): Promise<void> {

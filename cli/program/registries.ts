@@ -9,10 +9,10 @@ export function addRegistries(program: Command, shellOf: ShellOf): void {
     .command("login")
     .description("keep credentials for a registry, sealed")
     .argument("<registry>", "e.g. ghcr.io or registry.example.com:5000")
-    .requiredOption("-u, --username <name>", "user name")
+    .option("-u, --username <name>", "user name; asked for when it is not given")
     .option("--password-stdin", "read the password from standard input", false)
     .option("--password <password>", "the password; everybody on this machine can see it while this runs")
-    .action(async (name: string, options: { username: string; password?: string; passwordStdin: boolean }, command: Command) =>
+    .action(async (name: string, options: { username?: string; password?: string; passwordStdin: boolean }, command: Command) =>
       (await registries()).registryLogin(shellOf(command), name, options),
     );
   registry

@@ -116,6 +116,12 @@ describe("against a control plane", () => {
     expect((await berth("join-token", "create", "--site", "nowhere")).error?.message).toMatch(/nowhere/);
   });
 
+  test("a registry login without a user name says what to write when nobody can be asked", async () => {
+    const { error, exitCode } = await berth("registry", "login", "r.test:5000", "-n", "default");
+    expect(exitCode).toBe(2);
+    expect(error?.next).toBe("berth registry login r.test:5000 -u USER --password-stdin");
+  });
+
   test("namespaces and registries", async () => {
     await berth("namespace", "create", "team");
     expect((await berth("namespace", "ls")).text).toMatch(/^team /m);
