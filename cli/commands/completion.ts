@@ -10,9 +10,16 @@ import { line } from "../terminal.ts";
 import { appPath, appsPath, inNamespace } from "./paths.ts";
 
 const SCRIPTS: Readonly<Record<string, string>> = {
+  // By the line and not by bash's words, which end at every "=" and ":"; what stands before the last of these is not to be said again.
   bash: `_berth() {
-  local IFS=$'\\n'
-  COMPREPLY=($(compgen -W "$(berth __complete -- "\${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null)" -- "\${COMP_WORDS[COMP_CWORD]}"))
+  local line="\${COMP_LINE:0:COMP_POINT}" typed said name
+  local -a words
+  read -ra words <<< "$line"
+  [[ $line == *[[:space:]] ]] && words+=("")
+  typed="\${words[\${#words[@]}-1]}"
+  said="\${typed%"\${typed##*[=:]}"}"
+  COMPREPLY=()
+  while IFS= read -r name; do COMPREPLY+=("\${name#"$said"}"); done < <(berth __complete -- "\${words[@]:1}" 2>/dev/null)
 }
 complete -o default -F _berth berth`,
   zsh: `#compdef berth
