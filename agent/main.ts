@@ -265,6 +265,7 @@ export async function main(argv: readonly string[]): Promise<number> {
   };
   try {
     if (command === "uninstall") {
+      if (!hasSystemd()) throw new AgentError("platform", "no systemd runs here, so there is no service to remove");
       await uninstallUnit();
       return say(process.stdout, `removed ${UNIT_NAME}; containers go on running\n`, 0);
     }

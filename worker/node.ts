@@ -20,7 +20,7 @@ import { makeDist } from "./dist.ts";
 import { BerthError } from "./errors.ts";
 import { createCluster, type KeyFiles } from "./init.ts";
 import { keyFilesIn } from "./key-files.ts";
-import { makeSigner } from "./keys.ts";
+import { makeSigner, thumbprint } from "./keys.ts";
 import { newId } from "./new-id.ts";
 import type { Clock, Log, Random } from "./ports.ts";
 import { makeRegistry } from "./registry.ts";
@@ -35,6 +35,7 @@ import { collect } from "./store/collect.ts";
 import { NOW } from "./store/commit-types.ts";
 import { openDatabaseFile } from "./store/database-embedded.ts";
 import { readTokens } from "./store/read-tokens.ts";
+import { readClusterInfo } from "./store/read-cluster.ts";
 import { Store } from "./store/store.ts";
 import { ownCertificate, type ServerCertificate, suppliedCertificate } from "./tls.ts";
 
@@ -61,6 +62,8 @@ export interface RunningServer {
   /** What it listens on, where 0 was asked for. */
   readonly port: number;
   readonly address: AddressInfo;
+  /** Thumbprint of the cluster's root key. */
+  readonly root: string;
   /** What the data folder's `admin-token` holds; null when the operator took the file away. */
   readonly adminToken: string | null;
   close(): Promise<void>;
@@ -129,10 +132,12 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
       for (const stop of stops.reverse()) await stop();
       log.info({}, "stopped");
     };
+    const { cluster } = await readClusterInfo(store, null);
     return {
       url: address.url,
       port,
       address,
+      root: await thumbprint(cluster.rootKey),
       adminToken,
       close: () => {
         closing ??= close();

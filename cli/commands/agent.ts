@@ -12,6 +12,7 @@ export interface AgentOptions {
   readonly joinFile?: string;
   readonly dataDir: string;
   readonly name?: string;
+  readonly ca?: string;
   readonly engine?: string;
 }
 
@@ -29,6 +30,7 @@ export async function agent(shell: Shell, options: AgentOptions): Promise<void> 
       onState: (sentence) => line(shell.terminal, visible(sentence)),
       ...(joinToken === undefined || joinToken === "" ? {} : { joinToken }),
       ...(options.name === undefined ? {} : { name: options.name }),
+      ...(options.ca === undefined ? {} : { caFile: path.resolve(shell.cwd, options.ca) }),
       ...(options.engine === undefined ? {} : { engineSocket: options.engine }),
     });
   } catch (error) {

@@ -1,8 +1,6 @@
 /** `berth server`: the control plane, in the foreground. */
 import { mkdir, writeFile } from "node:fs/promises";
 import path from "node:path";
-import type { ClusterInfo } from "../../shared/api/resources.ts";
-import { clientOf } from "../client/local.ts";
 import { ADDRESS_FILE, checkedUrl, type LocalAddress, TOKEN_FILE } from "../client/contexts.ts";
 import { CliError, EXIT } from "../exit.ts";
 import type { Shell } from "../shell.ts";
@@ -70,9 +68,7 @@ export async function server(shell: Shell, options: ServerOptions): Promise<void
       throw portTaken(port, `berth server --listen ${host}:${port + 1}`);
     throw error;
   });
-  const { url, address } = running;
-  await writeAddress(dataDir, { url, root: null, spki: address.spki });
-  const { rootThumbprint: root } = await clientOf(dataDir).get<ClusterInfo>("/v1/cluster");
+  const { url, address, root } = running;
   await writeAddress(dataDir, { url, root: address.spki === null ? null : root, spki: address.spki });
   line(shell.terminal, `The control plane listens on ${url}`);
   line(shell.terminal, `  API docs     ${url}/docs`);

@@ -36,6 +36,7 @@ export function addBegin(program: Command, shellOf: ShellOf): void {
     .option("--join-file <file>", "file that holds the join token")
     .option("--data-dir <directory>", "identity and ledger", "/var/lib/berth")
     .option("--name <name>", "name of this node; default: the host name")
+    .option("--ca <file>", "certificate authority in PEM to trust besides the well-known ones")
     .option("--engine <socket>", "socket of the container engine; default: DOCKER_HOST, else /var/run/docker.sock")
     .action(async (options: import("../commands/agent.ts").AgentOptions, command: Command) =>
       (await import("../commands/agent.ts")).agent(shellOf(command), options),

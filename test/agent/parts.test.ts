@@ -130,6 +130,52 @@ describe("the systemd unit", () => {
     ).toBe("");
   });
 
+  /** A mount namespace of its own, whose /run and /etc/systemd/system nobody else sees. */
+  const apart = (script: string, env: Record<string, string> = {}) =>
+    promisify(execFile)(
+      "unshare",
+      ["--mount", "sh", "-euc", `mount -t tmpfs tmpfs /run\nmount -t tmpfs tmpfs /etc/systemd/system\n${script}`],
+      {
+        env: { ...process.env, ...env },
+      },
+    ).then(
+      ({ stdout, stderr }) => ({ code: 0, stdout, stderr }),
+      (error: { code: number; stdout: string; stderr: string }) => error,
+    );
+  const agent = `${process.execPath} ${join(import.meta.dirname, "../../agent/main.ts")}`;
+
+  test.each([
+    ["install", "berth agent: no systemd runs here; start the agent with: agent.mjs run\n"],
+    ["uninstall", "berth agent: no systemd runs here, so there is no service to remove\n"],
+  ])("%s says in a sentence that there is no systemd", async (command, sentence) => {
+    expect(await apart(`${agent} ${command}`)).toMatchObject({ code: 1, stdout: "", stderr: sentence });
+  });
+
+  test("is put in place, started, and removed again", async () => {
+    await writeFile(join(dir, "systemctl"), `#!/bin/sh\necho "$@" >> ${dir}/calls\n`, { mode: 0o755 });
+    const ran = await apart(
+      `mkdir -p /run/systemd/system\n${agent} install --data-dir ${dir}/data\ncp /etc/systemd/system/berth-agent.service ${dir}/unit.service\n` +
+        `${agent} uninstall\nls /etc/systemd/system`,
+      { PATH: `${dir}:${process.env["PATH"] ?? ""}`, HTTPS_PROXY: "http://proxy:3128" },
+    );
+    expect(ran).toMatchObject({
+      code: 0,
+      stdout: "berth-agent.service runs, and starts at each boot\nremoved berth-agent.service; containers go on running\n",
+      stderr: "",
+    });
+    expect((await readFile(join(dir, "calls"), "utf8")).trim().split("\n")).toEqual([
+      "daemon-reload",
+      "enable berth-agent.service",
+      "restart berth-agent.service",
+      "disable --now berth-agent.service",
+      "daemon-reload",
+    ]);
+    const unit = await readFile(join(dir, "unit.service"), "utf8");
+    expect(unit).toContain(`"run" "--data-dir" "${dir}/data"`);
+    expect(unit).toContain('Environment="HTTPS_PROXY=http://proxy:3128"');
+    expect(await verify(unit)).toBe("");
+  });
+
   test("keeps odd paths whole", async () => {
     const text = unitText({ node: process.execPath, script: "/opt/a b/$x %i.mjs", dataDir: '/data/"q"' });
     expect(text).toContain('"/opt/a b/$$x %%i.mjs" "run" "--data-dir" "/data/\\"q\\""');

@@ -17,6 +17,7 @@ const PACKAGES = [
   ["ca-certificates", "/usr/sbin/update-ca-certificates"],
   ["tini", "/usr/bin/tini"],
   ["openssl", "/usr/bin/openssl"],
+  ["systemd", "/usr/bin/systemd-analyze"],
 ];
 
 const POLICY_PATH = "/usr/sbin/policy-rc.d";
