@@ -81,7 +81,19 @@ function service(n: number, replicas: number, planning: Partial<ServicePlanning>
 function cluster(fleet: NodeState[], services: ServiceState[], replicas: ReplicaTable = EMPTY): ClusterSnapshot {
   const sites = Array.from({ length: 20 }, (_, n) => ({ name: `site-${n}`, labels: { region: n % 2 === 0 ? "north" : "south" } }));
   const apps = services.map(({ appId }) => ({ id: appId, namespace: "default", name: appId, revision: 1, deleting: false, rev: 1 }));
-  return { rev: 1, sites, nodes: fleet, apps, services, deployments: [], failed: [], volumes: [], volumeDrops: [], replicas };
+  return {
+    rev: 1,
+    sites,
+    nodes: fleet,
+    apps,
+    services,
+    deployments: [],
+    failed: [],
+    rollbacks: [],
+    volumes: [],
+    volumeDrops: [],
+    replicas,
+  };
 }
 
 const NO_PORTS: readonly HostPort[] = [];

@@ -84,6 +84,7 @@ CREATE TABLE `deployments` (
 	`created_by` text NOT NULL,
 	`started_ms` integer NOT NULL,
 	`finished_ms` integer,
+	`rollback_to` integer,
 	`rev` integer NOT NULL
 );
 

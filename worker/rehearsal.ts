@@ -196,6 +196,7 @@ class World {
       services: this.#services,
       deployments: this.#deployments,
       failed: [],
+      rollbacks: [],
       volumes: this.#volumes,
       replicas: {
         length: rows.length,

@@ -162,6 +162,8 @@ export interface ClusterSnapshot {
   readonly deployments: readonly DeploymentState[];
   /** Apps whose latest deployment failed, with the revision: their rollouts stay where they are until the next deploy. */
   readonly failed: readonly { readonly appId: AppId; readonly revision: number }[];
+  /** Those of them whose policy is to go back and whose rollback has not been made yet. */
+  readonly rollbacks: readonly DeploymentId[];
   readonly volumes: readonly VolumeState[];
   readonly volumeDrops: readonly VolumeDropState[];
   readonly replicas: ReplicaTable;

@@ -77,7 +77,7 @@ test("an empty plan commits nothing", async () => {
 test("assign: the row, the node's generation, an event", async () => {
   const { store, apply } = await world();
   const result = await apply(assign(1, 1), assign(2, 3, { reason: "nodeLost", attempt: 2 }));
-  expect(result).toMatchObject({ kind: "committed", rollbacks: [] });
+  expect(result).toMatchObject({ kind: "committed" });
   const { rev } = result as { rev: number };
   const rows = await all(store);
   expect(rows).toMatchObject([
@@ -283,12 +283,12 @@ test("a narrow plan leaves out the app whose rows move all the time, and no othe
   changes.push({ kind: "deployment", id: id("d", 9), appId: id("app", 9), state: "failed", message: "", rollbackTo: 1 });
   const made: ClusterPlan = { rev: snapshot.rev, changes, wakeAtMs: null, explanations: [] };
   await must(store, { changes: [{ op: "update", table: "apps", rows: [{ id: id("app", 2), revision: 3 }] }] });
-  expect(await applier.apply(snapshot, made)).toMatchObject({ kind: "conflict", committedChunks: 0, rollbacks: [] });
+  expect(await applier.apply(snapshot, made)).toMatchObject({ kind: "conflict", committedChunks: 0 });
   expect(await applier.apply(snapshot, made, "narrow")).toMatchObject({
     kind: "conflict",
     rev: await store.rev(),
-    rollbacks: [{ deployment: id("d", 9), appId: id("app", 9), revision: 1 }],
   });
+  expect((await keeper.advance()).snapshot.rollbacks).toEqual([id("d", 9)]);
   const placed = new Set((await all(store)).map(({ appId }) => appId));
   expect(placed).toEqual(new Set([1, 3, 4, 5, 6, 7, 8, 9].map((a) => id("app", a))));
   expect(await all(store)).toHaveLength(16 + 11);
@@ -323,7 +323,7 @@ test("one node in several chunks: each chunk knows what the one before did to it
   expect(await generations(store)).toEqual([await store.rev()]);
 });
 
-test("deployments end with a word to people, and rollbacks are left to the caller", async () => {
+test("deployments end with a word to people, and those that failed with what they are to go back to", async () => {
   const { store, apply } = await world();
   await must(store, { changes: [{ op: "insert", table: "deployments", rows: [deploymentRow(1, 1)] }] });
   const done = (state: "succeeded" | "failed", rollbackTo: number | null): Change => ({
@@ -334,12 +334,9 @@ test("deployments end with a word to people, and rollbacks are left to the calle
     message: "web.1 failed 3 times",
     rollbackTo,
   });
-  expect(await apply(done("failed", 1))).toMatchObject({
-    kind: "committed",
-    rollbacks: [{ deployment: id("d", 1), appId: APP, revision: 1 }],
-  });
+  expect(await apply(done("failed", 1))).toMatchObject({ kind: "committed" });
   const [row] = await store.db.select().from(deployments);
-  expect(row).toMatchObject({ state: "failed", message: "web.1 failed 3 times" });
+  expect(row).toMatchObject({ state: "failed", message: "web.1 failed 3 times", rollbackTo: 1 });
   expect(row!.finishedMs).toBeGreaterThan(0);
   expect((await store.db.select().from(events)).map(({ type, level, objectKind }) => [type, level, objectKind])).toEqual([
     ["failed", "error", "deployment"],

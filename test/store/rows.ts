@@ -129,6 +129,7 @@ export const deploymentRow = (app: number, number: number, over: Partial<Insert<
   createdBy: "test",
   startedMs: 0,
   finishedMs: null,
+  rollbackTo: null,
   ...over,
 });
 

@@ -237,6 +237,30 @@ test("the newest deployment of an app: running, failed, or neither", async () =>
   expect(await shown()).toEqual({ running: [], failed: [] });
 });
 
+test("a rollback is owed by the newest deployment of an app, while that has failed and the app is to stay", async () => {
+  const { store } = await memoryStore();
+  await seed(store);
+  const keeper = new SnapshotKeeper(store);
+  const owed = async () => (await keeper.advance()).snapshot.rollbacks;
+  const failed = { state: "failed", rollbackTo: 1 } as const;
+  await must(store, { changes: [{ op: "insert", table: "deployments", rows: [deploymentRow(1, 1, { ...failed, state: "running" })] }] });
+  expect(await owed()).toEqual([]);
+  await must(store, { changes: [{ op: "update", table: "deployments", rows: [{ id: id("d", 1), state: "failed" }] }] });
+  expect(await owed()).toEqual([id("d", 1)]);
+  expect((await new SnapshotKeeper(store).advance()).snapshot.rollbacks).toEqual([id("d", 1)]);
+  await must(store, { changes: [{ op: "update", table: "apps", rows: [{ id: id("app", 1), deleting: true }] }] });
+  expect(await owed()).toEqual([]);
+  await must(store, { changes: [{ op: "update", table: "apps", rows: [{ id: id("app", 1), deleting: false }] }] });
+  await must(store, { changes: [{ op: "update", table: "deployments", rows: [{ id: id("d", 1), rollbackTo: null }] }] });
+  expect(await owed()).toEqual([]);
+  await must(store, {
+    changes: [
+      { op: "insert", table: "deployments", rows: [deploymentRow(1, 2, { ...failed, revision: 3 }), deploymentRow(1, 3, { revision: 4 })] },
+    ],
+  });
+  expect(await owed()).toEqual([]);
+});
+
 test("nothing new is one read and the same answer; anything new is not missed", async () => {
   const { store, database } = await memoryStore();
   await seed(store);

@@ -2,10 +2,11 @@
  * The planner's loop: look at the cluster, plan, commit by compare-and-set, look again when something rings or falls
  * due. Level-triggered: a ring carries nothing, and any number of rings while one plan runs are one more look.
  */
+import type { DeploymentId } from "../../shared/model/name.ts";
 import type { ClusterPlan } from "../../shared/plan/change.ts";
 import type { ClusterSnapshot } from "../../shared/plan/snapshot.ts";
 import type { Clock, Log, Random } from "../ports.ts";
-import type { Applied, PlanWidth, Rollback } from "../store/apply-plan.ts";
+import type { Applied, PlanWidth } from "../store/apply-plan.ts";
 
 /** What the loop drives; see planning.ts. */
 export interface Planning {
@@ -16,7 +17,7 @@ export interface Planning {
   lint(snapshot: ClusterSnapshot, plan: ClusterPlan): readonly string[];
   apply(snapshot: ClusterSnapshot, plan: ClusterPlan, width: PlanWidth): Promise<Applied>;
   /** Makes a new revision of what ran before a deployment that failed. */
-  rollBack(rollback: Rollback): Promise<void>;
+  rollBack(deployment: DeploymentId): Promise<void>;
 }
 
 export interface PlannerParts {
@@ -35,6 +36,8 @@ const CONFLICTS_WHOLE_MAX = 2;
 /** After a failure: 1 s, doubling to 30 s. */
 const RETRY_FIRST_MS = 1_000;
 const RETRY_MAX_MS = 30_000;
+/** Until a rollback that could not be made is tried again, if nothing makes the planner look before. */
+const ROLLBACK_RETRY_MS = 5_000;
 /** The net below everything else: a ring that was lost costs at most this. */
 const LOOK_MAX_MS = 60_000;
 
@@ -46,8 +49,6 @@ export class PlannerLoop {
   #failures = 0;
   /** Plans in a row that lost to other commits. */
   #conflicts = 0;
-  /** Of deployments that failed; kept until carried out. */
-  #rollbacks: Rollback[] = [];
   #finished: Promise<void> = Promise.resolve();
 
   constructor(parts: PlannerParts) {
@@ -103,18 +104,15 @@ export class PlannerLoop {
 
   /** One plan, tried again while others commit first; answers when to look again. */
   async #planOnce(): Promise<number> {
-    await this.#rollBack();
     for (let attempt = 1; ; attempt++) {
-      const { result, waitMs } = await this.#parts.planning.use((view) => this.#planFrom(view));
+      const { result, waitMs, rollbacks } = await this.#parts.planning.use((view) => this.#planFrom(view));
       this.#conflicts = result.kind === "conflict" ? this.#conflicts + 1 : 0;
-      if (result.kind === "unchanged") return waitMs;
-      this.#rollbacks.push(...result.rollbacks);
-      if (result.kind === "committed" || result.committedChunks > 0) this.#parts.onCommitted(result.rev);
-      await this.#rollBack();
-      if (result.kind === "committed") {
-        // What this plan changed may allow the next step; a converged cluster answers `unchanged`.
-        return Math.min(waitMs, APART_MS);
-      }
+      if (result.kind === "committed" || (result.kind === "conflict" && result.committedChunks > 0)) this.#parts.onCommitted(result.rev);
+      const retryMs = await this.#rollBack(rollbacks);
+      if (result.kind === "unchanged") return Math.min(waitMs, retryMs);
+      // What this plan changed may allow the next step, and a deployment that it failed may owe a rollback; a converged
+      // cluster answers `unchanged`.
+      if (result.kind === "committed") return Math.min(waitMs, APART_MS);
       if (attempt === TRIES_MAX) {
         this.#parts.log.warn({ attempt, message: result.message }, "a plan lost to other commits; trying again later");
         return APART_MS;
@@ -128,7 +126,7 @@ export class PlannerLoop {
   }: {
     readonly snapshot: ClusterSnapshot;
     readonly nowMs: number;
-  }): Promise<{ result: Applied; waitMs: number }> {
+  }): Promise<{ result: Applied; waitMs: number; rollbacks: readonly DeploymentId[] }> {
     const { planning, random } = this.#parts;
     const plan = planning.plan(snapshot, { nowMs, idSeed: hex(random.bytes(8)) });
     const violations = planning.lint(snapshot, plan);
@@ -136,21 +134,21 @@ export class PlannerLoop {
       throw new Error(`a plan at rev ${plan.rev} breaks its own rules and was not committed: ${violations.slice(0, 5).join("; ")}`);
     const waitMs = plan.wakeAtMs === null ? LOOK_MAX_MS : Math.min(LOOK_MAX_MS, Math.max(0, plan.wakeAtMs - nowMs));
     const width = this.#conflicts >= CONFLICTS_WHOLE_MAX ? "narrow" : "whole";
-    return { result: await planning.apply(snapshot, plan, width), waitMs };
+    return { result: await planning.apply(snapshot, plan, width), waitMs, rollbacks: snapshot.rollbacks };
   }
 
-  /** What fails is tried again with the next plan. */
-  async #rollBack(): Promise<void> {
-    const due = this.#rollbacks;
-    this.#rollbacks = [];
-    for (const rollback of due) {
+  /** What fails is owed in the next snapshot too; answers when to look for it at the latest. */
+  async #rollBack(owed: readonly DeploymentId[]): Promise<number> {
+    let retryMs = LOOK_MAX_MS;
+    for (const deployment of owed) {
       try {
-        await this.#parts.planning.rollBack(rollback);
+        await this.#parts.planning.rollBack(deployment);
       } catch (error) {
-        this.#rollbacks.push(rollback);
-        this.#parts.log.error({ ...rollback, error: errorText(error) }, "a failed deployment could not be rolled back yet");
+        retryMs = ROLLBACK_RETRY_MS;
+        this.#parts.log.error({ deployment, error: errorText(error) }, "a failed deployment could not be rolled back yet");
       }
     }
+    return retryMs;
   }
 }
 

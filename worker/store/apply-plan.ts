@@ -20,12 +20,7 @@ import type { Store } from "./store.ts";
 export const CHANGES_A_CHUNK_MAX = 2_000;
 
 export type Applied =
-  | {
-      readonly kind: "committed";
-      readonly rev: number;
-      /** Deployments that failed and are to be rolled back, for the caller. */
-      readonly rollbacks: readonly Rollback[];
-    }
+  | { readonly kind: "committed"; readonly rev: number }
   | { readonly kind: "unchanged" }
   | {
       readonly kind: "conflict";
@@ -34,15 +29,9 @@ export type Applied =
       readonly committedChunks: number;
       /** Of the last chunk that stands. */
       readonly rev: number;
-      readonly rollbacks: readonly Rollback[];
     };
 /** Whole: in chunks as large as may be. Narrow: app by app where rows that it relied on have moved. */
 export type PlanWidth = "whole" | "narrow";
-export interface Rollback {
-  readonly deployment: string;
-  readonly appId: string;
-  readonly revision: number;
-}
 
 /** Phases in which a cut leaves nothing half done; within one, by node, so that a chunk touches few nodes. */
 const PHASE: Record<Change["kind"], number> = {
@@ -81,18 +70,16 @@ export class PlanApplier {
       index: new PlanIndex(snapshot, plan),
       rev: plan.rev,
       moved: new Map(),
-      done: [],
       chunks: 0,
       refused: null,
     };
     if (width === "narrow") await this.#applyByApp(byApp(plan.changes, progress.index), progress);
     else await this.#applyChunks(plan.changes, progress, explanationRows(explanations, plan.changes));
-    const { rev, refused, chunks, done } = progress;
-    const rollbacks = rollbacksOf(done);
-    if (refused !== null) return { kind: "conflict", message: refused.message, committedChunks: chunks, rev, rollbacks };
+    const { rev, refused, chunks } = progress;
+    if (refused !== null) return { kind: "conflict", message: refused.message, committedChunks: chunks, rev };
     if (width === "narrow") await this.#explain(explanations);
     for (const { key, text } of explanations) this.#explained.set(key, text);
-    return { kind: "committed", rev, rollbacks };
+    return { kind: "committed", rev };
   }
 
   /**
@@ -135,7 +122,6 @@ export class PlanApplier {
       assert(result.kind === "committed", "a plan has no operation id");
       progress.rev = result.rev;
       progress.chunks += 1;
-      progress.done.push(chunk);
       for (const id of movedNodes(changes)) moved.set(id, result.rev);
     }
   }
@@ -173,7 +159,6 @@ interface Progress {
   rev: number;
   /** Revs of nodes that its own chunks have changed. */
   readonly moved: Map<string, number>;
-  readonly done: (readonly Change[])[];
   chunks: number;
   refused: Refused | null;
 }
@@ -224,14 +209,4 @@ function movedNodes(changes: readonly RowChange[]): string[] {
   return changes.flatMap((change) =>
     change.op === "update" && change.table === "nodes" ? change.rows.flatMap(({ id }) => (typeof id === "string" ? [id] : [])) : [],
   );
-}
-
-function rollbacksOf(chunks: readonly (readonly Change[])[]): Rollback[] {
-  return chunks
-    .flat()
-    .flatMap((change) =>
-      change.kind === "deployment" && change.rollbackTo !== null
-        ? [{ deployment: change.id, appId: change.appId, revision: change.rollbackTo }]
-        : [],
-    );
 }

@@ -111,7 +111,11 @@ function resolverRows(changes: readonly Of<"resolver">[]): RowChange[] {
 }
 
 function deploymentRows(changes: readonly Of<"deployment">[]): RowChange {
-  return { op: "update", table: "deployments", rows: changes.map(({ id, state, message }) => ({ id, state, message, finishedMs: NOW })) };
+  return {
+    op: "update",
+    table: "deployments",
+    rows: changes.map(({ id, state, message, rollbackTo }) => ({ id, state, message, rollbackTo, finishedMs: NOW })),
+  };
 }
 
 function removeServiceRows(changes: readonly Of<"removeService">[]): RowChange[] {

@@ -45,14 +45,24 @@ export async function readDeployments(
 export async function readDeploymentState(
   store: Store,
   id: string,
-): Promise<{ namespace: string; app: string; appRevision: number; deleting: boolean; revision: number } | null> {
+): Promise<{
+  appId: string;
+  namespace: string;
+  app: string;
+  appRevision: number;
+  deleting: boolean;
+  revision: number;
+  rollbackTo: number | null;
+} | null> {
   const [row] = await store.db
     .select({
+      appId: apps.id,
       namespace: apps.namespace,
       app: apps.name,
       appRevision: apps.revision,
       deleting: apps.deleting,
       revision: deployments.revision,
+      rollbackTo: deployments.rollbackTo,
     })
     .from(deployments)
     .innerJoin(apps, eq(apps.id, deployments.appId))

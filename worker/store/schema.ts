@@ -334,6 +334,8 @@ export const deployments = sqliteTable(
     createdBy: text("created_by").notNull(),
     startedMs: integer("started_ms").notNull(),
     finishedMs: integer("finished_ms"),
+    /** Set as it fails: the revision to go back to. Owed while it is its app's newest deployment; null: nothing is owed. */
+    rollbackTo: integer("rollback_to"),
     rev: rev(),
   },
   (t) => [index("deployments_app").on(t.appId), index("deployments_rev").on(t.rev), index("deployments_state").on(t.state)],

@@ -16,6 +16,7 @@ export interface ImageState {
 }
 
 export interface LatestDeployment extends DeploymentState {
+  readonly rollbackTo: number | null;
   readonly state: "running" | "succeeded" | "failed" | "superseded";
 }
 
@@ -92,7 +93,7 @@ export function rowToService(row: FeedRow): ServiceState {
 }
 
 export function rowToDeployment(row: FeedRow): LatestDeployment {
-  const [id, appId, revision, fromRevision, kind, state, startedMs, rev] = row as readonly [
+  const [id, appId, revision, fromRevision, kind, state, startedMs, rollbackTo, rev] = row as readonly [
     DeploymentId,
     AppId,
     number,
@@ -100,9 +101,10 @@ export function rowToDeployment(row: FeedRow): LatestDeployment {
     DeploymentState["kind"],
     LatestDeployment["state"],
     number,
+    number | null,
     number,
   ];
-  return { id, appId, revision, fromRevision, kind, state, startedMs, rev };
+  return { id, appId, revision, fromRevision, kind, state, startedMs, rollbackTo, rev };
 }
 
 export function rowToVolume(row: FeedRow): VolumeState {

@@ -5,7 +5,7 @@
  * until the next `advance`. A change that nobody told of is only late, because each `advance` asks the database for all
  * that differs, whoever wrote it.
  */
-import type { NodeId } from "../../shared/model/name.ts";
+import type { DeploymentId, NodeId } from "../../shared/model/name.ts";
 import type {
   AppState,
   ClusterSnapshot,
@@ -245,9 +245,12 @@ export class SnapshotKeeper {
     if (this.#specs.size > this.#services.items.length + SPECS_SPARE) this.#specs.retain(new Set(this.#replicas.spec));
     const deployments: DeploymentState[] = [];
     const failed: { appId: AppState["id"]; revision: number }[] = [];
-    for (const { state, ...deployment } of this.#deployments.values()) {
+    const rollbacks: DeploymentId[] = [];
+    for (const { state, rollbackTo, ...deployment } of this.#deployments.values()) {
       if (state === "running") deployments.push(deployment);
-      if (state === "failed") failed.push({ appId: deployment.appId, revision: deployment.revision });
+      if (state !== "failed") continue;
+      failed.push({ appId: deployment.appId, revision: deployment.revision });
+      if (rollbackTo !== null && this.#apps.get(deployment.appId)?.deleting === false) rollbacks.push(deployment.id);
     }
     this.#shown = {
       rev,
@@ -257,6 +260,7 @@ export class SnapshotKeeper {
       services: this.#services.items,
       deployments,
       failed,
+      rollbacks,
       volumes: [...this.#volumes.values()],
       volumeDrops: [...this.#volumeDrops.values()],
       replicas: this.#replicas.table(),

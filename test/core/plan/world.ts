@@ -267,6 +267,7 @@ export class World {
       services,
       deployments: shuffle(this.deployments),
       failed: shuffle(this.failed),
+      rollbacks: [],
       volumes: shuffle(this.volumes),
       volumeDrops: shuffle(this.volumeDrops),
       replicas: tableOf(shuffle(this.replicas), nodes, services),

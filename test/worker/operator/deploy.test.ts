@@ -1,10 +1,14 @@
-import { describe, expect, test } from "vitest";
+import { describe, expect, onTestFinished, test } from "vitest";
 import type { App, Deployment, DeployAnswer, Event, Removed } from "../../../shared/api/resources.ts";
 import type { AppSpecInput } from "../../../shared/model/app.ts";
 import type { Registry } from "../../../worker/ports.ts";
 import { rollBack } from "../../../worker/roll-back.ts";
 import { NOW } from "../../../worker/store/commit-types.ts";
 import { must } from "../../store/fixtures.ts";
+import { makePlanning } from "../../../worker/shard/planning.ts";
+import { PlanApplier } from "../../../worker/store/apply-plan.ts";
+import { SnapshotKeeper } from "../../../worker/store/snapshot.ts";
+import type { ControlPlane } from "../agent/control-plane.ts";
 import { appSpec, type List, World, type WorldOptions } from "./world.ts";
 
 const APP = "/v1/namespaces/default/apps/shop";
@@ -333,17 +337,44 @@ describe("rollback", () => {
 });
 
 describe("the rollback of a deployment that failed", () => {
+  /** The second failed: what the planner commits then, and nothing after it. */
   async function twoDeployments() {
     const world = await start();
     const first = (await world.deploy(web())).body.deployment!;
     const second = (await world.deploy(web({ image: "registry.test/web:2" }))).body.deployment!;
-    const { body } = await world.get<App>(APP);
-    return { world, ask: { deployment: second.id, appId: body.id, revision: first.revision }, first };
+    const { snapshot } = await new SnapshotKeeper(world.context.store).advance();
+    const appId = snapshot.apps[0]!.id;
+    const failed = { kind: "deployment", id: second.id, appId, state: "failed", message: "", rollbackTo: first.revision } as const;
+    const plan = { rev: snapshot.rev, changes: [failed], wakeAtMs: null, explanations: [] };
+    expect(await new PlanApplier(world.context.store).apply(snapshot, plan)).toMatchObject({ kind: "committed" });
+    return { world, deployment: second.id, first };
   }
+  const kinds = async (world: World) =>
+    (await world.get<List<Deployment>>("/v1/namespaces/default/deployments")).body.items.map(({ kind }) => kind);
+
+  test("F35: is made by the next process when the one that saw the failure was killed, and once by several", async () => {
+    const { world, first } = await twoDeployments();
+    const start = () => {
+      const next: Promise<ControlPlane> = world.plane.beside({
+        planning: (parts) => makePlanning({ ...parts, rollBack: async (deployment) => rollBack((await next).context, deployment) }),
+      });
+      onTestFinished(async () => (await next).context.shard.stop());
+      return next;
+    };
+    const [one, other] = await Promise.all([start(), start()]);
+    await one.eventually("a rollback", async () => (await kinds(world))[0] === "rollback");
+    expect((await world.get<App>(APP)).body.services[0]?.image).toBe("registry.test/web:1");
+    for (const plane of [one, other]) {
+      plane.context.shard.ring();
+      await plane.clock.advance(120_000);
+    }
+    expect(await kinds(world)).toEqual(["rollback", "deploy", "deploy"]);
+    expect((await world.get<App>(APP)).body.deployment!.message).toBe(`rollback to ${first.revision}`);
+  });
 
   test("is a forward revision by berth, and is made once", async () => {
-    const { world, ask, first } = await twoDeployments();
-    await rollBack(world.context, ask);
+    const { world, deployment, first } = await twoDeployments();
+    await rollBack(world.context, deployment);
     const newest = async () => (await world.get<List<Deployment>>("/v1/namespaces/default/deployments")).body.items[0];
     expect(await newest()).toMatchObject({
       kind: "rollback",
@@ -353,22 +384,60 @@ describe("the rollback of a deployment that failed", () => {
     });
     expect((await world.get<App>(APP)).body.services[0]?.image).toBe("registry.test/web:1");
     const before = await world.dump();
-    await rollBack(world.context, ask);
+    await rollBack(world.context, deployment);
     expect(await world.dump()).toBe(before);
   });
 
   test("does not undo a newer deploy, nor touch an app that is being removed", async () => {
-    const { world, ask } = await twoDeployments();
+    const { world, deployment } = await twoDeployments();
     await world.deploy(web({ image: "registry.test/web:3" }));
     const before = await world.dump();
-    await rollBack(world.context, ask);
+    await rollBack(world.context, deployment);
     expect(await world.dump()).toBe(before);
 
     const other = await twoDeployments();
     await other.world.call("DELETE", APP);
     const removing = await other.world.dump();
-    await rollBack(other.world.context, other.ask);
+    await rollBack(other.world.context, other.deployment);
     expect(await other.world.dump()).toBe(removing);
+  });
+
+  test("loses to a deploy that is committed while it is made", async () => {
+    const { world, deployment } = await twoDeployments();
+    const { store } = world.context;
+    const commit = store.commit.bind(store);
+    store.commit = async (mutation) => {
+      store.commit = commit;
+      await world.deploy(web({ image: "registry.test/web:3" }));
+      return commit(mutation);
+    };
+    await rollBack(world.context, deployment);
+    expect(await kinds(world)).toEqual(["deploy", "deploy", "deploy"]);
+  });
+
+  test("loses to a deploy that is committed before it has read what there is", async () => {
+    const { world, deployment } = await twoDeployments();
+    const { store } = world.context;
+    const selectAll = store.selectAll.bind(store) as (queries: unknown) => Promise<never>;
+    store.selectAll = async (queries: unknown) => {
+      store.selectAll = selectAll as typeof store.selectAll;
+      await world.deploy(web({ image: "registry.test/web:3" }));
+      return selectAll(queries);
+    };
+    await rollBack(world.context, deployment);
+    expect(await kinds(world)).toEqual(["deploy", "deploy", "deploy"]);
+  });
+
+  test("to a revision that is not kept any more is given up, and people are told once", async () => {
+    const { world, deployment, first } = await twoDeployments();
+    await world.plane.commit({ changes: [{ op: "delete", table: "appRevisions", keys: [{ revision: first.revision }] }] });
+    await rollBack(world.context, deployment);
+    await rollBack(world.context, deployment);
+    const { body } = await world.get<List<Event>>("/v1/namespaces/default/events?app=shop");
+    expect(body.items.filter(({ type }) => type === "notRolledBack")).toMatchObject([
+      { level: "error", message: expect.stringContaining(`no revision ${first.revision}`) },
+    ]);
+    expect((await new SnapshotKeeper(world.context.store).advance()).snapshot.rollbacks).toEqual([]);
   });
 });
 
