@@ -42,12 +42,13 @@ export class Link implements Presence {
     this.#edgeMs = nowMs;
   }
 
-  /** Takes the row as it is in the database now. A new session starts with an unused window. */
+  /** Takes the row as it is in the database now. A new session starts with an unused window, and its node has just spoken. */
   update(row: LinkRow, nowMs: number): void {
     if (row.rev < this.row.rev) return;
     if (row.session !== this.row.session) {
       this.sessionKey = null;
       this.replay = new ReplayWindow();
+      this.seenMs = nowMs;
     }
     if (row.status !== this.row.status) {
       if (this.row.status === "lost") this.returns += 1;

@@ -5,10 +5,10 @@
  */
 import type { NodeStatus } from "../../shared/plan/snapshot.ts";
 import type { Clock, Log } from "../ports.ts";
-import { type NewEvent, NOW } from "../store/commit-types.ts";
+import { type Guard, type NewEvent, NOW } from "../store/commit-types.ts";
 import type { Store } from "../store/store.ts";
 import { EvictionLimiter, type EvictionTiming } from "./eviction.ts";
-import type { Link } from "./link.ts";
+import type { Link, LinkRow } from "./link.ts";
 import { type PresenceTiming, presenceAt } from "./presence.ts";
 
 /** A timer this late means that the process was stopped or its host suspended: silence meanwhile proves nothing. */
@@ -16,6 +16,8 @@ const LATE_MS = 1_000;
 const RETRY_MS = 1_000;
 /** Bounds one commit; 5,000 nodes that change together take ten. */
 const EDGES_A_COMMIT_MAX = 500;
+/** Each time at least one of the edges has ceased to be one; after so many in a row the next look begins anew. */
+const TRIES_MAX = 5;
 /** Looks at least this often, so that a link that was missed is found. */
 const LOOK_MAX_MS = 60_000;
 
@@ -28,6 +30,8 @@ const EDGE: Record<NodeStatus, Record<NodeStatus, NodeStatus | null>> = {
 
 interface Edge {
   readonly link: Link;
+  /** The row that it was found in. */
+  readonly from: LinkRow;
   readonly to: NodeStatus;
 }
 
@@ -37,8 +41,10 @@ export interface PresenceParts {
   readonly log: Log;
   readonly links: ReadonlyMap<string, Link>;
   readonly timing: PresenceTiming & EvictionTiming;
-  /** Called after edges were committed; resolves when the links show them. */
-  readonly onEdges: (rev: number) => Promise<void>;
+  /** Resolves when the links show what is committed now. */
+  readonly refresh: () => Promise<void>;
+  /** Called after edges were committed and the links show them. */
+  readonly onEdges: () => void;
 }
 
 export class PresenceLoop {
@@ -118,7 +124,7 @@ export class PresenceLoop {
       if (presence.nextMs !== null) nextMs = Math.min(nextMs, presence.nextMs);
       const edge = EDGE[link.row.status][presence.status];
       const to = edge === "ready" && !link.isProved ? null : edge;
-      if (to !== null) wanted.push({ link, to });
+      if (to !== null) wanted.push({ link, from: link.row, to });
       const isDark = presence.status !== "ready" || (!link.isProved && link.row.status !== "ready");
       silences.push({ id: link.row.id, site: link.row.site, dark: isDark, due: to === "lost" });
     }
@@ -126,29 +132,44 @@ export class PresenceLoop {
     if (againMs !== null) nextMs = Math.min(nextMs, againMs);
     const edges = wanted.flatMap((edge): Edge[] => {
       if (edge.to !== "lost" || lost.has(edge.link.row.id)) return [edge];
-      return edge.link.row.status === "ready" ? [{ link: edge.link, to: "unreachable" }] : [];
+      return edge.from.status === "ready" ? [{ ...edge, to: "unreachable" }] : [];
     });
     return { edges, nextMs };
   }
 
-  async #commit(edges: readonly Edge[]): Promise<void> {
-    const { store, log } = this.#parts;
-    const result = await store.commit({
-      changes: [
-        {
-          op: "update",
-          table: "nodes",
-          rows: edges.map(({ link, to }) => ({ id: link.row.id, status: to, statusMs: NOW })),
-          onMissing: "skip",
-        },
-      ],
-      events: edges.map(eventOf),
-    });
-    if (result.kind !== "committed") throw new Error(`edges of presence were refused: ${JSON.stringify(result)}`);
-    for (const { link, to } of edges) log.info({ node: link.row.id, name: link.row.name, from: link.row.status, to }, "node status");
-    await this.#parts.onEdges(result.rev);
+  /**
+   * Only what is still so when it is sent, and only while each row has the session and status that it was found with: a
+   * node that has spoken meanwhile, here or to another process, is not called silent, and one that is gone is let be.
+   */
+  async #commit(found: readonly Edge[]): Promise<void> {
+    const { store, log, refresh, onEdges } = this.#parts;
+    for (let attempt = 1; ; attempt++) {
+      const edges = found.filter((edge) => this.#holds(edge));
+      if (edges.length === 0) return;
+      const rows = edges.map(({ from, to }) => ({ id: from.id, status: to, statusMs: NOW }) as const);
+      const result = await store.commit({
+        guards: edges.map(guardOf),
+        changes: [{ op: "update", table: "nodes", rows }],
+        events: edges.map(eventOf),
+      });
+      await refresh();
+      if (result.kind === "committed") {
+        for (const { from, to } of edges) log.info({ node: from.id, name: from.name, from: from.status, to }, "node status");
+        onEdges();
+        return;
+      }
+      if (attempt === TRIES_MAX) throw new Error(`edges of presence were refused ${attempt} times: ${JSON.stringify(result)}`);
+    }
+  }
+
+  #holds({ link, from, to }: Edge): boolean {
+    if (link.isRemoved || link.row.session !== from.session || link.row.status !== from.status) return false;
+    const { status } = presenceAt(link, this.#parts.clock.nowMs(), this.#parts.timing);
+    return (status === "ready") === (to === "ready");
   }
 }
+
+const guardOf = ({ from: { id, session, status } }: Edge): Guard => ({ table: "nodes", key: { id }, equals: { session, status } });
 
 const EVENT: Record<NodeStatus, { readonly level: NewEvent["level"]; readonly text: string }> = {
   ready: { level: "info", text: "answers again" },
@@ -156,15 +177,15 @@ const EVENT: Record<NodeStatus, { readonly level: NewEvent["level"]; readonly te
   lost: { level: "error", text: "has been silent for too long; its replicas may be placed elsewhere" },
 };
 
-function eventOf({ link, to }: Edge): NewEvent {
+function eventOf({ from, to }: Edge): NewEvent {
   const { level, text } = EVENT[to];
   return {
     namespace: null,
     objectKind: "node",
-    objectId: link.row.id,
+    objectId: from.id,
     app: null,
     type: to,
     level,
-    message: `node ${link.row.name} ${text}`,
+    message: `node ${from.name} ${text}`,
   };
 }

@@ -59,10 +59,8 @@ export class Shard {
       log,
       links: this.#links,
       timing: this.#timing,
-      onEdges: async () => {
-        await this.refresh();
-        this.ring();
-      },
+      refresh: () => this.refresh(),
+      onEdges: () => this.ring(),
     });
     this.#ticks = ticking === null ? null : new TickLoop({ clock, log, tick: ticking, isOverdue: () => this.#isNodeOverdue() });
     this.#planner = planning === null ? null : new PlannerLoop({ planning, clock, random, log, onCommitted: (rev) => this.changed(rev) });

@@ -59,7 +59,7 @@ export interface RevGuard {
   readonly key: Readonly<Record<string, string | number>>;
   readonly rev: number | null;
 }
-/** Still has these values: for tables without a rev. */
+/** Still has these values: for tables without a rev, and where the rest of the row may move. */
 export interface ValueGuard {
   readonly table: TableName;
   readonly key: Readonly<Record<string, string | number>>;

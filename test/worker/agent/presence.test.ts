@@ -1,9 +1,11 @@
 import fc from "fast-check";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import type { NodeId } from "../../../shared/model/name.ts";
 import { EVICTION_TIMING, EvictionLimiter, type Silence } from "../../../worker/shard/eviction.ts";
 import { EMBEDDED_TIMING, lostAfterMs, presenceAt } from "../../../worker/shard/presence.ts";
 import { events, nodes } from "../../../worker/store/schema.ts";
-import { ControlPlane } from "./control-plane.ts";
+import { id, nodeRow } from "../../store/rows.ts";
+import { ControlPlane, until } from "./control-plane.ts";
 import type { FakeAgent } from "./fake-agent.ts";
 
 describe("presenceAt", () => {
@@ -228,6 +230,67 @@ describe("a node", () => {
     expect(await status()).toBe("ready");
     await plane.clock.advance(600);
     await second;
+  });
+
+  /** Runs `meanwhile` when the first edge to `to` is on its way to the database. */
+  const whenEdgeLeaves = (to: string, meanwhile: () => Promise<unknown>) => {
+    const { store } = plane.context;
+    const commit = store.commit.bind(store);
+    let isOver = false;
+    store.commit = async (mutation) => {
+      if (!mutation.events?.some(({ type }) => type === to)) return commit(mutation);
+      store.commit = commit;
+      await meanwhile();
+      const result = await commit(mutation);
+      isOver = true;
+      return result;
+    };
+    return () => until(`an edge to ${to}`, () => isOver);
+  };
+
+  test("that opens a session while it is being called lost is not", async () => {
+    const left = whenEdgeLeaves("lost", () => agent.openSession());
+    await plane.clock.advance(8_000);
+    await left();
+    await plane.clock.advance(100);
+    expect(await status()).toBe("ready");
+    expect(await written()).toEqual(["enrolled", "ready", "unreachable", "ready"]);
+  });
+
+  test("whose return is by a new session is not called lost again before its first request", async () => {
+    await plane.clock.advance(8_000);
+    await plane.clock.advance(60_000);
+    await agent.openSession();
+    await plane.clock.advance(100);
+    expect(await written()).toEqual(["enrolled", "ready", "unreachable", "lost", "ready"]);
+  });
+
+  test("that is removed while it is being called lost leaves no event and takes no rev", async () => {
+    let rev = 0;
+    const left = whenEdgeLeaves("lost", async () => {
+      rev = await plane.commit({ changes: [{ op: "delete", table: "nodes", keys: [{ id: agent.node }] }] });
+    });
+    await plane.clock.advance(8_000);
+    await left();
+    await plane.clock.advance(2_000);
+    expect(await plane.context.store.rev()).toBe(rev);
+    expect(await written()).toEqual(["enrolled", "ready", "unreachable"]);
+    expect(plane.log.lines.filter(({ level }) => level === "error")).toEqual([]);
+  });
+
+  test("that proves itself while others are being called unreachable is not called so after them", async () => {
+    const count = 600;
+    const rows = Array.from({ length: count }, (_, i) => nodeRow(i + 1));
+    await plane.commit({ changes: [{ op: "insert", table: "nodes", rows }] });
+    await plane.context.shard.refresh();
+    const last = id("n", count);
+    const link = plane.context.shard.known(last as NodeId)!;
+    const left = whenEdgeLeaves("unreachable", async () => plane.context.shard.proved(link));
+    await plane.clock.advance(1_500);
+    await left();
+    await until("two commits", async () => (await written()).filter((type) => type === "unreachable").length >= count);
+    expect(await status(last)).toBe("ready");
+    expect(await status(id("n", count - 1))).toBe("unreachable");
   });
 
   test("was last seen when it last proved itself", async () => {
