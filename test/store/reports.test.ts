@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import type { ReplicaFact, ReportRequest } from "../../shared/wire/report.ts";
 import { endedReplicas, events, images, nodeReports, nodes, observations, replicas, volumeDrops } from "../../worker/store/schema.ts";
-import { applyReport } from "../../worker/store/reports.ts";
+import { type AppliedReport, applyReport } from "../../worker/store/reports.ts";
 import { SnapshotKeeper } from "../../worker/store/snapshot.ts";
 import type { Store } from "../../worker/store/store.ts";
 import { id, memoryStore, must, nodeRow, replicaRow, seed } from "./fixtures.ts";
@@ -39,7 +39,11 @@ const report = (seq: number, over: Partial<ReportRequest> = {}): ReportRequest =
   engine: { reachable: true, message: "" },
   ...over,
 });
-const apply = (store: Store, sent: ReportRequest) => applyReport(store, { node: NODE, report: sent });
+async function apply(store: Store, sent: ReportRequest): Promise<AppliedReport> {
+  const applied = await applyReport(store, { node: NODE, report: sent });
+  if (applied === null) throw new Error("the report lost to other commits");
+  return applied;
+}
 
 /** Node 1 with replicas 1..count, all to run; the first report is in. */
 async function world(count = 2): Promise<Store> {

@@ -112,6 +112,25 @@ describe("deploy", () => {
     expect(await plane.context.store.db.select().from(observations)).toMatchObject([{ state: "running" }]);
   });
 
+  test("a report that loses to other commits again and again is to come again, and no defect", async () => {
+    const agent = await readyNode();
+    const { store } = plane.context;
+    const commit = store.commit.bind(store);
+    let tries = 0;
+    store.commit = async (mutation) => {
+      const isReport = mutation.changes.some(({ table }) => table === "nodeReports");
+      if (isReport) tries++;
+      return isReport ? { kind: "conflict", what: "guard", message: "node report has changed since it was read" } : commit(mutation);
+    };
+    const body = agent.reportBody({});
+    const lost = await agent.request("POST", "/agent/v1/report", body);
+    expect([lost.status, lost.headers.get("retry-after")]).toEqual([409, "1"]);
+    expect(await lost.json()).toMatchObject({ error: { code: "conflict", retryable: true } });
+    expect(tries).toBe(5);
+    store.commit = commit;
+    expect(await (await agent.request("POST", "/agent/v1/report", body)).json()).toEqual({ ackSeq: body.seq });
+  });
+
   test("B66: text that cannot be stored is mended, not refused: the node would fall silent", async () => {
     const agent = await readyNode();
     await deploy();
