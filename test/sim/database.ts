@@ -17,9 +17,11 @@ export interface DatabaseFaults {
   /** Chance that a read is answered by the replica, and how far that lags. */
   stale: number;
   lagMs: number;
+  /** What happens when a batch has been carried out and nobody knows it yet. */
+  onCarriedOut: (() => void) | null;
 }
 
-export const KIND_DATABASE: DatabaseFaults = { busy: 0, ackLost: 0, late: 0, stale: 0, lagMs: 0 };
+export const KIND_DATABASE: DatabaseFaults = { busy: 0, ackLost: 0, late: 0, stale: 0, lagMs: 0, onCarriedOut: null };
 
 interface Batch {
   readonly atMs: number;
@@ -219,6 +221,7 @@ export class SimDatabase {
     this.#log.push({ atMs: this.clockMs, statements });
     this.#kernel.log("db", `wrote ${statements.map(describe).join("; ")}`);
     this.onWrite();
+    this.faults.onCarriedOut?.();
     return results;
   }
 

@@ -24,6 +24,20 @@ const restartAgent = async ({ world, machine, random, pause }: Scene): Promise<v
   world.startAgent(machine);
 };
 
+/** With the next commit that fails a deployment, before what follows from it is done. */
+const killAtFailure = async (world: World, pause: Scene["pause"]): Promise<void> => {
+  const { database } = world;
+  const failures = () => Number(database.look("select count(*) as n from deployments where state = 'failed'")[0]?.n ?? 0);
+  const before = failures();
+  database.faults.onCarriedOut = () => {
+    if (world.isolate !== null && failures() > before) world.killIsolate();
+  };
+  for (let second = 0; second < 120 && failures() <= before; second++) await pause(1_000);
+  database.faults.onCarriedOut = null;
+  await pause(500);
+  await world.startIsolateIfDown();
+};
+
 export const FAULTS: Readonly<Record<string, Script>> = {
   F1: async (scene) => {
     scene.machine.engine.faults.pullFactor = 8;
@@ -190,6 +204,10 @@ export const FAULTS: Readonly<Record<string, Script>> = {
     for (const one of dark) one.wire.faults.isUpCut = false;
   },
   F35: async ({ world, random, pause }) => {
+    if (random.chance(0.5)) {
+      await killAtFailure(world, pause);
+      return;
+    }
     for (let count = random.int(1, 5); count > 0; count--) {
       await pause(random.between(0, 4_000));
       if (world.isolate === null) return;

@@ -82,6 +82,7 @@ function countsOf(world: World, workload: Workload): Record<string, number> {
   return {
     ...workload.done,
     deploymentsSucceeded: one("select count(*) as n from deployments where state = 'succeeded'"),
+    rolledBack: one("select count(*) as n from deployments where kind = 'rollback' and created_by = 'berth'"),
     deploymentsFailed: one("select count(*) as n from deployments where state = 'failed'"),
     nodesLost: one("select count(*) as n from events where type = 'lost'"),
     nodesReturned: one("select count(*) as n from events where type = 'ready' and object_kind = 'node'"),

@@ -5,6 +5,7 @@ import type { OperatorAnswer, World } from "./world.ts";
 interface AppState {
   readonly name: string;
   readonly kind: AppKind;
+  readonly rollsBack: boolean;
   replicas: number;
   version: number;
   /** What the operator last asked for and does not know the fate of. */
@@ -19,9 +20,9 @@ const VERSIONS = 4;
 export const HEALTHCHECK = { test: ["CMD", "true"], intervalMs: 1_000, retries: 3 };
 
 /** The spec of an app, as a client sends it. */
-export function specOf(app: { readonly name: string; readonly kind: AppKind; readonly replicas: number }, image: string): object {
-  const { name, kind, replicas } = app;
-  const update = { minHealthyMs: 2_000, healthyDeadlineMs: 40_000 };
+export function specOf(app: Pick<AppState, "name" | "kind" | "rollsBack" | "replicas">, image: string): object {
+  const { name, kind, rollsBack, replicas } = app;
+  const update = { minHealthyMs: 2_000, healthyDeadlineMs: 40_000, failureAction: rollsBack ? "rollback" : "pause" };
   const workload = { image, healthcheck: HEALTHCHECK, stopGraceMs: 3_000 };
   switch (kind) {
     case "web":
@@ -120,6 +121,7 @@ export class Workload {
     const app: AppState = {
       name: `app-${this.#apps.length + 1}`,
       kind: this.#random.pick(KINDS),
+      rollsBack: this.#random.chance(0.5),
       replicas: this.#random.int(1, 4),
       version: 1,
       isRemoved: false,
