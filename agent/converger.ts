@@ -202,8 +202,11 @@ export class Converger {
   #judge(ref: AssignmentRef, policy: ReadPolicy): Desired {
     const spec = this.#input.ledger.spec(ref.spec);
     if (typeof spec === "string") return { kind: "refused", ref, refusal: { reason: "spec", message: spec } };
-    const refusal = judgeByPolicy({ ref, spec, read: policy, file: this.#input.policyFile });
-    return refusal === null ? { kind: "allowed", ref, spec, imageKey: imageKeyOf(ref) } : { kind: "refused", ref, refusal };
+    const allowed = { kind: "allowed", ref, spec, imageKey: imageKeyOf(ref), hold: null } as const;
+    // Nobody knows what the owner wants now: a typo must neither end what runs nor let in what is new.
+    if (policy.problem !== null) return { ...allowed, hold: { reason: "policyUnreadable", message: policy.problem } };
+    const refusal = judgeByPolicy({ ref, spec, policy: policy.policy, file: this.#input.policyFile });
+    return refusal === null ? allowed : { kind: "refused", ref, refusal };
   }
 
   #world(views: ReadonlyMap<string, ReplicaView>): World {
@@ -215,8 +218,9 @@ export class Converger {
       images: this.#observed.images,
       networks: this.#observed.networks,
       volumes: this.#observed.volumes,
+      ownVolumes: new Set(this.#observed.ownVolumes),
       ownNetworks: this.#observed.ownNetworks,
-      dropVolumes: (ledger.accepted?.manifest.dropVolumes ?? []).filter((name) => this.#observed.ownVolumes.includes(name)),
+      dropVolumes: ledger.accepted?.manifest.dropVolumes ?? [],
       pulled: this.#pulledImages(views),
       busy: new Set(this.#busy.keys()),
       retries: this.#retries,

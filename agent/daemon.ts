@@ -17,13 +17,20 @@ import { Reporter } from "./link/reporter.ts";
 import { describeAnswer, parseAnswer, type Session, type Transport } from "./link/transport.ts";
 import { describeNode } from "./machine.ts";
 import { pause } from "./pause.ts";
-import { POLICY_FILE, type ReadPolicy, readPolicy } from "./policy.ts";
+import { type Policy, POLICY_FILE, type ReadPolicy, readPolicy, unreadable } from "./policy.ts";
 import type { Clock, Disk, Host, Log, Random, Sockets } from "./ports.ts";
 
 /** Bodies are small and many: eight requests hide the round trip without crowding a thin link. */
 const FETCHES_MAX = 8;
 const POLICY_LOOK_EVERY_MS = 5_000;
+const POLICY_GONE_AFTER_MS = 1_000;
 const EMPTY_LOOK_EVERY_MS = 100;
+
+interface PolicyFound {
+  /** Null: there is no file, or none that can be read. */
+  readonly text: string | null;
+  readonly problem: string | null;
+}
 
 export interface NodeAgentInput {
   readonly identity: Identity;
@@ -49,8 +56,9 @@ export class NodeAgent {
   readonly #cluster: string;
   #identity: Identity;
   #keySet: { readonly keySet: KeySet; readonly jws: string } | null = null;
-  #policy: ReadPolicy = readPolicy(null);
-  #policyText: string | null = null;
+  #policy: ReadPolicy = readPolicy(null, null);
+  #policyFound: PolicyFound | null = null;
+  #policyLastGood: Policy | null = null;
   #nodeFacts: Promise<NodeFacts> | null = null;
 
   constructor(input: NodeAgentInput) {
@@ -237,13 +245,29 @@ export class NodeAgent {
   }
 
   async #loadPolicy(): Promise<boolean> {
-    const bytes = await this.#input.disk.read(POLICY_FILE);
-    const text = bytes === null ? null : new TextDecoder().decode(bytes);
-    if (text === this.#policyText) return false;
-    this.#policyText = text;
-    this.#policy = readPolicy(text);
-    if (this.#policy.problem !== null) this.#input.log.error({ problem: this.#policy.problem }, "the node's policy cannot be read");
+    const found = await this.#policyFile();
+    if (found.text === this.#policyFound?.text && found.problem === this.#policyFound.problem) return false;
+    this.#policyFound = found;
+    this.#policy = found.problem === null ? readPolicy(found.text, this.#policyLastGood) : unreadable(found.problem, this.#policyLastGood);
+    if (this.#policy.problem === null) this.#policyLastGood = this.#policy.policy;
+    else this.#input.log.error({ problem: this.#policy.problem }, "the node's policy cannot be read");
     return true;
+  }
+
+  /** Editors take the old file away before they put the new one there: gone for a moment is not gone. */
+  async #policyFile(): Promise<PolicyFound> {
+    const read = async (): Promise<PolicyFound> => {
+      try {
+        const bytes = await this.#input.disk.read(POLICY_FILE);
+        return { text: bytes === null ? null : new TextDecoder().decode(bytes), problem: null };
+      } catch (error) {
+        return { text: null, problem: `${POLICY_FILE} cannot be read (${error instanceof Error ? error.message : String(error)})` };
+      }
+    };
+    const found = await read();
+    if (found.text !== null || (this.#policyFound?.text ?? null) === null) return found;
+    await pause(this.#input.clock, POLICY_GONE_AFTER_MS, new AbortController().signal);
+    return read();
   }
 
   async #watchPolicy(converger: Converger, signal: AbortSignal): Promise<void> {

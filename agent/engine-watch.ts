@@ -207,19 +207,21 @@ export class EngineWatch {
 
   async refreshNetworks(): Promise<void> {
     const { engine, observed, node } = this.#input;
-    const list = await engine.networks(LABEL_APP);
-    const ours = list.filter(({ name, labels }) => name === networkName(labels[LABEL_NAMESPACE] ?? "", labels[LABEL_APP] ?? ""));
-    observed.networks = new Set(ours.map(({ name }) => name));
-    observed.ownNetworks = new Set(ours.filter(({ labels }) => labels[LABEL_NODE] === node).map(({ name }) => name));
+    const list = await engine.networks();
+    const ours = list.filter(
+      ({ name, labels }) => labels[LABEL_NODE] === node && name === networkName(labels[LABEL_NAMESPACE] ?? "", labels[LABEL_APP] ?? ""),
+    );
+    observed.networks = new Set(list.map(({ name }) => name));
+    observed.ownNetworks = new Set(ours.map(({ name }) => name));
   }
 
   async refreshVolumes(): Promise<void> {
-    const { engine, observed } = this.#input;
+    const { engine, observed, node } = this.#input;
     const list = await engine.volumes();
     observed.volumes = new Set(list.map(({ name }) => name));
     const before = observed.ownVolumes.join(" ");
     observed.ownVolumes = list
-      .filter(({ labels }) => labels[LABEL_APP] !== undefined)
+      .filter(({ labels }) => labels[LABEL_APP] !== undefined && labels[LABEL_NODE] === node)
       .map(({ name }) => name)
       .sort();
     if (observed.ownVolumes.join(" ") !== before) this.#input.onEngineChange();

@@ -108,13 +108,14 @@ export function makeExecutors(context: ExecutorContext): Executors {
     async createNetwork({ name, namespace, app }) {
       await engine.createNetwork(name, sharedLabels({ namespace, app, node: context.node }));
       await context.refreshNetworks();
-      if (!observed.networks.has(name))
-        throw new EngineError("conflict", `a network called ${name} exists and is not berth's; rename or remove it`);
+      if (!observed.ownNetworks.has(name)) throw new EngineError("conflict", `network ${name} was made by another at the same time`);
     },
 
     async createVolume({ name, namespace, app }) {
       await engine.createVolume(name, sharedLabels({ namespace, app, node: context.node }));
       await context.refreshVolumes();
+      // The engine answers a create with the volume that is there already, whoever made it.
+      if (!observed.ownVolumes.includes(name)) throw new EngineError("conflict", `volume ${name} was made by another at the same time`);
     },
 
     async writeConfigs({ replica }) {

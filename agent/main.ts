@@ -205,7 +205,7 @@ async function enrolUntilDone(
   const facts = await describeNode({
     host: ground.host,
     engine: await engineInfo(ground),
-    policy: readPolicy(policy === null ? null : new TextDecoder().decode(policy)).policy,
+    policy: readPolicy(policy === null ? null : new TextDecoder().decode(policy), null).policy,
     agentVersion: AGENT_VERSION,
   });
   let said = "";

@@ -23,7 +23,7 @@ export class Observed {
   networks: ReadonlySet<string> = new Set();
   ownNetworks: ReadonlySet<string> = new Set();
   volumes: ReadonlySet<string> = new Set();
-  /** Names of volumes that berth made or may hold, for reports. */
+  /** Names of volumes that this node made, in order. */
   ownVolumes: readonly string[] = [];
 
   constructor(clock: Clock) {

@@ -1,7 +1,8 @@
 /**
  * What the owner of this machine allows, whatever a control plane asks for: `policy.json` in the data directory. It is
  * read at start and when it changes, and nothing that comes over the network can change it. Absent keys have the
- * defaults below; a file that cannot be read allows nothing, and says so.
+ * defaults below. While the file cannot be read, as in the middle of a save, the last good one holds for what has a
+ * container, and no new container is made.
  *
  * Pure, but for the mounts that need the file system: see `binds.ts`.
  */
@@ -70,45 +71,44 @@ export const Policy = z.strictObject({
 });
 export type Policy = z.infer<typeof Policy>;
 export const POLICY_DEFAULT: Policy = Policy.parse({});
-/** When the file cannot be read: the owner wanted something, and guessing what is not for us. */
+/** When no good file was ever read: the owner wanted something, and guessing what is not for us. */
 const POLICY_NOTHING: Policy = { ...POLICY_DEFAULT, allowedRegistries: [], bindRoots: [], bindReadOnly: [], capabilities: [], logs: false };
 
 export interface ReadPolicy {
   readonly policy: Policy;
-  /** Null: all is well. */
+  /** Why the file cannot be read, and `policy` is an earlier one; null: all is well. */
   readonly problem: string | null;
 }
 
-export function readPolicy(text: string | null): ReadPolicy {
+/** Null: there is no file. */
+export function readPolicy(text: string | null, lastGood: Policy | null): ReadPolicy {
   if (text === null) return { policy: POLICY_DEFAULT, problem: null };
   let value: unknown;
   try {
     value = JSON.parse(text);
   } catch (error) {
-    return {
-      policy: POLICY_NOTHING,
-      problem: `${POLICY_FILE} is not JSON (${error instanceof Error ? error.message : String(error)}); nothing new is run until it is`,
-    };
+    return unreadable(`${POLICY_FILE} is not JSON (${error instanceof Error ? error.message : String(error)})`, lastGood);
   }
   const parsed = Policy.safeParse(value);
   if (parsed.success) return { policy: parsed.data, problem: null };
   const issue = parsed.error.issues[0];
-  return {
-    policy: POLICY_NOTHING,
-    problem: `${POLICY_FILE}: ${issue?.path.join(".") ?? ""}: ${issue?.message ?? "malformed"}; nothing new is run until it is mended`,
-  };
+  return unreadable(`${POLICY_FILE}: ${issue?.path.join(".") ?? ""}: ${issue?.message ?? "malformed"}`, lastGood);
 }
 
-/** The first thing that the policy forbids of a replica, as a sentence that names the key; null: nothing. */
+export const unreadable = (problem: string, lastGood: Policy | null): ReadPolicy => ({
+  policy: lastGood ?? POLICY_NOTHING,
+  problem: `${problem}; what runs goes on, and nothing new is run until it is mended`,
+});
+
+/** The first thing that a good policy forbids of a replica, as a sentence that names the key; null: nothing. */
 export function judgeByPolicy(input: {
   readonly ref: AssignmentRef;
   readonly spec: ReplicaSpec;
-  readonly read: ReadPolicy;
+  readonly policy: Policy;
   readonly file: string;
 }): Refusal | null {
-  if (input.read.problem !== null) return { reason: "policy", message: input.read.problem };
   for (const rule of RULES) {
-    const sentence = rule(input.spec, input.read.policy, input.ref);
+    const sentence = rule(input.spec, input.policy, input.ref);
     if (sentence !== null) return { reason: "policy", message: `${sentence} in ${input.file} on this node` };
   }
   return null;

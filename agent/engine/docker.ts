@@ -227,13 +227,9 @@ export function openDocker(socketPath: string): Engine {
         throw error;
       }
     },
-    async networks(label) {
+    async networks() {
       await negotiate();
-      const list = await call<{ Name: string; Labels: Record<string, string> | null }[]>({
-        method: "GET",
-        path: "/networks",
-        query: { filters: JSON.stringify({ label: [label] }) },
-      });
+      const list = await call<{ Name: string; Labels: Record<string, string> | null }[]>({ method: "GET", path: "/networks" });
       return list.map((item) => ({ name: item.Name, labels: item.Labels ?? {} }));
     },
     async createNetwork(name, labels) {

@@ -93,7 +93,7 @@ export interface Engine {
   ): Promise<void>;
   /** Untags; the engine deletes what has no other name. Throws `inUse` when a container needs it. */
   removeImage(reference: string): Promise<void>;
-  networks(label: string): Promise<readonly { readonly name: string; readonly labels: Readonly<Record<string, string>> }[]>;
+  networks(): Promise<readonly { readonly name: string; readonly labels: Readonly<Record<string, string>> }[]>;
   createNetwork(name: string, labels: Readonly<Record<string, string>>): Promise<void>;
   removeNetwork(name: string): Promise<void>;
   volumes(): Promise<readonly { readonly name: string; readonly driver: string; readonly labels: Readonly<Record<string, string>> }[]>;

@@ -160,6 +160,7 @@ function refused(id: string, { refusal }: Refused, container: ObservedContainer 
 function preparing(id: string, desired: Allowed, view: ReplicaView, world: World): Outcome {
   const { ref, spec } = desired;
   const { workload } = spec;
+  if (desired.hold !== null) return { waiting: desired.hold, atMs: null };
   if (!world.images.has(desired.imageKey)) {
     const { image } = ref;
     if (image.digest === null && image.imageId === null && !image.resolve) {
@@ -183,7 +184,10 @@ function preparing(id: string, desired: Allowed, view: ReplicaView, world: World
     const volumeKey = keyOf.volume(volume.engineName);
     if (world.busy.has(volumeKey))
       return { waiting: { reason: "volume", message: `waiting for what is done to volume ${volume.engineName}` }, atMs: null };
-    if (world.volumes.has(volume.engineName)) continue;
+    if (world.volumes.has(volume.engineName)) {
+      if (volume.external || world.ownVolumes.has(volume.engineName)) continue;
+      return { waiting: taken("volume", volume.engineName), atMs: null };
+    }
     if (volume.external)
       return {
         waiting: { reason: "volumeMissing", message: `volume ${volume.engineName} is external and does not exist on this node` },
@@ -195,13 +199,21 @@ function preparing(id: string, desired: Allowed, view: ReplicaView, world: World
   return step("create", keyOf.replica(id), { replica: id });
 }
 
+/** Two clusters on one engine may want the same name, and so may a person: what another made holds another's data. */
+const taken = (kind: "network" | "volume", name: string): Waiting => ({
+  reason: `${kind}Taken`,
+  message: `a ${kind} called ${name} exists and this node did not make it; ${kind === "volume" ? "declare it as external to use it, or " : ""}remove it`,
+});
+
 /** The bridge that its app shares here, when that has to be made first. While a step is at it, it may be its removal. */
 function appNetwork({ ref, spec }: Allowed, world: World): Outcome {
   if (spec.workload.networkMode !== "app") return null;
   const name = networkName(ref.namespace, ref.app);
   const key = keyOf.network(name);
   if (world.busy.has(key)) return { waiting: { reason: "network", message: `waiting for what is done to network ${name}` }, atMs: null };
-  return world.networks.has(name) ? null : step("createNetwork", key, { name, namespace: ref.namespace, app: ref.app });
+  if (world.ownNetworks.has(name)) return null;
+  if (world.networks.has(name)) return { waiting: taken("network", name), atMs: null };
+  return step("createNetwork", key, { name, namespace: ref.namespace, app: ref.app });
 }
 
 /** A container keeps the name of its network, not the network: it may have gone since. */
@@ -261,7 +273,7 @@ function* clearing(world: World): Iterable<Outcome> {
     if (!neededNetworks.has(name)) yield step("removeNetwork", keyOf.network(name), { name });
   }
   for (const name of world.dropVolumes) {
-    if (world.volumes.has(name) && !neededVolumes.has(name)) yield step("dropVolume", keyOf.volume(name), { name });
+    if (world.ownVolumes.has(name) && !neededVolumes.has(name)) yield step("dropVolume", keyOf.volume(name), { name });
   }
   for (const image of world.pulled) {
     if (image.unusedSinceMs === null || neededImages.has(image.imageId)) continue;

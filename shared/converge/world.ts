@@ -37,6 +37,8 @@ export interface Allowed {
   readonly spec: ReplicaSpec;
   /** Where this replica's image is kept in `World.images`. */
   readonly imageKey: string;
+  /** Why no new container is made for it now; what it has goes on. Null: nothing holds it. */
+  readonly hold: Refusal | null;
 }
 /** In the manifest, and this node will not run it. */
 export interface Refused {
@@ -78,9 +80,11 @@ export interface World {
   readonly replicas: ReadonlyMap<string, ReplicaView>;
   /** Image key → id of the local image. */
   readonly images: ReadonlyMap<string, string>;
+  /** Names of all that the engine has, whoever made them. */
   readonly networks: ReadonlySet<string>;
   readonly volumes: ReadonlySet<string>;
-  /** Names of networks that berth made and that may be removed when nothing needs them. */
+  /** Of these, what this node made: only these are used, and removed when nothing needs them. */
+  readonly ownVolumes: ReadonlySet<string>;
   readonly ownNetworks: ReadonlySet<string>;
   readonly dropVolumes: readonly string[];
   readonly pulled: readonly PulledImage[];

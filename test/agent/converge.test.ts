@@ -276,6 +276,21 @@ describe("people at the node", () => {
     expect((await client.request("GET", `/images/${web.tag}/json`)).status).toBe(200);
   });
 
+  test("a volume or network of its app's name that another node made is not touched, joined or dropped", async () => {
+    const labels = ["--label", "berth.app=shop", "--label", "berth.namespace=default", "--label", "berth.node=n_another"];
+    await ground.host.docker(["network", "create", ...labels, "berth-default-shop"]);
+    await ground.host.docker(["volume", "create", ...labels, "berth_default_shop_data"]);
+    const app = appOf(web.tag, { mounts: [{ kind: "volume", volume: "data", target: "/data" }] }, { volumes: { data: {} } });
+    await ground.start();
+    const [replica] = ground.control.assign([{ app, service: "web" }], { dropVolumes: ["berth_default_shop_data"] });
+    await ground.control.until(replica, "without its network", ({ reason }) => reason === "networkTaken");
+    await ground.host.docker(["network", "rm", "berth-default-shop"]);
+    await ground.control.until(replica, "without its volume", ({ reason }) => reason === "volumeTaken");
+    expect((await ground.host.docker(["volume", "ls", "-q"])).stdout).toContain("berth_default_shop_data");
+    await ground.host.docker(["volume", "rm", "berth_default_shop_data"]);
+    await ground.control.untilState(replica, "running");
+  });
+
   test("a name that somebody else has is said, and taken when it is free", async () => {
     const { client } = ground.host.engine;
     await client.pull(web.tag);
@@ -368,6 +383,32 @@ describe("the owner's policy", () => {
     await writeFile(file, "{}");
     expect(await ground.untilEnded(replica)).toMatchObject({ state: "rejected", reason: "policy" });
     expect((await ground.containers()).filter(({ State }) => State.Running)).toEqual([]);
+  });
+});
+
+describe("a policy that cannot be read", () => {
+  test("stops nothing and ends nothing; what is new waits until it can be", async () => {
+    const file = join(ground.dataDir, "policy.json");
+    const good = JSON.stringify({ hostNetwork: true, labels: { rack: "7" } });
+    await writeFile(file, good);
+    await ground.start();
+    const app = appOf(web.tag, { networkMode: "host" });
+    const [runs] = ground.control.assign([{ app, service: "web" }]);
+    const { containerId } = await ground.control.untilState(runs, "running");
+    await writeFile(file, good.slice(0, 12));
+    await until("the broken file to be read", async () => ground.logged.some(({ message }) => message.includes("policy cannot be read")));
+    const [, late] = ground.control.assign([
+      { app, service: "web", replica: runs ?? "" },
+      { app: appOf(web.tag), service: "web", slot: "1" },
+    ]);
+    const waits = await ground.control.until(late, "held", ({ reason }) => reason === "policyUnreadable");
+    expect(waits.state).not.toBe("rejected");
+    expect(ground.control.fact(runs)).toMatchObject({ state: "running", containerId });
+    expect((await ground.container(runs)).State.Running).toBe(true);
+    expect(ground.control.nodeFacts).toMatchObject({ labels: { rack: "7" } });
+    await writeFile(file, good);
+    await ground.control.untilState(late, "running");
+    expect(ground.control.fact(runs)).toMatchObject({ state: "running", containerId });
   });
 });
 

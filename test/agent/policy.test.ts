@@ -13,7 +13,10 @@ import { desired, image, ref } from "../core/converge/world.ts";
 type WorkloadInput = AppSpecInput["services"][string]["workload"];
 const judge = (workload: Partial<WorkloadInput>, policy: unknown = {}, changes: Parameters<typeof ref>[0] = {}): string | null => {
   const { spec } = desired(workload);
-  return judgeByPolicy({ ref: ref(changes), spec, read: readPolicy(JSON.stringify(policy)), file: "/x/policy.json" })?.message ?? null;
+  return (
+    judgeByPolicy({ ref: ref(changes), spec, policy: readPolicy(JSON.stringify(policy), null).policy, file: "/x/policy.json" })?.message ??
+    null
+  );
 };
 const bind = (source: string, readOnly = false): Partial<WorkloadInput> => ({ mounts: [{ kind: "bind", source, target: "/t", readOnly }] });
 
@@ -27,13 +30,15 @@ describe("a policy file", () => {
     ["a value of the wrong kind", '{"privileged":"yes"}', "privileged"],
     ["a root with '..'", '{"bindRoots":["/srv/../etc"]}', "bindRoots"],
   ])("%s", (_, text, problem) => {
-    const read = readPolicy(text);
+    const read = readPolicy(text, null);
     if (problem === null) expect(read).toEqual({ policy: POLICY_DEFAULT, problem: null });
     else expect(read.problem).toContain(problem);
   });
 
-  test("that cannot be read allows nothing", () => {
-    expect(judgeByPolicy({ ref: ref(), spec: desired().spec, read: readPolicy("{"), file: "/x" })?.message).toContain("nothing new is run");
+  test("that cannot be read leaves the last good one in force, and without one allows nothing", () => {
+    const good = readPolicy('{"hostNetwork":true,"labels":{"rack":"7"}}', null).policy;
+    expect(readPolicy('{"hostNetwork":tr', good).policy).toEqual(good);
+    expect(readPolicy("", null).policy).toMatchObject({ hostNetwork: false, allowedRegistries: [], bindRoots: [], logs: false });
   });
 });
 
@@ -98,7 +103,7 @@ describe("what is refused by default, and the key that allows it", () => {
   test("a label with the reserved prefix, always", () => {
     const { spec } = desired();
     const forged = { ...spec, workload: { ...spec.workload, labels: { "berth.replica": "x" } } };
-    expect(judgeByPolicy({ ref: ref(), spec: forged, read: readPolicy(null), file: "/x" })?.message).toContain("reserved");
+    expect(judgeByPolicy({ ref: ref(), spec: forged, policy: POLICY_DEFAULT, file: "/x" })?.message).toContain("reserved");
   });
 
   test.each([

@@ -237,8 +237,7 @@ export class SimEngine {
           this.#emitOf("image", "delete", { id: image.id, name: reference });
         });
       },
-      networks: (label) =>
-        read("networks", () => [...this.#networks].filter(([, labels]) => label in labels).map(([name, labels]) => ({ name, labels }))),
+      networks: () => read("networks", () => [...this.#networks].map(([name, labels]) => ({ name, labels }))),
       createNetwork: async (name, labels) => {
         assertObjectName(name);
         return write(`create network ${name}`, [50, 300], () => {

@@ -153,7 +153,7 @@ export class Machine {
       const facts = await describeNode({
         host,
         engine: await engine.info().catch(() => null),
-        policy: readPolicy(policy === null ? null : new TextDecoder().decode(policy)).policy,
+        policy: readPolicy(policy === null ? null : new TextDecoder().decode(policy), null).policy,
         agentVersion: AGENT_VERSION,
       });
       const result = await enrol(identity, { token, name: this.name, file, transport, clock, facts });

@@ -31,7 +31,12 @@ describe("a new replica, one step at a time", () => {
       { networks: new Set() },
       ["create replica:R1"],
     ],
-    ["an existing volume is used as it is", { desired: volume }, { volumes: new Set(["berth_default_shop_data"]) }, ["create replica:R1"]],
+    [
+      "a volume that it made is used as it is",
+      { desired: volume },
+      { volumes: new Set(["berth_default_shop_data"]), ownVolumes: new Set(["berth_default_shop_data"]) },
+      ["create replica:R1"],
+    ],
   ])("%s", (_, changes, given, expected) => {
     expect(one(view(changes), given)).toEqual(expected);
   });
@@ -39,7 +44,7 @@ describe("a new replica, one step at a time", () => {
   test("two replicas share one pull and one network", () => {
     const two = { [R1]: view(), [R2]: view({ desired: desired({}, { ref: { replica: R2 } }) }) };
     expect(stepsOf(world(two, { images: new Map() }))).toEqual(["pull image:web@d"]);
-    expect(stepsOf(world(two, { networks: new Set() }))).toEqual(["createNetwork network:berth-default-shop"]);
+    expect(stepsOf(world(two, { networks: new Set(), ownNetworks: new Set() }))).toEqual(["createNetwork network:berth-default-shop"]);
     expect(stepsOf(world(two))).toEqual(["create replica:R1", "create replica:R2"]);
   });
 
@@ -63,6 +68,44 @@ describe("a new replica, one step at a time", () => {
     const next = nextSteps(world({ [R1]: view({ desired: external }) }));
     expect(next.steps).toEqual([]);
     expect(next.waiting.get(R1)?.message).toBe("volume theirs is external and does not exist on this node");
+  });
+});
+
+describe("what carries the name and is another's", () => {
+  const mounts = [{ kind: "volume", volume: "data", target: "/data" } as const];
+  const volume = desired({ mounts }, { app: { volumes: { data: {} } } });
+  const foreign = { volumes: new Set(["berth_default_shop_data"]) };
+
+  test("a volume is not captured: its replica waits and says what to do", () => {
+    const next = nextSteps(world({ [R1]: view({ desired: volume }) }, foreign));
+    expect(next.steps).toEqual([]);
+    expect(next.waiting.get(R1)?.reason).toBe("volumeTaken");
+    expect(next.waiting.get(R1)?.message).toContain("berth_default_shop_data");
+  });
+
+  test("nor is a network joined, by a new container or by one that was made", () => {
+    const theirs = { ownNetworks: new Set<string>() };
+    const made = { container: container({ status: "created" }), record: record({ containerId: C1 }) };
+    for (const changes of [{}, made]) {
+      const next = nextSteps(world({ [R1]: view(changes) }, theirs));
+      expect(next.steps).toEqual([]);
+      expect(next.waiting.get(R1)?.reason).toBe("networkTaken");
+    }
+  });
+
+  test("what runs on it already runs on", () => {
+    expect(one(view({ desired: volume, container: container(), record: started() }), { ...foreign, ownNetworks: new Set() })).toEqual([]);
+  });
+
+  test("an external volume is anybody's", () => {
+    const external = desired({ mounts }, { app: { volumes: { data: { externalName: "theirs" } } } });
+    expect(one(view({ desired: external }), { volumes: new Set(["theirs"]) })).toEqual(["create replica:R1"]);
+  });
+
+  test("a volume is dropped only when it is ours", () => {
+    const given = { ...foreign, dropVolumes: ["berth_default_shop_data"], ownNetworks: new Set<string>() };
+    expect(stepsOf(world({}, given))).toEqual([]);
+    expect(stepsOf(world({}, { ...given, ownVolumes: foreign.volumes }))).toEqual(["dropVolume volume:berth_default_shop_data"]);
   });
 });
 
@@ -241,6 +284,22 @@ describe("a replica that the node's owner forbids", () => {
   });
 });
 
+describe("while the owner's policy cannot be read", () => {
+  const hold = { reason: "policyUnreadable", message: "policy.json is not JSON" };
+  const held = { ...desired(), hold };
+  test.each<[string, Partial<ReplicaView>, string[]]>([
+    ["what runs goes on", { container: container(), record: started() }, []],
+    ["what ended is started again", { container: ended(), record: started({ restartAtMs: NOW - 1 }) }, ["start replica:R1"]],
+    ["no container is made", {}, []],
+  ])("%s", (_, changes, expected) => {
+    expect(one(view({ desired: held, ...changes }))).toEqual(expected);
+  });
+
+  test("and what waits for it says so", () => {
+    expect(nextSteps(world({ [R1]: view({ desired: held }) })).waiting.get(R1)).toEqual(hold);
+  });
+});
+
 describe("what nothing needs any more", () => {
   test("a network of ours goes, one of others stays", () => {
     expect(stepsOf(world({}, { networks: new Set(["berth-a-b", "theirs"]), ownNetworks: new Set(["berth-a-b"]) }))).toEqual([
@@ -254,7 +313,8 @@ describe("what nothing needs any more", () => {
 
   test("a volume goes when it is told to and no replica has it", () => {
     const using = desired({ mounts: [{ kind: "volume", volume: "data", target: "/data" }] }, { app: { volumes: { data: {} } } });
-    const given = { volumes: new Set(["berth_default_shop_data", "kept"]), dropVolumes: ["berth_default_shop_data", "gone"] };
+    const ownVolumes = new Set(["berth_default_shop_data", "kept"]);
+    const given = { volumes: ownVolumes, ownVolumes, dropVolumes: ["berth_default_shop_data", "gone"] };
     expect(stepsOf(world({ [R1]: view({ desired: using, container: container(), record: started() }) }, given))).toEqual([]);
     expect(stepsOf(world({}, { ...given, ownNetworks: new Set() }))).toEqual(["dropVolume volume:berth_default_shop_data"]);
   });

@@ -48,6 +48,7 @@ export function desired(
     ref: assignment,
     spec: replicaSpec(assignment.namespace, app, assignment.service, () => "e".repeat(64)),
     imageKey: "web@d",
+    hold: null,
   };
 }
 
@@ -89,6 +90,7 @@ export const world = (replicas: Readonly<Record<string, ReplicaView>>, changes: 
   images: new Map([["web@d", "sha256:1"]]),
   networks: new Set(["berth-default-shop"]),
   volumes: new Set(),
+  ownVolumes: new Set(),
   ownNetworks: new Set(["berth-default-shop"]),
   dropVolumes: [],
   pulled: [],
