@@ -19,7 +19,7 @@ import type { Shell } from "../shell.ts";
 import { line } from "../terminal.ts";
 import { EngineApi } from "../up/engine-api.ts";
 import { EngineProblem, ensureEngine } from "../up/engine.mjs";
-import { ensureHelloImage } from "../up/hello-image.ts";
+import { ensureHelloImage, noteHelloImage } from "../up/hello-image.ts";
 import { hold, holderOf, isPortTaken, release } from "../up/lock.ts";
 import { type FileLog, openLogFile } from "../up/log-file.ts";
 import { Stage } from "../up/stage.ts";
@@ -115,7 +115,10 @@ export async function startCluster(shell: Shell, options: ClusterStart): Promise
   const ready = engineReady({ dataDir, shell, say: (text) => stage.say(text) });
   const image = ready.then(({ socket }) =>
     options.image
-      ? ensureHelloImage(new EngineApi(socket), HELLO_DIRECTORY, () => stage.say("Making the example's image from files of this machine"))
+      ? ensureHelloImage(new EngineApi(socket), HELLO_DIRECTORY, (reference) => {
+          stage.say("Making the example's image from files of this machine");
+          return noteHelloImage(dataDir, reference);
+        })
       : "",
   );
   // Awaited when it is needed; until then a failure waits too.

@@ -14,11 +14,12 @@ import { CliError, EXIT } from "../exit.ts";
 import { visible } from "../render/visible.ts";
 import type { Shell } from "../shell.ts";
 import { line } from "../terminal.ts";
-import { EngineApi, filters } from "./engine-api.ts";
+import { EngineApi } from "./engine-api.ts";
 import { ownEngine, stopOwnEngine } from "./engine.mjs";
-import { HELLO_REPOSITORY } from "./hello-image.ts";
+import { removeHelloImages } from "./hello-image.ts";
 import { holderOf, isAlive } from "./lock.ts";
 import { Stage } from "./stage.ts";
+import { volumesOf } from "./volumes.ts";
 
 export interface DownOptions {
   readonly dataDir: string;
@@ -47,16 +48,17 @@ export async function down(shell: Shell, { dataDir, deleteData, port }: DownOpti
   const engine = new EngineApi(socket);
   try {
     const apps = await allApps(client);
-    const volumes = await volumesHere(engine);
-    if (!deleteData) refuseOthers({ apps, volumes, nodes: (await client.list<Node>("/v1/nodes")).items });
+    const { items: nodes } = await client.list<Node>("/v1/nodes");
+    const ids = nodes.map(({ id }) => id);
+    if (!deleteData) refuseOthers({ apps, volumes: await volumesOf(engine, ids), nodes });
     await removeApps(client, apps, deleteData);
     line(terminal, `Removed ${apps.length === 0 ? "no apps" : apps.map((app) => visible(app.name)).join(", ")}`);
-    if (deleteData) await removeVolumes(engine);
+    if (deleteData) for (const volume of await volumesOf(engine, ids)) await engine.remove(`/volumes/${encodeURIComponent(volume)}`);
   } finally {
     await cluster?.stop();
   }
   if (holder !== null) await stopHolder(holder.pid);
-  await removeImages(engine);
+  await removeHelloImages(engine, dataDir);
   if (await engineGoes(shell, engine, dataDir))
     line(terminal, "Stopped Docker Engine, which was started from here; its package stays installed");
   await removeFiles(dataDir);
@@ -67,15 +69,6 @@ async function allApps(client: Client): Promise<App[]> {
   const { items: namespaces } = await client.list<Namespace>("/v1/namespaces");
   const lists = await Promise.all(namespaces.map(({ name }) => client.list<App>(appsPath(name))));
   return lists.flatMap(({ items }) => items);
-}
-
-interface EngineVolume {
-  readonly Name: string;
-}
-/** Every volume that berth made on this engine carries its labels. */
-async function volumesHere(engine: EngineApi): Promise<string[]> {
-  const answer = await engine.get<{ Volumes: EngineVolume[] | null }>(`/volumes?${filters({ label: ["berth.app"] })}`);
-  return (answer?.Volumes ?? []).map(({ Name }) => Name);
 }
 
 function refuseOthers({ apps, volumes, nodes }: { apps: readonly App[]; volumes: readonly string[]; nodes: readonly Node[] }): void {
@@ -106,22 +99,6 @@ async function removeApps(client: Client, apps: readonly App[], deleteData: bool
 
 function unlessGone(error: unknown): void {
   if (!(error instanceof ApiError) || error.status !== 404) throw error;
-}
-
-async function removeVolumes(engine: EngineApi): Promise<void> {
-  for (const volume of await volumesHere(engine)) await engine.remove(`/volumes/${encodeURIComponent(volume)}`);
-}
-
-async function removeImages(engine: EngineApi): Promise<void> {
-  const images = await engine
-    .get<{ Id: string; RepoTags: string[] | null }[]>(`/images/json?${filters({ reference: [HELLO_REPOSITORY] })}`)
-    .catch(() => null);
-  for (const tag of (images ?? []).flatMap(({ RepoTags }) => RepoTags ?? [])) {
-    const { status, text } = await engine.request("DELETE", `/images/${tag}`);
-    // 409: containers of another clone's example run it, and it is theirs to remove.
-    if (status >= 400 && status !== 404 && status !== 409)
-      throw new CliError(`the container engine did not remove the image ${tag}: ${visible(text.trim())}`);
-  }
 }
 
 async function stopHolder(pid: number): Promise<void> {

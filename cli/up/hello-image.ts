@@ -5,7 +5,7 @@
 import { execFile } from "node:child_process";
 import { createHash } from "node:crypto";
 import { createReadStream } from "node:fs";
-import { readFile, realpath, stat } from "node:fs/promises";
+import { appendFile, mkdir, readFile, realpath, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
@@ -13,7 +13,7 @@ import { promisify } from "node:util";
 import { CliError } from "../exit.ts";
 import type { EngineApi } from "./engine-api.ts";
 
-export const HELLO_REPOSITORY = "berth-hello";
+const HELLO_REPOSITORY = "berth-hello";
 const SCRIPTS = ["server.mjs", "health.mjs"] as const;
 /** How the containers run: as nobody, and Node directly as the first process. */
 const CHANGES = ['ENTRYPOINT ["/node"]', 'CMD ["/server.mjs"]', "EXPOSE 8080/tcp", "USER 65534:65534", "ENV NODE_ENV=production"] as const;
@@ -65,13 +65,39 @@ async function tagOf(files: readonly ImageFile[]): Promise<string> {
   return hash.digest("hex").slice(0, 12);
 }
 
+const NOTE_FILE = "example-images";
+
+async function notedImages(dataDir: string): Promise<string[]> {
+  const text = await readFile(join(dataDir, NOTE_FILE), "utf8").catch(() => "");
+  return [...new Set(text.split("\n").filter((reference) => reference !== ""))];
+}
+
+/** Written before the image is made, so that `--down` knows what was made from here, and leaves what another clone made. */
+export async function noteHelloImage(dataDir: string, reference: string): Promise<void> {
+  await mkdir(dataDir, { recursive: true, mode: 0o700 });
+  await appendFile(join(dataDir, NOTE_FILE), `${reference}\n`);
+}
+
+export async function removeHelloImages(engine: EngineApi, dataDir: string): Promise<void> {
+  for (const reference of await notedImages(dataDir)) {
+    const { status, text } = await engine.request("DELETE", `/images/${reference}`);
+    // 409: containers of another clone's example run it, and it is theirs to remove.
+    if (status >= 400 && status !== 404 && status !== 409)
+      throw new CliError(`the container engine did not remove the image ${reference}: ${text.trim()}`);
+  }
+}
+
 /** Reference of the image, made and imported when the engine does not have it. */
-export async function ensureHelloImage(engine: EngineApi, directory: string, onMake: () => void): Promise<string> {
+export async function ensureHelloImage(
+  engine: EngineApi,
+  directory: string,
+  onMake: (reference: string) => Promise<void>,
+): Promise<string> {
   const files = await filesOf(directory);
   const tag = await tagOf(files);
   const reference = `${HELLO_REPOSITORY}:${tag}`;
   if ((await engine.get(`/images/${reference}/json`)) !== null) return reference;
-  onMake();
+  await onMake(reference);
   const { pack } = await import("tar-stream");
   const archive = pack();
   const changes = CHANGES.map((change) => `&changes=${encodeURIComponent(change)}`).join("");

@@ -10,7 +10,8 @@ import { extract } from "tar-stream";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { EngineApi } from "../../cli/up/engine-api.ts";
 import { ensureEngine, ownEngine, probeEngine, socketOf, stopOwnEngine } from "../../cli/up/engine.mjs";
-import { ensureHelloImage, librariesOf } from "../../cli/up/hello-image.ts";
+import { ensureHelloImage, librariesOf, noteHelloImage, removeHelloImages } from "../../cli/up/hello-image.ts";
+import { volumesOf } from "../../cli/up/volumes.ts";
 import { hold, holderOf, isPortTaken, listenerOn, release } from "../../cli/up/lock.ts";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
@@ -128,7 +129,7 @@ describe("the example's image", () => {
     });
     const engine = new EngineApi(socket);
     let made = 0;
-    const ensure = () => ensureHelloImage(engine, join(root, "examples", "hello"), () => made++);
+    const ensure = () => ensureHelloImage(engine, join(root, "examples", "hello"), async () => void made++);
     const reference = await ensure();
     expect(reference).toMatch(/^berth-hello:[0-9a-f]{12}$/);
     expect(await ensure()).toBe(reference);
@@ -153,9 +154,41 @@ describe("the example's image", () => {
       if (request.method === "GET") response.writeHead(404).end("{}");
       else request.on("end", () => response.end('{"error":"no space left on device"}\n'));
     });
-    await expect(ensureHelloImage(new EngineApi(socket), join(root, "examples", "hello"), () => undefined)).rejects.toThrow(
+    await expect(ensureHelloImage(new EngineApi(socket), join(root, "examples", "hello"), async () => undefined)).rejects.toThrow(
       /no space left on device/,
     );
+  });
+});
+
+describe("what --down removes from an engine that others use too", () => {
+  test("volumes that a node of this cluster made, and images that were made from here", async () => {
+    const removed: string[] = [];
+    const volume = (name: string, node: string | null) => ({
+      Name: name,
+      Labels: { "berth.app": "shop", ...(node === null ? {} : { "berth.node": node }) },
+    });
+    const socket = await engineAt("docker.sock", (request, response) => {
+      if (request.method === "DELETE") removed.push(request.url ?? "");
+      if (request.url?.startsWith("/v1.41/volumes?") !== true) return void response.end("{}");
+      response.end(JSON.stringify({ Volumes: [volume("ours", "n_own"), volume("theirs", "n_other"), volume("bare", null)] }));
+    });
+    const engine = new EngineApi(socket);
+    expect(await volumesOf(engine, ["n_own"])).toEqual(["ours"]);
+    await noteHelloImage(dir, "berth-hello:aaaaaaaaaaaa");
+    await noteHelloImage(dir, "berth-hello:bbbbbbbbbbbb");
+    await noteHelloImage(dir, "berth-hello:aaaaaaaaaaaa");
+    await removeHelloImages(engine, dir);
+    expect(removed).toEqual(["/v1.41/images/berth-hello:aaaaaaaaaaaa", "/v1.41/images/berth-hello:bbbbbbbbbbbb"]);
+  });
+
+  test("nothing, when nothing was made from here", async () => {
+    const removed: string[] = [];
+    const socket = await engineAt("docker.sock", (request, response) => {
+      removed.push(`${request.method} ${request.url}`);
+      response.end("[]");
+    });
+    await removeHelloImages(new EngineApi(socket), dir);
+    expect(removed).toEqual([]);
   });
 });
 
