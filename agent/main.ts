@@ -2,11 +2,12 @@
  * The agent's entry: makes the ports, and reads the few words of its command line. `berth up` and `berth agent` call
  * `runAgent` in their own process; the one-file bundle runs `main`.
  */
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { resolve } from "node:path";
 import process from "node:process";
 import pino from "pino";
 import { z } from "zod";
+import type { JoinToken } from "../shared/wire/enroll.ts";
 import { describeEngineProblem, describePlatformProblem, describeUnreachable, engineSocket } from "./engine/detect.ts";
 import { openDocker } from "./engine/docker.ts";
 import type { Engine, EngineInfo } from "./engine/engine.ts";
@@ -17,7 +18,7 @@ import { Transport } from "./link/transport.ts";
 import { openSockets } from "./link/websocket.ts";
 import { type AgentEnd, NodeAgent } from "./daemon.ts";
 import { nodeClock, nodeRandom } from "./node-clock.ts";
-import { openDisk } from "./node-disk.ts";
+import { openDisk, sweepTemporaries } from "./node-disk.ts";
 import { describeNode } from "./machine.ts";
 import { openHost } from "./node-host.ts";
 import { lockDirectory } from "./node-lock.ts";
@@ -78,25 +79,27 @@ export class AgentError extends Error {
  * that is down delays only the joining. Throws AgentError.
  */
 export async function runAgent(options: AgentOptions = {}): Promise<AgentHandle> {
-  const joined = await join(options);
-  const { stop, signal, http } = joined;
-  const unlock = await lockDirectory(joined.disk.absolute(""), nodeClock);
-  if (unlock === null) {
-    await http.close();
-    throw new AgentError(
-      "usage",
-      `another agent runs with the data directory ${joined.disk.absolute("")}; stop it, or name another directory with --data-dir`,
-    );
-  }
-  signal.addEventListener("abort", unlock, { once: true });
-  if (joined.identity.enrolled === null) throw new AgentError("enroll", "this machine is not enrolled");
-  const agent = new NodeAgent({ ...joined, identityFile: joined.file, clock: nodeClock, random: nodeRandom, agentVersion: AGENT_VERSION });
-  const ended = agent.run(signal).finally(() => {
+  const ground = await prepare(options);
+  const unlock = await lock(ground);
+  if (unlock === null) throw anotherRuns(ground);
+  try {
+    await sweepTemporaries(ground.disk.absolute(""));
+    return run(await join(options, ground), unlock);
+  } catch (error) {
     unlock();
-    return http.close();
+    throw error;
+  }
+}
+
+function run(joined: Joined, unlock: () => void): AgentHandle {
+  const { stop, signal, http, enrolled } = joined;
+  const agent = new NodeAgent({ ...joined, identityFile: joined.file, clock: nodeClock, random: nodeRandom, agentVersion: AGENT_VERSION });
+  const ended = agent.run(signal).finally(async () => {
+    await http.close();
+    unlock();
   });
   ended.catch(() => undefined);
-  const { node, name, site } = joined.identity.enrolled;
+  const { node, name, site } = enrolled;
   return {
     node: { id: node, name, site, url: joined.identity.url },
     ended,
@@ -109,26 +112,47 @@ export async function runAgent(options: AgentOptions = {}): Promise<AgentHandle>
 
 /** Enrolls this machine and ends: what `join` without `--foreground` does. Throws AgentError. */
 export async function joinCluster(options: AgentOptions): Promise<AgentHandle["node"] & { readonly isPending: boolean }> {
-  const { identity, http } = await join(options);
-  await http.close();
-  if (identity.enrolled === null) throw new AgentError("enroll", "this machine is not enrolled");
-  const { node, name, site, admission } = identity.enrolled;
-  return { id: node, name, site, url: identity.url, isPending: admission === "pending" };
+  const ground = await prepare(options);
+  const unlock = await lock(ground);
+  // The line is pasted again to bring a new version: the node runs then, and is a member.
+  if (unlock === null && !(await isMember(ground))) throw anotherRuns(ground);
+  try {
+    const { identity, enrolled, http } = await join(options, ground);
+    await http.close();
+    const { node, name, site, admission } = enrolled;
+    return { id: node, name, site, url: identity.url, isPending: admission === "pending" };
+  } finally {
+    unlock?.();
+  }
+}
+
+const lock = ({ disk }: Ground): Promise<(() => void) | null> => lockDirectory(disk.absolute(""), nodeClock);
+
+const anotherRuns = ({ disk }: Ground): AgentError =>
+  new AgentError(
+    "usage",
+    `another agent runs with the data directory ${disk.absolute("")}; stop it, or name another directory with --data-dir`,
+  );
+
+async function isMember({ token, disk, log }: Ground): Promise<boolean> {
+  const held = await identityFile(disk, log).read();
+  return held !== null && held.enrolled !== null && !held.removed && held.root === token?.root;
 }
 
 interface Joined extends Ground {
   readonly identity: Identity;
+  readonly enrolled: NonNullable<Identity["enrolled"]>;
   readonly file: ReturnType<typeof identityFile>;
   readonly transport: Transport;
   readonly sockets: Sockets;
   readonly http: { close(): Promise<void> };
 }
 
-async function join(options: AgentOptions): Promise<Joined> {
-  const ground = await prepare(options);
+/** Only with the directory's lock: it writes the identity. */
+async function join(options: AgentOptions, ground: Ground): Promise<Joined> {
   const { disk, log, env } = ground;
   const file = identityFile(disk, log);
-  const identity = await identityFor(options, file);
+  const identity = await identityFor(ground, file);
   const trust: Trust = {
     spki: identity.spki,
     ca: readCa(options.caFile),
@@ -137,11 +161,14 @@ async function join(options: AgentOptions): Promise<Joined> {
   };
   const http = openHttp({ trust, env });
   const transport = new Transport({ http, url: identity.url, agentVersion: AGENT_VERSION });
-  const enrolled = identity.enrolled !== null ? identity : await enrolUntilDone(options, { ...ground, file, transport, identity });
-  return { ...ground, identity: enrolled, file, transport, http, sockets: openSockets({ trust, env }) };
+  const member = identity.enrolled !== null ? identity : await enrolUntilDone(options, { ...ground, file, transport, identity });
+  if (member.enrolled === null) throw new AgentError("enroll", "this machine is not enrolled");
+  return { ...ground, identity: member, enrolled: member.enrolled, file, transport, http, sockets: openSockets({ trust, env }) };
 }
 
 interface Ground {
+  /** Null: none was given, so the machine has joined already. */
+  readonly token: JoinToken | null;
   readonly disk: Disk;
   readonly host: Host;
   readonly log: Log;
@@ -159,9 +186,14 @@ async function prepare(options: AgentOptions): Promise<Ground> {
   const env = options.env ?? process.env;
   const socket = options.engineSocket === undefined ? engineSocket(env.DOCKER_HOST) : { path: options.engineSocket };
   if ("problem" in socket) throw new AgentError("engine", socket.problem);
+  const token = tokenOf(options);
+  const dataDir = options.dataDir ?? DATA_DIR_DEFAULT;
+  // Opening makes the directory, and a machine that is no node should not look like one.
+  if (token === null && !existsSync(dataDir)) throw notJoined();
   const stopper = new AbortController();
   return {
-    disk: await openDisk(options.dataDir ?? DATA_DIR_DEFAULT),
+    token,
+    disk: await openDisk(dataDir),
     host: await openHost(),
     log: options.log ?? pino({ name: "agent", level: env.BERTH_LOG ?? "info" }, pino.destination({ dest: 2, sync: true })),
     engine: options.engine ?? openDocker(socket.path),
@@ -173,19 +205,26 @@ async function prepare(options: AgentOptions): Promise<Ground> {
   };
 }
 
-async function identityFor(options: AgentOptions, file: ReturnType<typeof identityFile>): Promise<Identity> {
-  if (options.joinToken === undefined) {
-    const held = await file.read();
-    if (held === null)
-      throw new AgentError("notJoined", `this machine has not joined a cluster; get a line to paste with: berth join-token create`);
-    return held;
-  }
-  const token = readJoinToken(options.joinToken);
+const notJoined = (): AgentError =>
+  new AgentError("notJoined", `this machine has not joined a cluster; get a line to paste with: berth join-token create`);
+
+function tokenOf({ joinToken }: AgentOptions): JoinToken | null {
+  if (joinToken === undefined) return null;
+  const token = readJoinToken(joinToken);
   if (token === null)
     throw new AgentError(
       "token",
       "that is not a whole join token: it begins with berth_join_ and has no spaces; copy it again from where it was made",
     );
+  return token;
+}
+
+async function identityFor({ token }: Ground, file: ReturnType<typeof identityFile>): Promise<Identity> {
+  if (token === null) {
+    const held = await file.read();
+    if (held === null) throw notJoined();
+    return held;
+  }
   const identity = await prepareIdentity(token, file, nodeClock);
   if (identity === null)
     throw new AgentError(
@@ -199,7 +238,7 @@ async function enrolUntilDone(
   options: AgentOptions,
   ground: Ground & { readonly file: ReturnType<typeof identityFile>; readonly transport: Transport; readonly identity: Identity },
 ): Promise<Identity> {
-  const token = readJoinToken(options.joinToken ?? "");
+  const { token } = ground;
   if (token === null) throw new AgentError("notJoined", "joining was begun and not finished; run the join line again");
   const policy = await ground.disk.read(POLICY_FILE);
   const facts = await describeNode({

@@ -1,10 +1,16 @@
 /** The Disk port over Node. One directory, 0700; files are 0600 unless a caller says otherwise. */
 import { mkdir, open, readdir, readFile, rename, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import type { Disk } from "./ports.ts";
+import { type Disk, PREVIOUS_SUFFIX } from "./ports.ts";
 
 const isMissing = (error: unknown): boolean => (error as NodeJS.ErrnoException).code === "ENOENT";
-export const PREVIOUS_SUFFIX = ".previous";
+/** As `writeAtomic` names them. */
+const TEMPORARY = /\.\d+-\d+\.tmp$/;
+
+/** Removes what writes that were cut off have left. Only for who holds the directory's lock: a write may be under way. */
+export async function sweepTemporaries(root: string): Promise<void> {
+  for (const path of await readdir(root, { recursive: true })) if (TEMPORARY.test(path)) await rm(join(root, path), { force: true });
+}
 
 export async function openDisk(root: string): Promise<Disk> {
   await mkdir(root, { recursive: true, mode: 0o700 });
@@ -15,15 +21,6 @@ export async function openDisk(root: string): Promise<Disk> {
     if (path.startsWith("/") || path.split("/").includes("..")) throw new Error(`"${path}" leaves the data directory`);
     return join(root, path);
   };
-  const directoryOf = async (file: string): Promise<string> => {
-    const directory = dirname(file);
-    if (!known.has(directory)) {
-      // Containers of any user read configs below this; the root of it is closed to everyone else.
-      await mkdir(directory, { recursive: true, mode: 0o711 });
-      known.add(directory);
-    }
-    return directory;
-  };
   const sync = async (directory: string): Promise<void> => {
     const handle = await open(directory, "r");
     try {
@@ -31,6 +28,17 @@ export async function openDisk(root: string): Promise<Disk> {
     } finally {
       await handle.close();
     }
+  };
+  const directoryOf = async (file: string): Promise<string> => {
+    const directory = dirname(file);
+    if (!known.has(directory)) {
+      // Containers of any user read configs below this; the root of it is closed to everyone else.
+      const first = await mkdir(directory, { recursive: true, mode: 0o711 });
+      // A directory is an entry of its parent: that is flushed too, or the file is lost with it.
+      if (first !== undefined) for (let made = directory; made.length >= first.length; made = dirname(made)) await sync(dirname(made));
+      known.add(directory);
+    }
+    return directory;
   };
 
   return {
@@ -76,7 +84,7 @@ export async function openDisk(root: string): Promise<Disk> {
     },
     async list(path) {
       try {
-        return (await readdir(absolute(path))).filter((name) => !name.endsWith(".tmp"));
+        return (await readdir(absolute(path))).filter((name) => !TEMPORARY.test(name));
       } catch (error) {
         if (isMissing(error)) return [];
         throw error;

@@ -1,37 +1,41 @@
 /**
- * One agent a data directory: two would take the session from each other and look like a cloned machine. The lock is a
- * name in the kernel (an abstract socket), which goes with its process however that ends.
+ * One agent a data directory: two would take the session from each other and look like a cloned machine. The lock is
+ * the kernel's lock on a file inside the directory, which is closed to other users; it goes with its process however
+ * that ends, and holds for processes in other namespaces that share the directory. SQLite takes it: Node itself has no
+ * call for one.
  */
-import { createHash } from "node:crypto";
-import { realpath } from "node:fs/promises";
-import { createServer, type Server } from "node:net";
+import { join } from "node:path";
+import { DatabaseSync } from "node:sqlite";
 import { pause } from "./pause.ts";
 import type { Clock } from "./ports.ts";
 
+const LOCK_FILE = "lock";
+const SQLITE_BUSY = 5;
 /** An agent that is being replaced takes a moment to let go. */
 const PATIENCE_MS = 5_000;
 const RETRY_MS = 50;
 
 /** Gives the way to let go; null: another agent has it. */
 export async function lockDirectory(dir: string, clock: Clock): Promise<(() => void) | null> {
-  const name = `\0berth-agent-${createHash("sha256")
-    .update(await realpath(dir))
-    .digest("hex")
-    .slice(0, 32)}`;
+  const file = join(dir, LOCK_FILE);
   const deadlineMs = clock.bootMs() + PATIENCE_MS;
   for (;;) {
-    const server = await listen(name);
-    if (server !== null) return () => void server.close();
+    const held = take(file);
+    if (held !== null) return () => held.isOpen && held.close();
     if (clock.bootMs() >= deadlineMs) return null;
     await pause(clock, RETRY_MS, new AbortController().signal);
   }
 }
 
-function listen(name: string): Promise<Server | null> {
-  return new Promise((resolve, reject) => {
-    const server = createServer((client) => client.destroy());
-    server.unref();
-    server.once("error", (error: NodeJS.ErrnoException) => (error.code === "EADDRINUSE" ? resolve(null) : reject(error)));
-    server.listen({ path: name, exclusive: true }, () => resolve(server));
-  });
+function take(file: string): DatabaseSync | null {
+  const database = new DatabaseSync(file);
+  try {
+    // Nothing is ever written: the lock is all there is to it.
+    database.exec("pragma journal_mode = off; pragma locking_mode = exclusive; begin exclusive");
+    return database;
+  } catch (error) {
+    database.close();
+    if ((error as { errcode?: number }).errcode === SQLITE_BUSY) return null;
+    throw error;
+  }
 }

@@ -67,6 +67,9 @@ export interface Sockets {
   }): Promise<Socket>;
 }
 
+/** Where `keepPrevious` leaves the version before. */
+export const PREVIOUS_SUFFIX = ".previous";
+
 /** Paths are relative to the data directory and never hold `..`. */
 export interface Disk {
   /** Null: there is none. */

@@ -4,9 +4,8 @@
  */
 import type { z } from "zod";
 import { digestHex } from "./crypto.ts";
-import type { Disk, Log } from "./ports.ts";
+import { type Disk, type Log, PREVIOUS_SUFFIX } from "./ports.ts";
 
-export const PREVIOUS_SUFFIX = ".previous";
 const DIGEST_CHARS = 64;
 
 export class SealedFile<Schema extends z.ZodType> {

@@ -121,10 +121,13 @@ describe("joining", () => {
 
   test("twice with one data directory is refused, and possible when the first has ended", async () => {
     await ground.start();
-    expect(await failure(ground.start())).toMatchObject({
+    const before = await readFile(join(ground.dataDir, "identity.json"), "utf8");
+    const joinToken = await ground.control.joinToken({ url: "http://127.0.0.1:9" });
+    expect(await failure(ground.start({ joinToken }))).toMatchObject({
       code: "usage",
       message: expect.stringContaining("another agent runs with the data directory"),
     });
+    expect(await readFile(join(ground.dataDir, "identity.json"), "utf8")).toBe(before);
     await ground.stop();
     await ground.start();
     expect(ground.control.sessions).toBeLessThanOrEqual(2);

@@ -1,9 +1,7 @@
 /** The Disk port over memory. What was written is there after a crash; a crash may tear or rot what was being written. */
-import type { Disk } from "../../agent/ports.ts";
+import { type Disk, PREVIOUS_SUFFIX } from "../../agent/ports.ts";
 import type { Kernel, Process } from "./kernel.ts";
 import type { Prng } from "./prng.ts";
-
-const PREVIOUS_SUFFIX = ".previous";
 
 export class SimDisk {
   readonly files = new Map<string, Uint8Array>();
