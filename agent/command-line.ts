@@ -18,7 +18,8 @@ export type CommandLine =
 
 export const USAGE = `Usage: agent.mjs <command> [options]
 
-  join TOKEN    make this machine a node of the cluster that the token is for
+  join [TOKEN]  make this machine a node of the cluster that the token is for (better: in BERTH_JOIN_TOKEN,
+                which other users of the machine cannot see)
   run           run this node: keep its containers running and report them
   install       run it as a systemd service, now and at each boot
   uninstall     end and remove the service; containers go on running
@@ -40,7 +41,8 @@ const VALUED: Readonly<Record<string, "dataDir" | "name" | "caFile" | "engineSoc
   "--socket": "engineSocket",
 };
 
-export function readCommandLine(argv: readonly string[]): CommandLine {
+/** `env`: of it, the join token. */
+export function readCommandLine(argv: readonly string[], env: Readonly<Record<string, string | undefined>>): CommandLine {
   const words: string[] = [];
   const values: { dataDir?: string; name?: string; caFile?: string; engineSocket?: string } = {};
   let foreground = false;
@@ -57,11 +59,13 @@ export function readCommandLine(argv: readonly string[]): CommandLine {
     else if (flag.startsWith("-")) return wrong(`unknown option ${flag}`);
     else words.push(flag);
   }
-  const [command, token, extra] = words;
+  const [command, word, extra] = words;
   if (command === undefined) return { kind: "help" };
   if (!isCommand(command)) return wrong(`unknown command ${command}; there are ${AGENT_COMMANDS.join(", ")}`);
-  if (command === "join" && token === undefined) return wrong("join needs a token, as berth join-token create prints it");
-  if (extra !== undefined || (command !== "join" && token !== undefined)) return wrong(`unexpected argument ${extra ?? token ?? ""}`);
+  if (extra !== undefined || (command !== "join" && word !== undefined)) return wrong(`unexpected argument ${extra ?? word ?? ""}`);
+  const token = command === "join" ? (word ?? env.BERTH_JOIN_TOKEN) : undefined;
+  if (command === "join" && (token === undefined || token === ""))
+    return wrong("join needs a token, as berth join-token create prints it, in BERTH_JOIN_TOKEN");
   return { kind: "command", command, token, flags: { ...values, foreground } };
 }
 

@@ -292,7 +292,7 @@ export const policyPath = (dataDir: string = DATA_DIR_DEFAULT): string => resolv
 export async function main(argv: readonly string[]): Promise<number> {
   // Messages are few and small: parsers compiled for speed would only cost memory.
   z.config({ jitless: true });
-  const line = readCommandLine(argv);
+  const line = readCommandLine(argv, process.env);
   if (line.kind === "help") return say(process.stdout, USAGE, 0);
   if (line.kind === "version") return say(process.stdout, `${AGENT_VERSION}\n`, 0);
   if (line.kind === "wrong") return say(process.stderr, `berth agent: ${line.message}\n\n${USAGE}`, 2);
@@ -380,7 +380,7 @@ const LEAN_ENV = { MALLOC_ARENA_MAX: "1", MALLOC_TRIM_THRESHOLD_: "131072" } as 
 const LEAN_FLAGS = ["--max-semi-space-size=1", "--disable-warning=ExperimentalWarning"] as const;
 
 function becomeLean(argv: readonly string[]): void {
-  const line = readCommandLine(argv);
+  const line = readCommandLine(argv, process.env);
   const isDaemon = line.kind === "command" && (line.command === "run" || (line.command === "join" && line.flags.foreground));
   if (!isDaemon || process.env.MALLOC_ARENA_MAX !== undefined || process.execve === undefined) return;
   const script = process.argv[1] ?? "";

@@ -205,13 +205,19 @@ describe("the command line", () => {
     [[], { kind: "help" }],
     [["run", "--help"], { kind: "help" }],
     [["--version"], { kind: "version" }],
-    [["join"], { kind: "wrong", message: "join needs a token, as berth join-token create prints it" }],
+    [["join"], { kind: "wrong", message: "join needs a token, as berth join-token create prints it, in BERTH_JOIN_TOKEN" }],
     [["dance"], { kind: "wrong", message: "unknown command dance; there are join, run, install, uninstall" }],
     [["run", "extra"], { kind: "wrong", message: "unexpected argument extra" }],
     [["run", "--data-dir"], { kind: "wrong", message: "--data-dir needs a value" }],
     [["run", "--nope"], { kind: "wrong", message: "unknown option --nope" }],
   ])("%j", (argv, expected) => {
-    expect(readCommandLine(argv)).toMatchObject(expected);
+    expect(readCommandLine(argv, {})).toMatchObject(expected);
+  });
+
+  test("takes the token from the environment, where other users cannot see it, and for joining alone", () => {
+    const env = { BERTH_JOIN_TOKEN: "berth_join_x" };
+    expect(readCommandLine(["join"], env)).toMatchObject({ command: "join", token: "berth_join_x" });
+    expect(readCommandLine(["run"], env)).toMatchObject({ command: "run", token: undefined });
   });
 });
 

@@ -196,7 +196,7 @@ export class Cluster {
 
   /** Starts the agent as its unit would: what the join script installed. */
   async startAgent(host: Host): Promise<void> {
-    const agent = await host.spawnBare(["/usr/local/lib/berth/node", "/usr/local/lib/berth/agent.mjs", "run"], {
+    const agent = await host.spawnBare(["/usr/local/lib/berth/current/node", "/usr/local/lib/berth/current/agent.mjs", "run"], {
       logFile: join(host.dir, "agent.log"),
     });
     this.#agents.set(host.name, agent);
