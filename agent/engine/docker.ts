@@ -4,8 +4,17 @@
  */
 import Docker from "dockerode";
 import type { Readable } from "node:stream";
-import { CONTAINER_STATUS, type ContainerStatus } from "../../shared/converge/world.ts";
-import type { PortBinding } from "../../shared/wire/report.ts";
+import {
+  type RawEvent,
+  type RawInfo,
+  type RawInspect,
+  type RawSummary,
+  type RawVersion,
+  toInfo,
+  toInspected,
+  toStatus,
+} from "./docker-answers.ts";
+import { eachJsonLine, followPull, PULL_SILENCE_MS, pullFailure } from "./docker-streams.ts";
 import {
   assertContainerId,
   assertObjectName,
@@ -15,7 +24,6 @@ import {
   type EngineEvent,
   type EngineFailure,
   type EngineInfo,
-  type InspectedContainer,
   type Login,
 } from "./engine.ts";
 import { splitLog } from "./log-frames.ts";
@@ -25,8 +33,6 @@ const READ_TIMEOUT_MS = 20_000;
 const WRITE_TIMEOUT_MS = 120_000;
 /** Above the grace: the engine needs a moment to see that a killed process is gone. */
 const STOP_EXTRA_MS = 30_000;
-/** A pull whose stream is silent for this long has died (F21). */
-const PULL_SILENCE_MS = 180_000;
 /** Newest API this file was written against; an engine that needs a newer one is spoken to in that. */
 const API_NEWEST = 51;
 export const API_OLDEST = "1.41";
@@ -317,116 +323,6 @@ export function openDocker(socketPath: string): Engine {
   };
 }
 
-interface RawVersion {
-  Version: string;
-  ApiVersion: string;
-  MinAPIVersion?: string;
-  Components?: { Name: string }[] | null;
-  Os: string;
-}
-interface RawInfo {
-  Name: string;
-  Driver: string;
-  CgroupVersion?: string;
-  LoggingDriver?: string;
-  OperatingSystem: string;
-  OSType: string;
-  SecurityOptions?: string[] | null;
-  MemTotal: number;
-  NCPU: number;
-}
-interface RawSummary {
-  Id: string;
-  Names: string[];
-  Labels: Record<string, string> | null;
-  State: string;
-}
-interface RawInspect {
-  Id: string;
-  Name: string;
-  Image: string;
-  State: {
-    Status: string;
-    Pid: number;
-    ExitCode: number;
-    OOMKilled: boolean;
-    StartedAt: string;
-    FinishedAt: string;
-    Health?: { Status: string; Log?: { Start: string; End: string; ExitCode: number }[] | null } | null;
-  };
-  Config: { Tty: boolean; Labels: Record<string, string> | null };
-  NetworkSettings: { Ports?: Record<string, { HostIp: string; HostPort: string }[] | null> | null };
-}
-interface RawEvent {
-  Type: string;
-  Action: string;
-  Actor: { ID: string; Attributes?: Record<string, string> | null };
-  timeNano?: number;
-}
-
-const toStatus = (raw: string): ContainerStatus =>
-  (CONTAINER_STATUS as readonly string[]).includes(raw) ? (raw as ContainerStatus) : "dead";
-
-/** The engine's zero time is the year 1. */
-function toWallMs(time: string): number | null {
-  const ms = Date.parse(time);
-  return Number.isFinite(ms) && ms > 0 ? ms : null;
-}
-
-function toInfo(version: RawVersion, info: RawInfo): EngineInfo {
-  return {
-    version: version.Version,
-    apiVersion: version.ApiVersion,
-    cgroup: info.CgroupVersion ?? "1",
-    storage: info.Driver,
-    name: info.Name,
-    os: info.OSType,
-    logDriver: info.LoggingDriver ?? "json-file",
-    isRootless: (info.SecurityOptions ?? []).some((option) => option.includes("rootless")),
-    isPodman: (version.Components ?? []).some((component) => component.Name.toLowerCase().includes("podman")),
-    isDesktop: info.OperatingSystem.includes("Docker Desktop"),
-  };
-}
-
-function toInspected(raw: RawInspect): InspectedContainer {
-  const { State } = raw;
-  const health = State.Health?.Status;
-  const ports: PortBinding[] = [];
-  for (const [key, bindings] of Object.entries(raw.NetworkSettings.Ports ?? {})) {
-    const [target, protocol] = key.split("/");
-    if (protocol !== "tcp" && protocol !== "udp") continue;
-    for (const { HostIp, HostPort } of bindings ?? []) {
-      if (HostPort !== "") ports.push({ target: Number(target), protocol, hostIp: HostIp, hostPort: Number(HostPort) });
-    }
-  }
-  return {
-    id: raw.Id,
-    name: raw.Name.replace(/^\//, ""),
-    labels: raw.Config.Labels ?? {},
-    imageId: raw.Image,
-    status: toStatus(State.Status),
-    pid: State.Pid,
-    exitCode: State.ExitCode,
-    oomKilled: State.OOMKilled,
-    health: health === "starting" || health === "healthy" || health === "unhealthy" ? health : "none",
-    startedWallMs: toWallMs(State.StartedAt),
-    finishedWallMs: toWallMs(State.FinishedAt),
-    healthySinceWallMs: health === "healthy" ? healthySince(State.Health?.Log ?? []) : null,
-    ports,
-    tty: raw.Config.Tty,
-  };
-}
-
-/** End of the first of the last unbroken run of successful probes. */
-function healthySince(log: readonly { End: string; ExitCode: number }[]): number | null {
-  let since: number | null = null;
-  for (const probe of log.toReversed()) {
-    if (probe.ExitCode !== 0) break;
-    since = toWallMs(probe.End);
-  }
-  return since;
-}
-
 const FAILURE_OF_STATUS: Readonly<Record<number, EngineFailure>> = {
   400: "invalid",
   401: "denied",
@@ -447,68 +343,6 @@ function toEngineError(error: ModemFailure, { method, path }: Call, isTimeout: b
   return new EngineError("unreachable", `the engine cannot be reached: ${error.message}`, { cause: error });
 }
 
-/** Newline-separated JSON values; a line over 1 MB is not the engine's. */
-async function eachJsonLine(source: Readable, onValue: (value: unknown) => void): Promise<void> {
-  let rest = "";
-  source.setEncoding("utf8");
-  for await (const chunk of source) {
-    rest += chunk as string;
-    if (rest.length > 1_048_576) throw new EngineError("failed", "the engine sent a line of over 1 MB");
-    const lines = rest.split("\n");
-    rest = lines.pop() ?? "";
-    for (const line of lines) if (line.trim() !== "") onValue(JSON.parse(line));
-  }
-}
-
-interface PullLine {
-  id?: string;
-  status?: string;
-  error?: string;
-  progressDetail?: { current?: number; total?: number };
-}
-
-async function followPull(
-  source: Readable,
-  reference: string,
-  onProgress: (progress: { currentBytes: number; totalBytes: number }) => void,
-): Promise<void> {
-  const layers = new Map<string, { current: number; total: number }>();
-  let failure: string | null = null;
-  const stop = () => source.destroy(new EngineError("timeout", `pulling ${reference}: nothing came for ${PULL_SILENCE_MS / 1000} s`));
-  let silence = setTimeout(stop, PULL_SILENCE_MS);
-  try {
-    await eachJsonLine(source, (value) => {
-      clearTimeout(silence);
-      silence = setTimeout(stop, PULL_SILENCE_MS);
-      const line = value as PullLine;
-      if (line.error !== undefined) failure = line.error;
-      const { current, total } = line.progressDetail ?? {};
-      if (line.id === undefined || line.status !== "Downloading" || current === undefined || total === undefined || total < 0) return;
-      layers.set(line.id, { current, total });
-      let currentBytes = 0;
-      let totalBytes = 0;
-      for (const layer of layers.values()) {
-        currentBytes += layer.current;
-        totalBytes += layer.total;
-      }
-      onProgress({ currentBytes, totalBytes });
-    });
-  } finally {
-    clearTimeout(silence);
-  }
-  if (failure !== null) throw new EngineError(pullFailure(failure), `pulling ${reference}: ${String(failure).slice(0, 1000)}`);
-}
-
 /** With padding: 20.10 takes a login without it for none, and says nothing. */
 const encodeLogin = ({ username, password }: Login): string =>
   Buffer.from(JSON.stringify({ username, password })).toString("base64").replaceAll("+", "-").replaceAll("/", "_");
-
-/** By the words of engines and registries: the engine answers 404 and 500 for all of them alike. */
-export const pullFailure = (message: string): EngineFailure =>
-  /no space left/.test(message)
-    ? "noSpace"
-    : /unauthorized|(?<!permission )\bdenied|no basic auth|authentication required|403 forbidden/i.test(message)
-      ? "denied"
-      : /not found|manifest unknown|name unknown/i.test(message)
-        ? "notFound"
-        : "failed";

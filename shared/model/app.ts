@@ -368,7 +368,7 @@ export type UpdatePolicy = z.infer<typeof UpdatePolicy>;
 export const Dependency = z.strictObject({ condition: z.enum(["started", "healthy"]), required: z.boolean().default(true) });
 
 export const SERVICE_MODES = ["replicated", "global"] as const;
-/** Bounds one service to what one cluster can hold (DESIGN: 5,000 nodes, 100,000 replicas). */
+/** Bounds one service to what one cluster is made to hold: 20 replicas on each of 5,000 nodes. */
 export const REPLICAS_MAX = 100_000;
 const ServiceFields = z.strictObject({
   mode: z.enum(SERVICE_MODES).default("replicated"),

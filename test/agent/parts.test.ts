@@ -8,7 +8,7 @@ import { z } from "zod";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { readCommandLine } from "../../agent/command-line.ts";
 import { describeEngineProblem, describePlatformProblem, engineSocket } from "../../agent/engine/detect.ts";
-import { pullFailure } from "../../agent/engine/docker.ts";
+import { pullFailure } from "../../agent/engine/docker-streams.ts";
 import {
   assertContainerId,
   assertObjectName,
