@@ -27,7 +27,7 @@ import { pause } from "./pause.ts";
 import { POLICY_FILE, readPolicy } from "./policy.ts";
 import type { Disk, Host, Log, Sockets } from "./ports.ts";
 import { type AgentFlags, readCommandLine, USAGE } from "./command-line.ts";
-import { hasSystemd, installUnit, uninstallUnit, UNIT_NAME } from "./unit.ts";
+import { hasSystemd, installUnit, passedOn, uninstallUnit, UNIT_NAME } from "./unit.ts";
 import { AGENT_VERSION, BUILD_WALL_MS } from "./version.ts";
 
 export { AGENT_VERSION };
@@ -350,13 +350,8 @@ async function runUntilSignal(options: AgentOptions): Promise<number> {
     : 0;
 }
 
-const PASSED_ON = ["HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy", "ALL_PROXY", "all_proxy", "DOCKER_HOST"] as const;
-
 async function install(flags: AgentFlags): Promise<number> {
   if (!hasSystemd()) throw new AgentError("platform", "no systemd runs here; start the agent with: agent.mjs run");
-  const environment = Object.fromEntries(
-    PASSED_ON.flatMap((name) => (process.env[name] === undefined ? [] : [[name, process.env[name]] as const])),
-  );
   const args = [
     ...(flags.caFile === undefined ? [] : ["--ca", resolve(flags.caFile)]),
     ...(flags.engineSocket === undefined ? [] : ["--socket", flags.engineSocket]),
@@ -366,7 +361,7 @@ async function install(flags: AgentFlags): Promise<number> {
     script: resolve(process.argv[1] ?? ""),
     dataDir: resolve(flags.dataDir ?? DATA_DIR_DEFAULT),
     args,
-    environment,
+    environment: passedOn(process.env),
   });
   return say(process.stdout, `${UNIT_NAME} runs, and starts at each boot\n`, 0);
 }

@@ -5,6 +5,27 @@ import { existsSync } from "node:fs";
 import { dirname } from "node:path";
 import { promisify } from "node:util";
 
+/** Proxy settings and the engine's address: a service inherits nothing of a login. */
+const PASSED_ON = [
+  "HTTP_PROXY",
+  "http_proxy",
+  "HTTPS_PROXY",
+  "https_proxy",
+  "NO_PROXY",
+  "no_proxy",
+  "ALL_PROXY",
+  "all_proxy",
+  "DOCKER_HOST",
+];
+
+export const passedOn = (env: Readonly<Record<string, string | undefined>>): Record<string, string> =>
+  Object.fromEntries(
+    PASSED_ON.flatMap((name) => {
+      const value = env[name];
+      return value === undefined ? [] : [[name, value]];
+    }),
+  );
+
 const run = promisify(execFile);
 export const UNIT_NAME = "berth-agent.service";
 export const UNIT_PATH = `/etc/systemd/system/${UNIT_NAME}`;
@@ -16,7 +37,7 @@ export interface UnitInput {
   readonly dataDir: string;
   /** Further arguments of `run`. */
   readonly args?: readonly string[];
-  /** Proxy settings and DOCKER_HOST of whoever installs it: a service inherits nothing of a login. */
+  /** As `passedOn` picks them. */
   readonly environment?: Readonly<Record<string, string>>;
 }
 
@@ -32,7 +53,6 @@ export function unitText({ node, script, dataDir, args = [], environment = {} }:
   const variables = Object.entries(environment).map(([name, value]) => `Environment=${quote(`${name}=${value}`)}\n`);
   return `[Unit]
 Description=berth agent
-Documentation=https://github.com/berth/berth
 # Wanted, not required: containers start from the ledger with no network, and a restarted engine must not stop the agent.
 Wants=network-online.target docker.service
 After=network-online.target docker.service

@@ -25,7 +25,7 @@ import { ensureImage, imageKeyOf, pullReference, runReference } from "../../agen
 import { openDisk } from "../../agent/node-disk.ts";
 import { SealedFile } from "../../agent/sealed-file.ts";
 import { describeStepFailure } from "../../agent/step-failure.ts";
-import { unitText } from "../../agent/unit.ts";
+import { passedOn, unitText } from "../../agent/unit.ts";
 import { networkName } from "../../shared/converge/names.ts";
 import { loginCommandIn } from "../../shared/model/image.ts";
 import { image, ref } from "../core/converge/world.ts";
@@ -184,6 +184,22 @@ describe("the systemd unit", () => {
 
   test("refuses a path with a line break", () => {
     expect(() => unitText({ node: "/n", script: "/a\nExecStartPre=/bin/evil", dataDir: "/d" })).toThrow("line break");
+  });
+
+  test("names no address that nobody has made", () => {
+    expect(unitText({ node: "/n", script: "/s", dataDir: "/d" })).not.toContain("http");
+  });
+
+  test("has all that curl and the agent read of a proxy, from whoever installs it", () => {
+    const login = {
+      HTTP_PROXY: "http://a:1",
+      http_proxy: "http://b:1",
+      https_proxy: "http://c:1",
+      DOCKER_HOST: "unix:///s",
+      HOME: "/root",
+    };
+    const { HOME: _, ...passed } = login;
+    expect(passedOn(login)).toEqual(passed);
   });
 
   test("ends the agent and none of its containers, and tries for ever", () => {
