@@ -1,6 +1,6 @@
 import { spawn, spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
-import { cp, mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { cp, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { createServer, type RequestListener, type Server } from "node:http";
 import { createServer as createTcpServer } from "node:net";
 import { tmpdir } from "node:os";
@@ -12,6 +12,7 @@ import { EngineApi } from "../../cli/up/engine-api.ts";
 import { ensureEngine, ownEngine, probeEngine, socketOf, stopOwnEngine } from "../../cli/up/engine.mjs";
 import { ensureHelloImage, librariesOf, noteHelloImage, removeHelloImages } from "../../cli/up/hello-image.ts";
 import { volumesOf } from "../../cli/up/volumes.ts";
+import { openLogFile } from "../../cli/up/log-file.ts";
 import { hold, holderOf, isPortTaken, listenerOn, release } from "../../cli/up/lock.ts";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
@@ -189,6 +190,33 @@ describe("what --down removes from an engine that others use too", () => {
     });
     await removeHelloImages(new EngineApi(socket), dir);
     expect(removed).toEqual([]);
+  });
+});
+
+describe("a log file", () => {
+  test("keeps itself and one previous file within their bound, also over starts", async () => {
+    const path = join(dir, "server.log");
+    for (let start = 0; start < 3; start++) {
+      const log = openLogFile(path, 1_000);
+      for (let count = 0; count < 20; count++) log.info({ start, count }, "said");
+      log.close();
+    }
+    const files = await Promise.all([path, `${path}.1`].map((file) => readFile(file, "utf8")));
+    for (const text of files) expect(text.length).toBeLessThanOrEqual(1_000);
+    const lines = files.toReversed().flatMap((text) =>
+      text
+        .trimEnd()
+        .split("\n")
+        .map((line) => JSON.parse(line).count),
+    );
+    expect(lines.at(-1)).toBe(19);
+    expect((await readdir(dir)).sort()).toEqual(["server.log", "server.log.1"]);
+  });
+
+  test("on a full disk throws nothing into whoever logs", async () => {
+    const log = openLogFile("/dev/full");
+    expect(() => log.error({}, "said")).not.toThrow();
+    log.close();
   });
 });
 
