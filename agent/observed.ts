@@ -88,7 +88,8 @@ export class Observed {
     if (now.status !== "running" || now.health === "starting" || now.health === "unhealthy") return null;
     const known = before?.observed.readySinceMs ?? null;
     if (known !== null) return known;
-    if (before !== undefined && before.observed.status === "running") return this.#clock.bootMs();
+    // Unhealthy or paused until now.
+    if (before !== undefined && (before.observed.status === "running" || before.observed.status === "paused")) return this.#clock.bootMs();
     const sinceWallMs = now.health === "healthy" ? now.healthySinceWallMs : now.startedWallMs;
     return this.#clock.bootMs() - this.#wallAge(sinceWallMs);
   }

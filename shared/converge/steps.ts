@@ -140,6 +140,8 @@ function staying(id: string, desired: Desired, view: ReplicaView, world: World):
     });
   }
   if (container === null) return preparing(id, desired, view, world);
+  // Whoever paused it wants it so, and lets it go on again.
+  if (container.status === "paused") return { waiting: { reason: "paused", message: "paused by somebody at the engine" }, atMs: null };
   if (isAlive(container)) return null;
   if (container.status === "removing") return null;
   // The engine could not remove it cleanly: it is of no use.

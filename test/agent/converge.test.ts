@@ -224,6 +224,20 @@ describe("restarts", () => {
 });
 
 describe("people at the node", () => {
+  test("a container that somebody paused is not ready and says why, until it goes on", async () => {
+    await ground.start();
+    const [replica] = ground.control.assign([{ app: appOf(web.tag), service: "web" }]);
+    const { containerId } = await ground.control.until(replica, "ready", ({ readyForMs }) => readyForMs !== null);
+    await ground.host.docker(["pause", containerId ?? ""]);
+    const paused = await ground.control.until(replica, "paused", ({ reason }) => reason === "paused");
+    expect(paused).toMatchObject({ state: "running", readyForMs: null, message: "paused by somebody at the engine" });
+    const unpausedMs = performance.now();
+    await ground.host.docker(["unpause", containerId ?? ""]);
+    const ready = await ground.control.until(replica, "ready again", ({ readyForMs }) => readyForMs !== null);
+    expect(ready).toMatchObject({ containerId, reason: "" });
+    expect(ready.readyForMs).toBeLessThan(performance.now() - unpausedMs);
+  });
+
   test("a container that somebody removed is made again, one that was renamed or stopped is kept", async () => {
     await ground.start();
     const [removed, renamed] = ground.control.assign([

@@ -41,6 +41,11 @@ describe("a new replica, one step at a time", () => {
     expect(one(view(changes), given)).toEqual(expected);
   });
 
+  test("a paused one is left paused, and says who did it", () => {
+    const paused = view({ container: container({ status: "paused", readySinceMs: null }), record: started() });
+    expect(nextSteps(world({ [R1]: paused })).waiting.get(R1)).toEqual({ reason: "paused", message: "paused by somebody at the engine" });
+  });
+
   test("two replicas share one pull and one network", () => {
     const two = { [R1]: view(), [R2]: view({ desired: desired({}, { ref: { replica: R2 } }) }) };
     expect(stepsOf(world(two, { images: new Map() }))).toEqual(["pull image:web@d"]);
