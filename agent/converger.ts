@@ -16,7 +16,7 @@ import { EngineError, type EngineInfo } from "./engine/engine.ts";
 import { EngineWatch } from "./engine-watch.ts";
 import { type ExecutorContext, type Executors, makeExecutors } from "./executors.ts";
 import type { FactBook } from "./fact-book.ts";
-import { imageKeyOf } from "./images.ts";
+import { imageKeyOf, pullReference } from "./images.ts";
 import { Observed } from "./observed.ts";
 import { judgeByPolicy, type ReadPolicy } from "./policy.ts";
 
@@ -230,14 +230,16 @@ export class Converger {
 
   #pulledImages(views: ReadonlyMap<string, ReplicaView>): PulledImage[] {
     const nowMs = this.#input.clock.bootMs();
+    /** Ids and references: of a pull that was cut off only the reference is known. */
     const needed = new Set<string>();
     for (const { desired, container, record } of views.values()) {
       if (record.imageId !== null && (desired !== null || container !== null)) needed.add(record.imageId);
+      if (desired?.kind === "allowed") needed.add(pullReference(desired.ref.image));
       const image = desired?.kind === "allowed" ? this.#observed.images.get(desired.imageKey) : undefined;
       if (image !== undefined) needed.add(image);
     }
     return this.#input.ledger.pulled.map(({ reference, imageId }) => {
-      if (needed.has(imageId)) this.#unusedSince.delete(reference);
+      if (needed.has(reference) || (imageId !== null && needed.has(imageId))) this.#unusedSince.delete(reference);
       else if (!this.#unusedSince.has(reference)) this.#unusedSince.set(reference, nowMs);
       return { reference, imageId, unusedSinceMs: this.#unusedSince.get(reference) ?? null };
     });

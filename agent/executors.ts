@@ -16,7 +16,7 @@ import { createBody } from "./engine/create-body.ts";
 import { type Engine, EngineError, type EngineInfo, type InspectedContainer, type Login } from "./engine/engine.ts";
 import { containerLabels, LABEL_PROOF, sharedLabels, placeVariables } from "./engine/labels.ts";
 import { allocateDevices } from "./devices.ts";
-import { ensureImage, imageKeyOf, runReference } from "./images.ts";
+import { imageKeyOf, pullImage, type PulledEntry, removePulled, runReference } from "./images.ts";
 import type { Ledger } from "./ledger.ts";
 import type { Observed } from "./observed.ts";
 import type { ReadPolicy } from "./policy.ts";
@@ -78,6 +78,7 @@ export function makeExecutors(context: ExecutorContext): Executors {
     else observed.see(inspected);
     return inspected;
   };
+  const pulledList = { entries: () => ledger.pulled, put: (entries: readonly PulledEntry[]) => ledger.putPulled(entries) };
   const put = (record: ReplicaRecord): Promise<void> => ledger.putRecord(record);
   /** A lost write costs no more than a look at the container: its proof brings the record back. */
   const putLater = (record: ReplicaRecord): void => context.background(put(record), `writing the record of ${record.ref.replica}`);
@@ -86,8 +87,9 @@ export function makeExecutors(context: ExecutorContext): Executors {
     async pull(step) {
       const login = step.image.imageId === null ? await loginFor(context, step) : null;
       try {
-        const ensured = await ensureImage(step, {
+        const local = await pullImage(step, {
           engine,
+          list: pulledList,
           login,
           signal: context.signal,
           onProgress: (progress) => {
@@ -95,11 +97,8 @@ export function makeExecutors(context: ExecutorContext): Executors {
             context.touched();
           },
         });
-        observed.images.set(step.imageKey, ensured.imageId);
-        if (ensured.fact !== null) context.resolved(ensured.fact);
-        const { pulledAs, imageId } = ensured;
-        if (pulledAs !== null)
-          await ledger.putPulled([...ledger.pulled.filter(({ reference }) => reference !== pulledAs), { reference: pulledAs, imageId }]);
+        observed.images.set(step.imageKey, local.imageId);
+        if (local.fact !== null) context.resolved(local.fact);
       } finally {
         context.pulls.delete(step.imageKey);
       }
@@ -250,14 +249,8 @@ export function makeExecutors(context: ExecutorContext): Executors {
     },
 
     async removeImage({ reference }) {
-      try {
-        await engine.removeImage(reference);
-      } catch (error) {
-        // Something that is not ours runs it: it is no longer ours to remove.
-        if (!(error instanceof EngineError && error.code === "inUse")) throw error;
-      }
+      await removePulled(reference, { engine, list: pulledList });
       observed.images.clear();
-      await ledger.putPulled(ledger.pulled.filter((image) => image.reference !== reference));
     },
   };
 

@@ -28,37 +28,86 @@ export function pullReference(image: ImageSource): string {
 export const runReference = (image: ImageSource, imageId: string): string =>
   image.imageId === null && image.digest !== null ? pinned(image.reference, image.digest) : imageId;
 
-export interface EnsuredImage {
-  readonly imageId: string;
-  /** Berth fetched it, so berth may remove it. */
-  readonly pulledAs: string | null;
-  /** What a tag turned out to mean, for the node that was asked to find out. */
-  readonly fact: ImageFact | null;
+/** What berth has fetched, and so may remove. */
+export interface PulledEntry {
+  /** A name; or an id, of an image whose tag has moved on. */
+  readonly reference: string;
+  /** Null: a pull was begun, and what came of it is not known. */
+  readonly imageId: string | null;
 }
 
-export interface EnsureOptions {
-  readonly engine: Engine;
+interface Pulled {
+  readonly engine: Pick<Engine, "image" | "pull" | "removeImage">;
+  readonly list: { entries(): readonly PulledEntry[]; put(entries: readonly PulledEntry[]): Promise<void> };
+}
+
+export interface PullOptions extends Pulled {
   readonly login: Login | null;
   readonly onProgress: (progress: { currentBytes: number; totalBytes: number }) => void;
   readonly signal: AbortSignal;
 }
 
-export async function ensureImage(step: StepOf<"pull">, options: EnsureOptions): Promise<EnsuredImage> {
-  const { engine } = options;
+export interface LocalImage {
+  readonly imageId: string;
+  /** What a tag turned out to mean, for the node that was asked to find out. */
+  readonly fact: ImageFact | null;
+}
+
+/** Killed at any moment, it leaves no image that nobody knows to be berth's: the intent is on disk before the pull. */
+export async function pullImage(step: StepOf<"pull">, options: PullOptions): Promise<LocalImage> {
+  const { engine, list } = options;
   const { image, policy } = step;
   const reference = pullReference(image);
   const isMutable = image.digest === null && image.imageId === null;
   const present = await engine.image(reference);
-  if (present !== null && !(policy === "always" && isMutable)) return { imageId: present.id, pulledAs: null, fact: factOf(step, present) };
+  const known = list.entries().find((entry) => entry.reference === reference);
+  const others = () => list.entries().filter((entry) => entry.reference !== reference && entry.reference !== present?.id);
+  const note = (imageId: string | null, former: readonly PulledEntry[] = []) => list.put([...others(), ...former, { reference, imageId }]);
+  if (present !== null && !(policy === "always" && isMutable)) {
+    if (known?.imageId === null) await note(present.id);
+    return { imageId: present.id, fact: factOf(step, present) };
+  }
   if (image.imageId !== null)
     throw new EngineError("notFound", `image ${image.imageId} is in no registry and not on this node; build or load it here`);
   if (policy === "never") throw new EngineError("notFound", `${reference} is not on this node, and its pull policy is "never"`);
-  await engine.pull(reference, options).catch((error: unknown) => {
+  const isOurs = present === null || (known !== undefined && (known.imageId === null || known.imageId === present.id));
+  const former = present === null ? [] : [{ reference: present.id, imageId: present.id }];
+  if (isOurs) await note(null, former);
+  try {
+    await engine.pull(reference, options);
+  } catch (error) {
+    // Nothing came, and what somebody pulls later is theirs. Where the engine cannot say so, the intent stays.
+    if (present === null && (await hasNone(engine, reference))) await list.put(others());
     throw explained(error, reference, { login: options.login, namespace: step.namespace });
-  });
+  }
   const pulled = await engine.image(reference);
   if (pulled === null) throw new EngineError("failed", `${reference} was pulled and is not there`);
-  return { imageId: pulled.id, pulledAs: present === null ? reference : null, fact: factOf(step, pulled) };
+  if (isOurs) await note(pulled.id, pulled.id === present?.id ? [] : former);
+  return { imageId: pulled.id, fact: factOf(step, pulled) };
+}
+
+const hasNone = (engine: Pulled["engine"], reference: string): Promise<boolean> =>
+  engine.image(reference).then(
+    (found) => found === null,
+    () => false,
+  );
+
+/** Only what is still what berth pulled: a name that means something else now is somebody's. */
+export async function removePulled(reference: string, { engine, list }: Pulled): Promise<void> {
+  const known = list.entries().find((entry) => entry.reference === reference);
+  const present = await engine.image(reference);
+  const isSame = present !== null && known !== undefined && (known.imageId === null || known.imageId === present.id);
+  // By its id the engine would take a name with it that somebody gave it.
+  const hasOtherName = present !== null && present.id === reference && present.tags.length > 0;
+  if (isSame && !hasOtherName) {
+    try {
+      await engine.removeImage(reference);
+    } catch (error) {
+      // Something that is not ours runs it: it is no longer ours to remove.
+      if (!(error instanceof EngineError && error.code === "inUse")) throw error;
+    }
+  }
+  await list.put(list.entries().filter((entry) => entry.reference !== reference));
 }
 
 /** A refusal in words that say what to do about it. */

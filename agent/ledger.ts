@@ -16,13 +16,14 @@ import type { KeySet } from "../shared/wire/keys.ts";
 import { Manifest } from "../shared/wire/poll.ts";
 import { digestHex, verifyKeySet, verifyLease } from "./crypto.ts";
 import type { Identity } from "./identity.ts";
+import type { PulledEntry } from "./images.ts";
 import type { Disk, Log } from "./ports.ts";
 import { SealedFile } from "./sealed-file.ts";
 
 /** With the key set that it was verified under: keys may have been rotated since. */
 const ManifestFile = z.object({ jws: z.string(), keySet: z.string() });
 const CredentialFile = z.object({ namespace: z.string(), registry: z.string(), version: z.number(), sealed: z.string() });
-const PulledFile = z.object({ images: z.array(z.object({ reference: z.string(), imageId: z.string() })) });
+const PulledFile = z.object({ images: z.array(z.object({ reference: z.string(), imageId: z.string().nullable() })) });
 
 export interface Accepted {
   readonly manifest: Manifest;
@@ -47,7 +48,7 @@ export class Ledger {
   #accepted: Accepted | null = null;
   #isAbandoned = false;
   #isConfirmed = false;
-  #pulled: readonly { reference: string; imageId: string }[] = [];
+  #pulled: readonly PulledEntry[] = [];
 
   private constructor(disk: Disk, log: Log) {
     this.#disk = disk;
@@ -84,7 +85,7 @@ export class Ledger {
   get records(): ReadonlyMap<string, ReplicaRecord> {
     return this.#records;
   }
-  get pulled(): readonly { readonly reference: string; readonly imageId: string }[] {
+  get pulled(): readonly PulledEntry[] {
     return this.#pulled;
   }
   /** Text: why this agent cannot use it. */
@@ -212,7 +213,7 @@ export class Ledger {
     await this.#disk.remove(`configs/${replica}`);
   }
 
-  async putPulled(images: readonly { reference: string; imageId: string }[]): Promise<void> {
+  async putPulled(images: readonly PulledEntry[]): Promise<void> {
     this.#pulled = images;
     await this.#inOrder("images", () => this.#pulledFile.write({ images: [...this.#pulled] }));
   }

@@ -203,8 +203,11 @@ export function openDocker(socketPath: string): Engine {
     async image(reference) {
       await negotiate();
       try {
-        const raw = await call<{ Id: string; RepoDigests: string[] | null }>({ method: "GET", path: `${imagePath(reference)}/json` });
-        return { id: raw.Id, digests: raw.RepoDigests ?? [] };
+        const raw = await call<{ Id: string; RepoDigests: string[] | null; RepoTags: string[] | null }>({
+          method: "GET",
+          path: `${imagePath(reference)}/json`,
+        });
+        return { id: raw.Id, digests: raw.RepoDigests ?? [], tags: raw.RepoTags ?? [] };
       } catch (error) {
         if (error instanceof EngineError && error.code === "notFound") return null;
         throw error;

@@ -82,7 +82,7 @@ export interface Engine {
   /** With its anonymous volumes. No error when it is gone. */
   remove(id: string): Promise<void>;
   /** Null: not there. */
-  image(reference: string): Promise<{ readonly id: string; readonly digests: readonly string[] } | null>;
+  image(reference: string): Promise<{ readonly id: string; readonly digests: readonly string[]; readonly tags: readonly string[] } | null>;
   pull(
     reference: string,
     options: {

@@ -278,7 +278,7 @@ function* clearing(world: World): Iterable<Outcome> {
     if (world.ownVolumes.has(name) && !neededVolumes.has(name)) yield step("dropVolume", keyOf.volume(name), { name });
   }
   for (const image of world.pulled) {
-    if (image.unusedSinceMs === null || neededImages.has(image.imageId)) continue;
+    if (image.unusedSinceMs === null || (image.imageId !== null && neededImages.has(image.imageId))) continue;
     const atMs = image.unusedSinceMs + IMAGE_KEEP_MS;
     if (atMs <= world.nowMs) yield step("removeImage", keyOf.image(image.reference), { reference: image.reference });
     else yield { waiting: { reason: "", message: "" }, atMs };

@@ -69,7 +69,8 @@ export interface Retry {
 
 export interface PulledImage {
   readonly reference: string;
-  readonly imageId: string;
+  /** Null: a pull was begun, and what came of it is not known. */
+  readonly imageId: string | null;
   /** Since when no assignment has needed it; null: one does. */
   readonly unusedSinceMs: number | null;
 }

@@ -222,7 +222,13 @@ export class SimEngine {
         assertReference(reference);
         return read("image", () => {
           const image = this.#imageOf(reference);
-          return image === null ? null : { id: image.id, digests: [`${image.repository}@${image.digest}`] };
+          return image === null
+            ? null
+            : {
+                id: image.id,
+                digests: [`${image.repository}@${image.digest}`],
+                tags: [...this.images.keys()].filter((name) => this.images.get(name) === image),
+              };
         });
       },
       pull: (reference, { signal, onProgress }) => this.#pull(caller, reference, { signal, onProgress }),
