@@ -4,6 +4,7 @@
  * that ends, and holds for processes in other namespaces that share the directory. SQLite takes it: Node itself has no
  * call for one.
  */
+import { truncateSync } from "node:fs";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { pause } from "./pause.ts";
@@ -11,6 +12,7 @@ import type { Clock } from "./ports.ts";
 
 const LOCK_FILE = "lock";
 const SQLITE_BUSY = 5;
+const SQLITE_NOTADB = 26;
 /** An agent that is being replaced takes a moment to let go. */
 const PATIENCE_MS = 5_000;
 const RETRY_MS = 50;
@@ -35,7 +37,10 @@ function take(file: string): DatabaseSync | null {
     return database;
   } catch (error) {
     database.close();
-    if ((error as { errcode?: number }).errcode === SQLITE_BUSY) return null;
-    throw error;
+    const { errcode } = error as { errcode?: number };
+    // Rubbish that a broken disk left: there was nothing in it to keep.
+    if (errcode === SQLITE_NOTADB) truncateSync(file);
+    else if (errcode !== SQLITE_BUSY) throw error;
+    return null;
   }
 }

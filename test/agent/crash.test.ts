@@ -206,6 +206,8 @@ describe("a broken ledger (F9)", () => {
     empty: (file) => truncate(file, 0),
     "with a flipped bit": async (file) => {
       const bytes = await readFile(file);
+      // The lock has no bits: it gets rubbish.
+      if (bytes.length === 0) return writeFile(file, "rubbish".repeat(200));
       const middle = bytes.length >> 1;
       bytes.writeUInt8((bytes[middle] ?? 0) ^ 1, middle);
       await writeFile(file, bytes);

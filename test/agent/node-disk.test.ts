@@ -82,6 +82,13 @@ describe("the lock", () => {
     release?.();
   });
 
+  test("is had though its file holds rubbish", async () => {
+    await writeFile(join(dir, "lock"), "rubbish".repeat(200));
+    const release = await lockDirectory(dir, nodeClock);
+    expect(release).not.toBeNull();
+    release?.();
+  });
+
   test("is nothing that somebody without access to the directory can take", async () => {
     const digest = createHash("sha256").update(dir).digest("hex").slice(0, 32);
     const squatter = createServer().listen(`\0berth-agent-${digest}`);
