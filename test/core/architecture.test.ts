@@ -28,7 +28,7 @@ const PORT_FILES: readonly RegExp[] = [
   /^worker\/store\/database-embedded\.ts$/,
   /^agent\/(?:main|node-[a-z-]+|unit)\.ts$/,
   /^agent\/link\/(?:http|websocket)\.ts$/,
-  /^agent\/engine\/docker\.ts$/,
+  /^agent\/engine\/docker(?:-[a-z]+)?\.ts$/,
 ];
 
 const sources = FOLDERS.flatMap((folder) =>
