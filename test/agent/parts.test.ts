@@ -21,7 +21,7 @@ import {
   type LogLine,
 } from "../../agent/engine/engine.ts";
 import { LINE_MAX, splitLog } from "../../agent/engine/log-frames.ts";
-import { ensureImage, imageKeyOf, pullReference, runReference } from "../../agent/images.ts";
+import { imageKeyOf, pullImage, pullReference, runReference } from "../../agent/images.ts";
 import { openDisk } from "../../agent/node-disk.ts";
 import { SealedFile } from "../../agent/sealed-file.ts";
 import { describeStepFailure } from "../../agent/step-failure.ts";
@@ -71,7 +71,7 @@ describe("a pull that failed", () => {
   );
 
   const pullOf = (error: EngineError, login: Login | null) =>
-    ensureImage(
+    pullImage(
       {
         kind: "pull",
         key: "k",
@@ -84,6 +84,7 @@ describe("a pull that failed", () => {
       },
       {
         engine: { image: () => Promise.resolve(null), pull: () => Promise.reject(error) } as unknown as Engine,
+        list: { entries: () => [], put: async () => {} },
         login,
         onProgress: () => undefined,
         signal: new AbortController().signal,

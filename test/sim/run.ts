@@ -228,6 +228,7 @@ if (!options.json) {
     faults,
     failures: failures.map(({ seed }) => seed),
     invariants: looked,
+    ...(outcomes.length === 1 ? { digest: outcomes[0]!.digest } : {}),
   };
   process.stdout.write(`${JSON.stringify(shown)}\n`);
 }
