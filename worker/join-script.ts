@@ -8,17 +8,17 @@
 import type { AddressInfo } from "./address.ts";
 
 /**
- * The line to paste. With a certificate of our own, curl checks the server's public key in place of a chain. The token
- * travels in the environment, which other users cannot read, as they can a command's arguments. When curl fails, what is
- * run ends with `exit 1`: a pipe into `sh` would take nothing for a success.
+ * The line to paste. With a certificate of our own, curl checks the server's public key in place of a chain. When curl
+ * fails, what is run ends with `exit 1`: a pipe into `sh` would take nothing for a success. The script takes the token
+ * as a word, as people know such lines, and hands it on in the environment.
  */
 export function joinCommand({ url, spki }: AddressInfo, token: string): string {
   const pin = spki === null ? "" : ` -k --pinnedpubkey 'sha256//${spki.replaceAll("-", "+").replaceAll("_", "/")}='`;
-  return `BERTH_JOIN_TOKEN=${token} sh -c "$(curl -fsSL${pin} ${url}/join.sh || echo exit 1)" join`;
+  return `(curl -fsSL${pin} ${url}/join.sh || echo exit 1) | sh -s -- ${token}`;
 }
 
 export const JOIN_SCRIPT = `#!/bin/sh
-# Joins this machine to a berth cluster, with the token in BERTH_JOIN_TOKEN.  [--name NAME] [--foreground]
+# Joins this machine to a berth cluster.  TOKEN [--name NAME] [--foreground]
 set -eu
 
 lib=/usr/local/lib/berth
@@ -28,9 +28,7 @@ fail() { printf 'berth: %s\\n' "$1" >&2; exit 1; }
 say() { printf 'berth: %s\\n' "$1"; }
 
 read_token() {
-  token=\${BERTH_JOIN_TOKEN-}
-  unset BERTH_JOIN_TOKEN
-  case $token in berth_join_*) ;; *) fail "BERTH_JOIN_TOKEN holds no join token; paste the whole line that 'berth join-token create' printed" ;; esac
+  case $token in berth_join_*) ;; *) fail "there is no join token behind sh -s --; paste the whole line that 'berth join-token create' printed" ;; esac
   body=$(printf '%s' "\${token#berth_join_}" | tr -- '-_' '+/')
   while [ $(( \${#body} % 4 )) -ne 0 ]; do body="$body="; done
   json=$(printf '%s' "$body" | base64 -d 2>/dev/null) || fail "the join token is damaged; paste the whole line again"
@@ -155,11 +153,13 @@ sweep_versions() {
 main() {
   foreground=
   name=
+  token=
   while [ $# -gt 0 ]; do
     case $1 in
       --foreground) foreground=1 ;;
       --name) [ $# -ge 2 ] || fail "--name needs a name"; name=$2; shift ;;
-      *) fail "unknown argument $1; there are --name NAME and --foreground" ;;
+      berth_join_*) token=$1 ;;
+      *) fail "unknown argument $1; there are TOKEN, --name NAME and --foreground" ;;
     esac
     shift
   done

@@ -160,12 +160,15 @@ function healthcheckErrors({ healthcheck }: Workload): ServiceError[] {
   if (healthcheck === undefined) return [];
   const [first, ...rest] = healthcheck.test;
   const isRight =
-    (first === "NONE" && rest.length === 0) || (first === "CMD" && rest.length > 0) || (first === "CMD-SHELL" && rest.length === 1);
+    first === undefined ||
+    (first === "NONE" && rest.length === 0) ||
+    (first === "CMD" && rest.length > 0) ||
+    (first === "CMD-SHELL" && rest.length === 1);
   if (isRight) return [];
   return [
     {
       path: ["healthcheck", "test"],
-      message: `a check is ["CMD", words of a command], ["CMD-SHELL", one line] or ["NONE"], not ${first ?? ""} and ${rest.length} more`,
+      message: `a check is ["CMD", words of a command], ["CMD-SHELL", one line] or ["NONE"], not ${first} and ${rest.length} more`,
       mend: 'write ["CMD", "curl", "-f", "http://localhost"] or the like',
     },
   ];

@@ -8,11 +8,7 @@ import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { JOIN_SCRIPT, joinCommand } from "../../../worker/join-script.ts";
 
 const token = (value: object) => `berth_join_${Buffer.from(JSON.stringify(value)).toString("base64url")}`;
-const run = (joinToken: string | undefined, args: readonly string[] = []) =>
-  spawnSync("sh", ["-c", JOIN_SCRIPT, "join", ...args], {
-    encoding: "utf8",
-    env: { PATH: process.env.PATH ?? "", ...(joinToken === undefined ? {} : { BERTH_JOIN_TOKEN: joinToken }) },
-  });
+const run = (...args: readonly string[]) => spawnSync("sh", ["-s", "--", ...args], { encoding: "utf8", input: JOIN_SCRIPT });
 
 let dir: string;
 beforeEach(() => {
@@ -33,10 +29,10 @@ const PATH = () => `${join(dir, "bin")}:${process.env.PATH}`;
 describe("the line", () => {
   test("pins our own certificate and trusts the machine's authorities otherwise", () => {
     expect(joinCommand({ url: "https://10.0.0.1:7443", spki: "a-b_c" }, "T")).toBe(
-      `BERTH_JOIN_TOKEN=T sh -c "$(curl -fsSL -k --pinnedpubkey 'sha256//a+b/c=' https://10.0.0.1:7443/join.sh || echo exit 1)" join`,
+      "(curl -fsSL -k --pinnedpubkey 'sha256//a+b/c=' https://10.0.0.1:7443/join.sh || echo exit 1) | sh -s -- T",
     );
     expect(joinCommand({ url: "https://berth.example.com", spki: null }, "T")).toBe(
-      `BERTH_JOIN_TOKEN=T sh -c "$(curl -fsSL https://berth.example.com/join.sh || echo exit 1)" join`,
+      "(curl -fsSL https://berth.example.com/join.sh || echo exit 1) | sh -s -- T",
     );
   });
 
@@ -56,22 +52,23 @@ describe("the line", () => {
     expect(paste("sh").status).toBe(status);
   });
 
-  test("has its token where other users cannot read it, and the script hands it on so", () => {
-    program("curl", `echo 'printf "%s " "$0" "$@" "$BERTH_JOIN_TOKEN"'`);
-    expect(paste("sh").stdout).toBe("join T ");
+  test("gives the script its token as a word, and the script hands it on where other users cannot read it", () => {
+    program("curl", `echo 'printf "%s " "$@"'`);
+    expect(paste("sh").stdout).toBe("T ");
+    expect(JOIN_SCRIPT).toMatch(/^ {2}BERTH_JOIN_TOKEN=\$token "\$dir\/node"/m);
     expect(JOIN_SCRIPT).not.toMatch(/join "\$token"/);
   });
 });
 
 test("what is not a token is refused before anything is touched", () => {
-  for (const [given, args, says] of [
-    [undefined, [], "holds no join token"],
-    ["nonsense", [], "holds no join token"],
-    ["berth_join_!!!!", [], "damaged"],
-    [token({ v: 1 }), [], "names no control plane"],
-    [token({ url: "https://127.0.0.1:1" }), ["--frobnicate"], "unknown argument --frobnicate"],
+  for (const [given, says] of [
+    [[], "there is no join token"],
+    [["nonsense"], "unknown argument nonsense"],
+    [["berth_join_!!!!"], "damaged"],
+    [[token({ v: 1 })], "names no control plane"],
+    [[token({ url: "https://127.0.0.1:1" }), "--frobnicate"], "unknown argument --frobnicate"],
   ] as const) {
-    const { status, stderr } = run(given, args);
+    const { status, stderr } = run(...given);
     expect([given, status, stderr.includes(says)]).toEqual([given, 1, true]);
     expect(stderr.trim().split("\n")).toHaveLength(1);
   }

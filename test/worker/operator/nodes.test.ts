@@ -188,9 +188,7 @@ describe("join tokens", () => {
     const token = JoinToken.parse(JSON.parse(Buffer.from(body.token.slice(JOIN_TOKEN_PREFIX.length), "base64url").toString()));
     const { rootKey } = await world.context.store.cluster();
     expect(token).toMatchObject({ v: 1, id: body.id, url: world.context.address.url, root: await thumbprint(rootKey) });
-    expect(body.command).toBe(
-      `BERTH_JOIN_TOKEN=${body.token} sh -c "$(curl -fsSL ${world.context.address.url}/join.sh || echo exit 1)" join`,
-    );
+    expect(body.command).toBe(`(curl -fsSL ${world.context.address.url}/join.sh || echo exit 1) | sh -s -- ${body.token}`);
 
     const [row] = (await world.context.store.readRaw([{ sql: "select public_key from join_tokens where id = ?", args: [body.id] }]))
       .results[0]!.rows;
@@ -207,7 +205,7 @@ describe("join tokens", () => {
     const { body } = await world.call<JoinTokenCreated>("POST", "/v1/join-tokens", {
       body: { site: "default", url: "https://berth.example.com:7420/" },
     });
-    expect(body.command).toMatch(/^BERTH_JOIN_TOKEN=berth_join_\S+ sh -c "\$\(curl -fsSL -k --pinnedpubkey 'sha256\/\//);
+    expect(body.command).toMatch(/^\(curl -fsSL -k --pinnedpubkey 'sha256\/\/\S+ .* \| sh -s -- berth_join_\S+$/);
     expect(body.command).toContain(" https://berth.example.com:7420/join.sh ");
     expect(JSON.parse(Buffer.from(body.token.slice(JOIN_TOKEN_PREFIX.length), "base64url").toString())).toMatchObject({
       url: "https://berth.example.com:7420",
