@@ -74,7 +74,6 @@ export class Checkers {
   readonly #joinUses = new Map<string, number>();
   /** Which data each slot's volume was first written to, by engine volume and slot. */
   readonly #data = new Map<string, { readonly data: string; readonly machine: string }>();
-  readonly #secrets: string[] = [];
   readonly #endedTerminal = new Set<string>();
   /** Ids of removed nodes: nothing of theirs is answered with a manifest any more. */
   readonly removedNodes = new Set<string>();
@@ -100,11 +99,6 @@ export class Checkers {
     machine.engine.onStopAsked = (container, how) => this.#stopAsked(machine, container, how);
   }
 
-  /** Plain text that no row and no log line may hold. */
-  hide(secret: string): void {
-    this.#secrets.push(secret);
-  }
-
   fail(invariant: string, message: string): void {
     this.violations.push({ invariant, atMs: this.#world.nowMs, message });
     this.#world.kernel.log("checker", `${invariant} is broken: ${message}`);
@@ -112,15 +106,6 @@ export class Checkers {
 
   looks(invariant: string, times = 1): void {
     this.looked.set(invariant, (this.looked.get(invariant) ?? 0) + times);
-  }
-
-  /** A restore takes state back on purpose: what was remembered of the later state no longer binds. */
-  forget(): void {
-    this.#cluster = null;
-    this.#observations = new Map();
-    this.#audit = new Map();
-    this.#replicas = new Map();
-    this.#endedTerminal.clear();
   }
 
   #step(): void {
@@ -413,8 +398,5 @@ export class Checkers {
 
   get revision(): number {
     return this.#cluster?.rev ?? 0;
-  }
-  get secrets(): readonly string[] {
-    return this.#secrets;
   }
 }

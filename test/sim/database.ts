@@ -1,6 +1,6 @@
 /**
  * The Database port over SQLite in memory, on the world's clock, with the faults of a database that is far away: BUSY,
- * acknowledgements that are lost, commits that come late, reads from a replica that lags, a restore from a backup.
+ * acknowledgements that are lost, commits that come late.
  * It executes SQL for real: what the store relies on (guards, constraints, one batch or nothing) is SQLite's.
  */
 import { DatabaseSync, type StatementSync } from "node:sqlite";
@@ -22,11 +22,6 @@ export interface DatabaseFaults {
 }
 
 export const KIND_DATABASE: DatabaseFaults = { busy: 0, ackLost: 0, late: 0, stale: 0, lagMs: 0, onCarriedOut: null };
-
-interface Batch {
-  readonly atMs: number;
-  readonly statements: readonly InStatement[];
-}
 
 /** One file's content and the clock that its SQL sees. */
 class Content {
@@ -78,10 +73,6 @@ class Content {
   look(sql: string): Record<string, unknown>[] {
     return this.#database.prepare(sql).all() as Record<string, unknown>[];
   }
-
-  close(): void {
-    this.#database.close();
-  }
 }
 
 type Bound = null | number | bigint | string | Uint8Array;
@@ -125,12 +116,10 @@ export class SimDatabase {
   readonly #kernel: Kernel;
   readonly #random: Prng;
   readonly #epochMs: number;
-  readonly #log: Batch[] = [];
-  readonly #replica = { content: new Content(), applied: 0 };
-  #content = new Content();
+  readonly #content = new Content();
   /** Called after each batch that changed something, before its acknowledgement. */
   onWrite: () => void = () => {};
-  readonly injected = { busy: 0, ackLost: 0, late: 0, stale: 0, restored: 0 };
+  readonly injected = { busy: 0, ackLost: 0, late: 0 };
 
   constructor(kernel: Kernel, epochMs: number) {
     this.#kernel = kernel;
@@ -160,23 +149,8 @@ export class SimDatabase {
   }
 
   #read(statements: InStatement[]): ResultSet[] {
-    if (this.faults.stale > 0 && this.#random.chance(this.faults.stale)) {
-      this.injected.stale++;
-      return this.#readReplica(statements);
-    }
     this.#content.nowMs = this.clockMs;
     return this.#content.run(statements, "read");
-  }
-
-  #readReplica(statements: InStatement[]): ResultSet[] {
-    const replica = this.#replica;
-    const upToMs = this.clockMs - this.faults.lagMs;
-    for (let batch = this.#log[replica.applied]; batch !== undefined && batch.atMs <= upToMs; batch = this.#log[replica.applied]) {
-      replay(replica.content, batch);
-      replica.applied++;
-    }
-    replica.content.nowMs = this.clockMs;
-    return replica.content.run(statements, "read");
   }
 
   #write(caller: Process, statements: InStatement[]): Promise<ResultSet[]> {
@@ -218,33 +192,11 @@ export class SimDatabase {
   #carryOut(statements: readonly InStatement[]): ResultSet[] {
     this.#content.nowMs = this.clockMs;
     const results = this.#content.run(statements, "write");
-    this.#log.push({ atMs: this.clockMs, statements });
     this.#kernel.log("db", `wrote ${statements.map(describe).join("; ")}`);
     this.onWrite();
     this.faults.onCarriedOut?.();
     return results;
   }
-
-  /** As a backup of that moment is put back: everything since is gone. */
-  restore(agoMs: number): void {
-    const untilMs = this.clockMs - agoMs;
-    const kept = this.#log.findIndex(({ atMs }) => atMs > untilMs);
-    if (kept !== -1) this.#log.length = kept;
-    const content = new Content();
-    for (const batch of this.#log) replay(content, batch);
-    this.#content.close();
-    this.#content = content;
-    this.#replica.content.close();
-    this.#replica.content = new Content();
-    this.#replica.applied = 0;
-    this.injected.restored++;
-    this.#kernel.log("db", `restored as it was ${agoMs} ms ago`);
-  }
-}
-
-function replay(content: Content, batch: Batch): void {
-  content.nowMs = batch.atMs;
-  content.run(batch.statements, "write");
 }
 
 function describe(statement: InStatement): string {

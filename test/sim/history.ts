@@ -84,6 +84,13 @@ function countsOf(world: World, workload: Workload): Record<string, number> {
     deploymentsSucceeded: one("select count(*) as n from deployments where state = 'succeeded'"),
     rolledBack: one("select count(*) as n from deployments where kind = 'rollback' and created_by = 'berth'"),
     deploymentsFailed: one("select count(*) as n from deployments where state = 'failed'"),
+    writesBusy: world.database.injected.busy,
+    acknowledgementsLost: world.database.injected.ackLost,
+    writesLate: world.database.injected.late,
+    repliesLost: world.machines.reduce((sum, { wire }) => sum + wire.injected.replyLoss, 0),
+    postsRepeated: world.machines.reduce((sum, { wire }) => sum + wire.injected.repeated, 0),
+    cutByProxies: world.machines.reduce((sum, { wire }) => sum + wire.injected.cutByProxy, 0),
+    webPages: world.machines.reduce((sum, { wire }) => sum + wire.injected.html, 0),
     nodesLost: one("select count(*) as n from events where type = 'lost'"),
     nodesReturned: one("select count(*) as n from events where type = 'ready' and object_kind = 'node'"),
   };

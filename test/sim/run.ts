@@ -18,7 +18,20 @@ const TRACE_LINES = 400;
 const SHOWN_LINES = 60;
 /** A batch in which one of these never happened has shown nothing. From this many seeds on it is expected. */
 const BITE_SEEDS = 10;
-const MUST_BITE = ["deploymentsSucceeded", "nodesLost", "nodesReturned", "unanswered"] as const;
+const MUST_BITE = [
+  "deploymentsSucceeded",
+  "deploymentsFailed",
+  "nodesLost",
+  "nodesReturned",
+  "unanswered",
+  "writesBusy",
+  "acknowledgementsLost",
+  "writesLate",
+  "repliesLost",
+  "postsRepeated",
+  "cutByProxies",
+  "webPages",
+] as const;
 
 interface Options {
   readonly histories: readonly HistoryOptions[];
