@@ -113,7 +113,7 @@ export class Isolate implements Door {
       clock,
       random: { bytes: (count) => forked.bytes(count) },
       log: logOf(kernel, this.process),
-      onCommitted: () => {},
+      onRev: () => {},
     });
     const again = () => {
       loop.ring();

@@ -25,7 +25,8 @@ export interface PlannerParts {
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;
-  readonly onCommitted: (rev: number) => void;
+  /** A rev that is committed, by a plan or by whoever made the snapshot newer: also a commit that nobody here was told of. */
+  readonly onRev: (rev: number) => void;
 }
 
 /** Two plans start at least this far apart: a burst of reports is one plan, not fifty. */
@@ -107,7 +108,7 @@ export class PlannerLoop {
     for (let attempt = 1; ; attempt++) {
       const { result, waitMs, rollbacks } = await this.#parts.planning.use((view) => this.#planFrom(view));
       this.#conflicts = result.kind === "conflict" ? this.#conflicts + 1 : 0;
-      if (result.kind === "committed" || (result.kind === "conflict" && result.committedChunks > 0)) this.#parts.onCommitted(result.rev);
+      if (result.kind === "committed" || (result.kind === "conflict" && result.committedChunks > 0)) this.#parts.onRev(result.rev);
       const retryMs = await this.#rollBack(rollbacks);
       if (result.kind === "unchanged") return Math.min(waitMs, retryMs);
       // What this plan changed may allow the next step, and a deployment that it failed may owe a rollback; a converged
@@ -127,7 +128,8 @@ export class PlannerLoop {
     readonly snapshot: ClusterSnapshot;
     readonly nowMs: number;
   }): Promise<{ result: Applied; waitMs: number; rollbacks: readonly DeploymentId[] }> {
-    const { planning, random } = this.#parts;
+    const { planning, random, onRev } = this.#parts;
+    onRev(snapshot.rev);
     const plan = planning.plan(snapshot, { nowMs, idSeed: hex(random.bytes(8)) });
     const violations = planning.lint(snapshot, plan);
     if (violations.length > 0)

@@ -63,7 +63,7 @@ export class Shard {
       onEdges: () => this.ring(),
     });
     this.#ticks = ticking === null ? null : new TickLoop({ clock, log, tick: ticking, isOverdue: () => this.#isNodeOverdue() });
-    this.#planner = planning === null ? null : new PlannerLoop({ planning, clock, random, log, onCommitted: (rev) => this.changed(rev) });
+    this.#planner = planning === null ? null : new PlannerLoop({ planning, clock, random, log, onRev: (rev) => this.changed(rev) });
   }
 
   /** Reads the cluster and its nodes, then watches them. The cluster must have been made. */

@@ -38,7 +38,7 @@ function makeLoop(script: (Applied | Error)[], changes: Partial<Planning> & { wa
     rollBack: async () => {},
     ...changes,
   };
-  const loop = new PlannerLoop({ planning, clock, random, log, onCommitted: (rev) => revs.push(rev) });
+  const loop = new PlannerLoop({ planning, clock, random, log, onRev: (rev) => revs.push(rev) });
   return { loop, clock, log, plans, revs };
 }
 
@@ -64,7 +64,7 @@ describe("the planner's loop", () => {
     loop.ring();
     await clock.advance(1_000);
     expect(plans).toEqual([0, 100, 200]);
-    expect(revs).toEqual([7, 7]);
+    expect(revs).toEqual([1, 7, 1, 7, 1]);
   });
 
   test("looks again when the plan says so, and every minute in any case", async () => {
@@ -106,7 +106,7 @@ describe("the planner's loop", () => {
     const { loop, clock, revs } = makeLoop([lost]);
     loop.ring();
     await clock.advance(1_000);
-    expect(revs).toEqual([5]);
+    expect(revs).toEqual([1, 5, 1]);
   });
 
   test("commits no plan that breaks its rules", async () => {
