@@ -318,24 +318,24 @@ test("what can be built is what was decided on, key by key", () => {
     networkMode: "app",
     securityOpt: ["systempaths=unconfined"],
   }) as Partial<WorkloadInput>;
-  const body = createBody(
-    inputOf({
-      ...everything,
-      limits: {
-        cpuMillis: 5,
-        cpuShares: 5,
-        memoryBytes: 7_000_000,
-        memorySwapBytes: 8_000_000,
-        memorySwappiness: 5,
-        memoryReservationBytes: 6,
-        pids: 5,
-        cpuset: "0",
-      },
-    }),
-  );
+  const limits = {
+    cpuMillis: 5,
+    cpuShares: 5,
+    memoryBytes: 7_000_000,
+    memorySwapBytes: 8_000_000,
+    memorySwappiness: 5,
+    memoryReservationBytes: 6,
+    pids: 5,
+    cpuset: "0",
+  };
+  // A host name of its own and the node's exclude each other: one body for each.
+  const { hostname: _, ...shared } = everything;
+  const { uts: __, ...own } = everything;
+  const bodies = [shared, own].map((workload) => createBody(inputOf({ ...workload, limits })));
+  const keysOf = (objects: readonly object[]) => [...new Set(objects.flatMap((object) => Object.keys(object)))].sort();
   const built = (keys: Record<string, string>) => Object.keys(keys).filter((key) => keys[key] === "built");
-  expect(Object.keys(body).sort()).toEqual(built(BODY_KEYS).sort());
-  expect(Object.keys(body.HostConfig).sort()).toEqual(built(HOST_KEYS).sort());
+  expect(keysOf(bodies)).toEqual(built(BODY_KEYS).sort());
+  expect(keysOf(bodies.map(({ HostConfig }) => HostConfig))).toEqual(built(HOST_KEYS).sort());
 });
 
 describe("what the engine is asked for", () => {
