@@ -4,7 +4,7 @@
  */
 import { BerthError } from "./errors.ts";
 
-/** Bounds the memory one request can take; a report of 3,000 replicas at about 300 bytes each fits. */
+/** Bounds the memory one request can take. An agent keeps its reports below it: REPORT_BYTES_MAX in agent/link/report-size.ts. */
 export const BODY_BYTES_MAX = 1_000_000;
 /** The deepest message of ours nests 7 levels. */
 export const DEPTH_MAX = 32;

@@ -1,19 +1,22 @@
 /**
  * Tells the control plane what is. One report in flight; it carries every fact that has not been acknowledged; the
  * first of a session is complete. News goes out at once and what comes while a report is under way goes with the next,
- * so a busy node reports as often as its link allows and an idle one not at all.
+ * so a busy node reports as often as its link allows and an idle one not at all. What one report has no room for goes with
+ * the next.
  */
-import { type ImageFact, type NodeFacts, ReportAnswer, type ReportRequest } from "../../shared/wire/report.ts";
+import { type ImageFact, type NodeFacts, type ReplicaFact, ReportAnswer, type ReportRequest } from "../../shared/wire/report.ts";
 import { pauseMs } from "../../shared/converge/link.ts";
-import type { FactBook } from "../fact-book.ts";
+import type { Carried, FactBook } from "../fact-book.ts";
 import { pause } from "../pause.ts";
 import type { Clock, Log, Random } from "../ports.ts";
+import { type Fitted, fitAll, fitSome, REPORT_BYTES_MAX, Room } from "./report-size.ts";
 import { type Answer, describeAnswer, parseAnswer, type Session, type Transport } from "./transport.ts";
 
 /** What is said within this time is said together: a start brings a few changes within some milliseconds. */
 const COALESCE_MS = 15;
 const TIMEOUT_MS = 20_000;
 const IMAGES_MAX = 1000;
+const VOLUMES_MAX = 10_000;
 
 export interface ReportSource {
   readonly facts: FactBook;
@@ -118,39 +121,57 @@ export class Reporter {
   async #send(session: Session): Promise<boolean> {
     const { source, transport, clock, log } = this.#input;
     const nodeFacts = await source.nodeFacts();
-    const complete = !this.#isComplete;
-    const { facts, carried } = source.facts.collect(clock.bootMs(), { all: complete });
-    const images = [...this.#images].slice(0, IMAGES_MAX);
+    const engine = source.engine();
+    const volumes = source.volumes();
     const now = {
       facts: JSON.stringify(nodeFacts),
       generation: source.generation(),
-      engine: JSON.stringify(source.engine()),
-      volumes: `${source.volumes().join(" ")} as of ${source.hasDrops() ? source.generation() : "any set"}`,
+      engine: JSON.stringify(engine),
+      volumes: `${volumes.join(" ")} as of ${source.hasDrops() ? source.generation() : "any set"}`,
     };
-    const isNews =
-      complete ||
-      facts.length > 0 ||
-      images.length > 0 ||
-      (Object.keys(now) as (keyof typeof now)[]).some((key) => now[key] !== this.#sent[key]);
-    if (!isNews) return true;
-    const engine = source.engine();
-    const request: ReportRequest = {
+    const empty: ReportRequest = {
       era: session.era,
       session: session.number,
+      seq: this.#seq + 1,
+      complete: false,
+      generation: now.generation,
+      replicas: [],
+      images: [],
+      facts: null,
+      volumes: null,
+      engine: { reachable: engine.reachable, message: engine.message.slice(0, 512) },
+    };
+    const room = new Room(REPORT_BYTES_MAX);
+    room.takes(empty);
+    const { complete, replicas, carried, isMore } = this.#replicas(clock.bootMs(), room);
+    const isNewFacts = now.facts !== this.#sent.facts;
+    const tellsFacts = isNewFacts && room.takes(nodeFacts);
+    const images = [...this.#images].slice(0, IMAGES_MAX).filter(([, fact]) => room.takes(fact));
+    const isNewVolumes = now.volumes !== this.#sent.volumes;
+    const named = volumes.map((engineName) => ({ engineName }));
+    const tellsVolumes = isNewVolumes && named.length <= VOLUMES_MAX && room.takes(named);
+    const isNews =
+      complete ||
+      replicas.length > 0 ||
+      images.length > 0 ||
+      tellsFacts ||
+      tellsVolumes ||
+      now.generation !== this.#sent.generation ||
+      now.engine !== this.#sent.engine;
+    if (!isNews) {
+      // Half a list would say that the rest is gone: it is left out until it is another one.
+      if (isNewVolumes) log.warn({ volumes: volumes.length }, "this node has more volumes than a report can name; they are not reported");
+      this.#sent.volumes = now.volumes;
+      return true;
+    }
+    const request: ReportRequest = {
+      ...empty,
       seq: ++this.#seq,
       complete,
-      generation: now.generation,
-      replicas: facts,
+      replicas: [...replicas],
       images: images.map(([, fact]) => fact),
-      facts: now.facts === this.#sent.facts ? null : nodeFacts,
-      volumes:
-        now.volumes === this.#sent.volumes
-          ? null
-          : source
-              .volumes()
-              .slice(0, 10_000)
-              .map((engineName) => ({ engineName })),
-      engine: { reachable: engine.reachable, message: engine.message.slice(0, 512) },
+      facts: tellsFacts ? nodeFacts : null,
+      volumes: tellsVolumes ? named : null,
     };
     const answer = await transport.exchange({
       method: "POST",
@@ -167,11 +188,46 @@ export class Reporter {
       if (answer.kind === "refused") this.#input.onRefused(session, answer);
       return false;
     }
-    this.#isComplete = true;
-    this.#sent = now;
+    this.#isComplete ||= complete;
+    this.#sent = {
+      ...now,
+      facts: tellsFacts ? now.facts : this.#sent.facts,
+      volumes: tellsVolumes ? now.volumes : this.#sent.volumes,
+    };
     source.facts.acknowledge(carried);
     for (const [key, fact] of images) if (this.#images.get(key) === fact) this.#images.delete(key);
     this.#input.source.facts.onAcknowledged();
+    if (isMore || this.#images.size > 0 || isNewFacts !== tellsFacts || isNewVolumes !== tellsVolumes) this.#isDirty = true;
     return true;
   }
+
+  /**
+   * A complete report names every replica, so until one has been acknowledged all are tried. Where not even their names fit,
+   * news goes out by itself and takes what has ended off the list.
+   */
+  #replicas(nowMs: number, room: Room): ReplicasTold {
+    const { facts: book } = this.#input.source;
+    if (!this.#isComplete) {
+      const { facts, carried } = book.collect(nowMs, { all: true });
+      const fitted = fitAll(facts, room);
+      if (fitted !== null) return told(fitted, carried, { complete: true });
+    }
+    const { facts, carried } = book.collect(nowMs, { all: false });
+    return told(fitSome(facts, room), carried, { complete: false });
+  }
 }
+
+interface ReplicasTold {
+  readonly complete: boolean;
+  readonly replicas: readonly ReplicaFact[];
+  readonly carried: Carried;
+  /** Something of them is left for the next report. */
+  readonly isMore: boolean;
+}
+
+const told = ({ facts, left }: Fitted, carried: Carried, { complete }: { readonly complete: boolean }): ReplicasTold => ({
+  complete,
+  replicas: facts,
+  carried: new Map([...carried].filter(([replica]) => !left.has(replica))),
+  isMore: left.size > 0,
+});
