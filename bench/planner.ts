@@ -44,6 +44,7 @@ function nodes(count: number): NodeState[] {
     id: id("n", n) as NodeId,
     name: `node-${n}`,
     site: `site-${n % 20}`,
+    declared: {},
     labels: { zone: `zone-${n % ZONES}`, disk: n % 3 === 0 ? "ssd" : "hdd", cores: String(4 + (n % 4) * 4) },
     taints: [],
     availability: "active",

@@ -76,6 +76,7 @@ export const Node = z.object({
   id: NodeId,
   name: Name,
   site: Name,
+  /** The operator's; those that the node declares of itself are `facts.labels`. */
   labels: Labels,
   taints: z.array(Taint),
   admission: z.enum(["admitted", "pending"]),

@@ -28,7 +28,7 @@ export const XBerth = z
       .max(64)
       .optional()
       .describe(
-        "Conditions that a node must meet, all of them. Keys: node.labels.K, site.labels.K, node.name, node.id, node.site, node.arch (amd64 or arm64), node.os (linux), node.hostname. What no node can be is refused. < and > compare decimal numbers; a missing or non-numeric label does not match.",
+        "Conditions that a node must meet, all of them. Keys: node.labels.K, site.labels.K, node.name, node.id, node.site, node.declared.K (labels in the node's own policy.json), node.arch (amd64 or arm64), node.os (linux), node.hostname; the last four are the node's word about itself. What no node can be is refused. < and > compare decimal numbers; a missing or non-numeric label does not match.",
       ),
     tolerations: z
       .array(z.union([TolerationText, Toleration]))

@@ -317,18 +317,20 @@ export type Workload = z.infer<typeof Workload>;
 
 export const CONSTRAINT_OPERATORS = ["=", "!=", "in", "notIn", "exists", "notExists", "<", ">"] as const;
 /** Keys of constraints. */
-export const ATTRIBUTES = "node.labels.KEY, site.labels.KEY, node.name, node.id, node.site, node.arch, node.os or node.hostname";
+export const ATTRIBUTES =
+  "node.labels.KEY, node.declared.KEY, site.labels.KEY, node.name, node.id, node.site, node.arch, node.os or node.hostname";
 
 /**
  * One condition on the node a replica may be placed on. `key` is `node.labels.<k>`, `site.labels.<k>`, `node.name`,
- * `node.id`, `node.site`, `node.arch`, `node.os` or `node.hostname`. `<` and `>` compare as decimal numbers; a
- * missing or non-numeric label does not match.
+ * `node.id`, `node.site` (what operators say), or `node.declared.<k>`, `node.arch`, `node.os`, `node.hostname` (what the
+ * node says of itself: whoever holds the node may change it). `<` and `>` compare as decimal numbers; a missing or
+ * non-numeric label does not match.
  */
 export const Constraint = z.strictObject({
   key: z
     .string()
     .max(160)
-    .regex(/^(?:node\.labels\.|site\.labels\.)[a-zA-Z0-9_./-]+$|^node\.(?:name|id|site|arch|os|hostname)$/, ATTRIBUTES),
+    .regex(/^(?:node\.labels\.|node\.declared\.|site\.labels\.)[a-zA-Z0-9_./-]+$|^node\.(?:name|id|site|arch|os|hostname)$/, ATTRIBUTES),
   operator: z.enum(CONSTRAINT_OPERATORS),
   values: z.array(z.string().max(256)).max(64).default([]),
 });

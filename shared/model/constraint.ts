@@ -12,7 +12,7 @@ export const NODE_OS = "linux";
  * node has is known.
  */
 export function emptiness({ key, operator, values }: Constraint): string | null {
-  if (key.startsWith("node.labels.") || key.startsWith("site.labels.")) return null;
+  if (/^(?:node\.labels|node\.declared|site\.labels)\./.test(key)) return null;
   if (operator === "notExists") return `every node has a ${key}`;
   if (operator === "<" || operator === ">") return `${key} is not a number`;
   const possible = key === "node.os" ? [NODE_OS] : key === "node.arch" ? NODE_ARCHITECTURES : null;

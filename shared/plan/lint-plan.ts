@@ -250,6 +250,7 @@ class Linter {
     const site = this.#sites.get(node.site);
     const attributeOf = (key: string): string | undefined => {
       if (key.startsWith("node.labels.")) return node.labels[key.slice(12)];
+      if (key.startsWith("node.declared.")) return node.declared[key.slice(14)];
       if (key.startsWith("site.labels.")) return site?.labels[key.slice(12)];
       return key === "node.os" ? "linux" : node[key.slice(5) as "name" | "id" | "site" | "arch" | "hostname"];
     };

@@ -18,8 +18,10 @@ export interface NodeState {
   readonly id: NodeId;
   readonly name: string;
   readonly site: string;
-  /** Operator's labels merged over the node's own. */
+  /** The operator's. */
   readonly labels: Readonly<Record<string, string>>;
+  /** What the node says of itself: never mixed with the operator's, or a node could draw to it what is meant for others. */
+  readonly declared: Readonly<Record<string, string>>;
   readonly taints: readonly { readonly key: string; readonly value: string }[];
   readonly availability: Availability;
   readonly status: NodeStatus;

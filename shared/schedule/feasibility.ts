@@ -116,6 +116,7 @@ function reader(key: string): (node: NodeState, site: SiteState | undefined) => 
   const label = (labels: Readonly<Record<string, string>> | undefined, name: string) =>
     labels && Object.hasOwn(labels, name) ? labels[name] : undefined;
   if (key.startsWith("node.labels.")) return (node) => label(node.labels, key.slice("node.labels.".length));
+  if (key.startsWith("node.declared.")) return (node) => label(node.declared, key.slice("node.declared.".length));
   if (key.startsWith("site.labels.")) return (_, site) => label(site?.labels, key.slice("site.labels.".length));
   switch (key) {
     case "node.name":

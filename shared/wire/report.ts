@@ -84,7 +84,7 @@ export const NodeFacts = z.object({
   memoryMiB: z.number().int().min(1),
   /** Counted devices declared in the node's policy file. */
   devices: z.record(Name, z.number().int().min(0)),
-  /** Labels declared on the node; an operator's label of the same key wins. */
+  /** Labels declared on the node: `node.declared.KEY` in constraints, apart from the operator's. */
   labels: Labels,
   engine: z.object({ version: z.string().max(64), apiVersion: z.string().max(16), cgroup: z.string().max(8), storage: z.string().max(64) }),
   agentVersion: z.string().max(64),

@@ -116,8 +116,9 @@ test("what the planner sees of nodes, services and replicas", async () => {
   await must(store, observe([seen(1)]));
   const { snapshot } = await new SnapshotKeeper(store).advance();
   expect(
-    snapshot.nodes.map(({ labels, quarantined, reported, cpuMillis, hostname }) => ({
+    snapshot.nodes.map(({ labels, declared, quarantined, reported, cpuMillis, hostname }) => ({
       labels,
+      declared,
       quarantined,
       reported,
       cpuMillis,
@@ -125,9 +126,16 @@ test("what the planner sees of nodes, services and replicas", async () => {
     })),
   ).toEqual(
     [
-      { labels: { zone: "a", disk: "ssd" }, quarantined: false, reported: false, cpuMillis: 4000, hostname: "host-1" },
-      { labels: {}, quarantined: false, reported: false, cpuMillis: 4000, hostname: "host-2" },
-      { labels: {}, quarantined: true, reported: false, cpuMillis: 4000, hostname: "host-3" },
+      {
+        labels: { zone: "a" },
+        declared: { zone: "own", disk: "ssd" },
+        quarantined: false,
+        reported: false,
+        cpuMillis: 4000,
+        hostname: "host-1",
+      },
+      { labels: {}, declared: {}, quarantined: false, reported: false, cpuMillis: 4000, hostname: "host-2" },
+      { labels: {}, declared: {}, quarantined: true, reported: false, cpuMillis: 4000, hostname: "host-3" },
     ].toSorted(
       (a, b) =>
         snapshot.nodes.findIndex(({ hostname }) => hostname === a.hostname) -

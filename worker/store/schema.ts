@@ -88,7 +88,7 @@ export const nodes = sqliteTable(
     sealKey: json<X25519Jwk>("seal_key").notNull(),
     joinToken: text("join_token").notNull(),
     admission: text("admission", { enum: ["admitted", "pending"] }).notNull(),
-    /** Operator's labels over the node's own (facts.labels). */
+    /** The operator's; what the node declares of itself is in facts.labels. */
     labels: json<Record<string, string>>("labels").notNull(),
     taints: json<{ key: string; value: string }[]>("taints").notNull(),
     availability: text("availability", { enum: ["active", "cordoned"] }).notNull(),

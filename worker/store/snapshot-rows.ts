@@ -45,14 +45,15 @@ export function rowToNode(row: FeedRow): NodeRow {
     Facts,
     number,
   ];
-  const { labels: own, ...facts } = rest;
+  const { labels: declared, ...facts } = rest;
   return {
     session,
     state: {
       id,
       name,
       site,
-      labels: { ...own, ...labels },
+      labels,
+      declared,
       taints,
       availability,
       status,

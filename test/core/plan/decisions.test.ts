@@ -473,12 +473,14 @@ test.for<[string, string]>([
   ["node.os", "linux"],
   ["node.hostname", "host-2"],
   ["node.labels.disk", "ssd"],
+  ["node.declared.camera", "usb"],
   ["site.labels.country", "de"],
 ])("a constraint on %s is met by the node that has it", ([key, value]) => {
   const made = world()
     .site("berlin", { country: "de" })
     .nodes(3)
-    .changeNode("n2", { site: "berlin", arch: "arm64", hostname: "host-2", labels: { disk: "ssd" } })
+    .changeNode("n2", { site: "berlin", arch: "arm64", hostname: "host-2", labels: { disk: "ssd" }, declared: { camera: "usb" } })
+    .changeNode("n3", { labels: { camera: "usb" }, declared: { disk: "ssd" } })
     .service("web", { constraints: [{ key, operator: "=", values: [value] }] });
   const [assign] = planOf(made).changes;
   expect(assign).toMatchObject({ kind: "assign", ...(key === "node.os" ? {} : { nodeId: nodeId("n2") }) });

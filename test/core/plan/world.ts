@@ -104,6 +104,7 @@ export class World {
     const defaults = {
       site: "home",
       labels: {},
+      declared: {},
       taints: [],
       availability: "active",
       status: "ready",

@@ -31,13 +31,15 @@ describe("nodes", () => {
     expect((await world.get<List<Node>>("/v1/nodes")).body.items.map(({ replicas }) => replicas)).toEqual([2]);
   });
 
-  test("the operator's labels win over the node's own", async () => {
+  test("what a node declares of itself is none of its labels", async () => {
     const world = await World.start();
     const { facts } = (await import("../../store/rows.ts")).nodeRow(1);
     await world.node(1, { facts: { ...(facts as Node["facts"]), labels: { zone: "own", disk: "ssd" } } });
     const { body } = await patch(world, { labels: { zone: "b" } });
-    expect(body.labels).toEqual({ zone: "b", disk: "ssd" });
-    expect((await patch(world, { labels: { zone: null } })).body.labels).toEqual({ zone: "own", disk: "ssd" });
+    expect(body.labels).toEqual({ zone: "b" });
+    const { body: after } = await patch(world, { labels: { zone: null } });
+    expect(after.labels).toEqual({});
+    expect(after.facts.labels).toEqual({ zone: "own", disk: "ssd" });
   });
 
   test("taints, availability, admission and quarantine are set, each once", async () => {

@@ -19,7 +19,7 @@ function toNode({ node, report, replicas, reserved }: NodeView, at: { readonly n
     id,
     name,
     site,
-    labels: { ...facts.labels, ...node.labels },
+    labels: node.labels,
     taints,
     admission,
     availability,
