@@ -5,6 +5,7 @@
  * - A channel belongs to one node: only that node's proof may dial it, and only once.
  * - The queue holds at most 1 MiB. A full one stops reading from the agent, whose socket then fills up, whose reads of
  *   the engine then stop: a slow reader slows the source and takes no memory here.
+ * - Each operator's token has a share of them.
  * - Whoever goes away first ends it for the other.
  */
 import { base64url } from "jose";
@@ -22,9 +23,12 @@ const QUEUE_CHARS_MAX = 1_048_576;
 /** A node's agent reads that many logs at once at most; all channels together bound the sockets of this process. */
 const CHANNELS_A_NODE_MAX = 64;
 const CHANNELS_MAX = 1_000;
+/** A quarter of each, so that no tenant's streams take all and four may have theirs at once. */
+const CHANNELS_A_NODE_AND_TOKEN_MAX = 16;
+const CHANNELS_A_TOKEN_MAX = 250;
 
 /** `signal`: the reader has gone. Leaving the loop is not enough where the loop itself waits for the next line. */
-export type LogAsk = Omit<ChannelAsk, "id" | "kind"> & { readonly nodeId: string; readonly signal?: AbortSignal };
+export type LogAsk = Omit<ChannelAsk, "id" | "kind"> & { readonly nodeId: string; readonly token: string; readonly signal?: AbortSignal };
 
 /** The agent's end, as its socket sees it. */
 export interface AgentEnd {
@@ -48,9 +52,13 @@ export interface ChannelsParts {
   readonly wake: (nodeId: string) => void;
 }
 
+type Share = Pick<LogAsk, "nodeId" | "token">;
+
 class Channel {
   readonly ask: ChannelAsk;
   readonly nodeId: string;
+  /** Whose it is. */
+  readonly token: string;
   state: "asked" | "dialled" | "ended" = "asked";
   end: AgentEnd | null = null;
   failure: BerthError | null = null;
@@ -62,8 +70,9 @@ class Channel {
   #isPaused = false;
   #wake: (() => void) | null = null;
 
-  constructor(nodeId: string, ask: ChannelAsk) {
+  constructor({ nodeId, token }: Share, ask: ChannelAsk) {
     this.nodeId = nodeId;
+    this.token = token;
     this.ask = ask;
   }
 
@@ -147,13 +156,26 @@ export class Channels {
     }
   }
 
-  #make({ nodeId, ...ask }: Omit<LogAsk, "signal">): Channel {
-    if (this.#channels.size >= CHANNELS_MAX)
-      throw new BerthError("rate_limited", `${CHANNELS_MAX} log streams are open; close some`, { retryAfterS: 5 });
-    if (this.#ofNode(nodeId).length >= CHANNELS_A_NODE_MAX)
-      throw new BerthError("rate_limited", `${CHANNELS_A_NODE_MAX} log streams from this node are open; close some`, { retryAfterS: 5 });
+  /** Why no further channel can be opened; null: one can. */
+  refusal({ nodeId, token }: Share): BerthError | null {
+    const ofNode = this.#ofNode(nodeId);
+    const ofToken = (channels: Iterable<Channel>) => [...channels].filter((channel) => channel.token === token).length;
+    const limits: readonly (readonly [count: number, max: number, what: string])[] = [
+      [ofToken(ofNode), CHANNELS_A_NODE_AND_TOKEN_MAX, "log streams of this token from this node"],
+      [ofToken(this.#channels.values()), CHANNELS_A_TOKEN_MAX, "log streams of this token"],
+      [ofNode.length, CHANNELS_A_NODE_MAX, "log streams from this node"],
+      [this.#channels.size, CHANNELS_MAX, "log streams"],
+    ];
+    const reached = limits.find(([count, max]) => count >= max);
+    if (reached === undefined) return null;
+    return new BerthError("rate_limited", `${reached[1]} ${reached[2]} are open, as many as may be; close some`, { retryAfterS: 5 });
+  }
+
+  #make({ nodeId, token, ...ask }: Omit<LogAsk, "signal">): Channel {
+    const refusal = this.refusal({ nodeId, token });
+    if (refusal !== null) throw refusal;
     const { clock, random, wake } = this.#parts;
-    const channel = new Channel(nodeId, { ...ask, id: base64url.encode(random.bytes(16)), kind: "logs" });
+    const channel = new Channel({ nodeId, token }, { ...ask, id: base64url.encode(random.bytes(16)), kind: "logs" });
     channel.cancelDialTimer = clock.after(DIAL_TIMEOUT_MS, () =>
       channel.finish(new BerthError("unreachable", `the node did not answer within ${DIAL_TIMEOUT_MS / 1000} s`)),
     );

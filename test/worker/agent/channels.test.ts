@@ -25,6 +25,7 @@ afterEach(() => plane.stop());
 
 const ask = (changes: Partial<LogAsk> = {}): LogAsk => ({
   nodeId: agent.node,
+  token: "t_a",
   replica: "r_aaaaaaaaaaaaaaaa" as ChannelAsk["replica"],
   follow: true,
   tail: 100,
@@ -142,12 +143,35 @@ describe("the relay", () => {
   });
 
   test("B76: bounds the channels of one node", async () => {
-    const all = Array.from({ length: 64 }, () => read());
-    await expect(read().done).rejects.toMatchObject({ code: "rate_limited", retryable: true });
+    const all = Array.from({ length: 64 }, (_, i) => read({ token: `t_${i % 4}` }));
+    await expect(read().done).rejects.toMatchObject({
+      code: "rate_limited",
+      retryable: true,
+      message: "64 log streams from this node are open, as many as may be; close some",
+    });
     plane.context.channels.stop();
     await Promise.allSettled(all.map(({ done }) => done));
     read();
   });
+});
+
+test("B76: one token takes no more than its share, of a node and of all", async () => {
+  const { channels } = plane.context;
+  const all = Array.from({ length: 16 }, () => read());
+  await expect(read().done).rejects.toMatchObject({
+    code: "rate_limited",
+    message: "16 log streams of this token from this node are open, as many as may be; close some",
+  });
+  expect(channels.refusal({ nodeId: agent.node, token: "t_b" })).toBeNull();
+  for (let i = 16; i < 250; i++) all.push(read({ nodeId: `n_${i}` }));
+  expect(channels.refusal({ nodeId: "n_other", token: "t_a" })).toMatchObject({
+    status: 429,
+    message: "250 log streams of this token are open, as many as may be; close some",
+  });
+  expect(channels.refusal({ nodeId: "n_other", token: "t_b" })).toBeNull();
+  channels.stop();
+  await Promise.allSettled(all.map(({ done }) => done));
+  expect(channels.refusal({ nodeId: agent.node, token: "t_a" })).toBeNull();
 });
 
 describe("a dialled channel", () => {

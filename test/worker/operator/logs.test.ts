@@ -54,6 +54,23 @@ const linesOf = (text: string): LogLine[] =>
     .map((line) => JSON.parse(line) as LogLine);
 
 describe("logs", () => {
+  test("B76: are refused to a token that has its share of all of their nodes open", async () => {
+    const world = await twoReplicas();
+    const held = [];
+    for (let i = 0; i < 16; i++) held.push(await open(world, "?follow=true&slot=0"));
+    const refused = await open(world, "?slot=0");
+    expect(refused.status).toBe(429);
+    expect(await refused.json()).toMatchObject({
+      error: { code: "rate_limited", message: expect.stringMatching(/^16 log streams of this token/) },
+    });
+    const some = await open(world, "?follow=true");
+    await settle();
+    const second = agentEnd(world, 2);
+    second.frame({ kind: "end", reason: "eof", message: "" });
+    expect(linesOf(await some.text())).toMatchObject([{ kind: "missing", slot: "0", message: expect.stringMatching(/^16 log streams/) }]);
+    await Promise.all(held.map((response) => response.body?.cancel()));
+  });
+
   test("of all replicas come as lines with where they are from", async () => {
     const world = await twoReplicas();
     const response = await open(world, "?tail=5&follow=true&timestamps=true&since=2026-01-01T00:00:00Z");

@@ -37,16 +37,22 @@ export const logRoutes: readonly Route[] = [
     params: { namespace: Name, app: Name },
     query,
     item: LogLine,
-    open: async ({ context, params: { namespace, app }, query: asked, signal }) => {
+    open: async ({ context, principal, params: { namespace, app }, query: asked, signal }) => {
       await requireNamespace(context, namespace);
       const { apps } = await readApps(context.store, namespace, app);
       if (apps.length === 0) throw noApp(namespace, app);
       const { service, slot } = asked;
       const page = { withEnded: false, limit: NAMED_MAX, after: null };
       const { live: chosen } = await readReplicas(context.store, { namespace, app, service, slot }, page);
+      const token = principal.tokenId;
+      // Where some can be read, the others are named as missing.
+      const refusals = chosen.map(({ replica: { nodeId } }) => context.channels.refusal({ nodeId, token }));
+      const [refusal] = refusals;
+      if (refusal && !refusals.includes(null)) throw refusal;
       const leaving = new AbortController();
       signal.addEventListener("abort", () => leaving.abort(), { once: true });
       const ask = {
+        token,
         follow: asked.follow === "true",
         tail: asked.tail,
         sinceMs: asked.since === undefined ? null : msOfTime(asked.since),
@@ -66,6 +72,7 @@ export const logRoutes: readonly Route[] = [
 ];
 
 interface Ask {
+  readonly token: string;
   readonly follow: boolean;
   readonly tail: number;
   readonly sinceMs: number | null;
