@@ -208,6 +208,11 @@ export class Shard {
     return outcome;
   }
 
+  /** The node was told to come back within `ms`: it is not silent before that. */
+  sentAway(link: Link, ms: number): void {
+    link.holdEndMs = this.#parts.clock.nowMs() + ms;
+  }
+
   /** Ends the held poll of one node, for news that is not in the database (a channel). */
   wake(id: string): void {
     this.#doorbell.ring(id);

@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { JOSE_TYPES } from "../../../shared/wire/jose.ts";
 import { Manifest } from "../../../shared/wire/poll.ts";
 import { contentHash, canonicalJson, hashText } from "../../../shared/model/content.ts";
@@ -87,6 +87,15 @@ async function assign(node: string, namespace = "default", n = 1): Promise<{ rep
     ],
   });
   return { replica, rev, spec: hash };
+}
+
+async function refusedAfterHold(): Promise<void> {
+  const held = agent.request("POST", "/agent/v1/poll", agent.pollBody());
+  await plane.held(1);
+  await plane.clock.advance(5_000);
+  const answer = await held;
+  expect(answer.status).toBe(403);
+  expect((await errorOf(answer)).code).toBe("quarantined");
 }
 
 describe("a poll", () => {
@@ -216,11 +225,12 @@ describe("a poll", () => {
 
   test("of a quarantined node gets nothing new until that is lifted", async () => {
     await plane.commit({ changes: [{ op: "update", table: "nodes", rows: [{ id: agent.node, quarantined: true }] }] });
-    await assign(agent.node);
-    const held = agent.poll();
+    const idle = agent.poll();
     await plane.held(1);
     await plane.clock.advance(5_000);
-    expect(await held).toBeNull();
+    expect(await idle).toBeNull();
+    await assign(agent.node);
+    await refusedAfterHold();
     const lifted = agent.poll();
     await plane.held(1);
     await plane.commit({ changes: [{ op: "update", table: "nodes", rows: [{ id: agent.node, quarantined: false }] }] });
@@ -232,10 +242,60 @@ describe("a poll", () => {
     expect(await agent.poll()).not.toBeNull();
     await plane.commit({ changes: [{ op: "update", table: "nodes", rows: [{ id: agent.node, quarantined: true }] }] });
     await plane.context.shard.refresh();
-    const held = agent.poll();
-    await plane.held(1);
-    await plane.clock.advance(5_000);
-    expect(await held).toBeNull();
+    await refusedAfterHold();
+  });
+
+  test("of a quarantined node that holds an older set is not told of logs either, which would confirm what it holds", async () => {
+    await assign(agent.node);
+    await plane.commit({ changes: [{ op: "update", table: "nodes", rows: [{ id: agent.node, quarantined: true }] }] });
+    await plane.context.shard.refresh();
+    const { channels } = plane.context;
+    const reading = channels.open({
+      nodeId: agent.node,
+      token: "t_a",
+      replica: "r_aaaaaaaaaaaaaaaa" as never,
+      follow: true,
+      tail: 1,
+      sinceMs: null,
+      timestamps: false,
+    });
+    const first = reading.next();
+    await refusedAfterHold();
+    channels.stop();
+    await expect(first).rejects.toThrow("stopping");
+  });
+
+  test("of a quarantined node that is sent away does not make it lost before it may come back", async () => {
+    await assign(agent.node);
+    await plane.commit({ changes: [{ op: "update", table: "nodes", rows: [{ id: agent.node, quarantined: true }] }] });
+    await plane.context.shard.refresh();
+    await refusedAfterHold();
+    const status = async () => (await plane.context.shard.link(agent.node as never))?.row.status;
+    await plane.clock.advance(30_000);
+    expect(await status()).toBe("ready");
+    await plane.clock.advance(20_000);
+    await vi.waitFor(async () => expect(await status()).toBe("lost"));
+  });
+
+  test("that fails has told the node of no channel", async () => {
+    await assign(agent.node);
+    const { channels, signer } = plane.context;
+    const reading = channels.open({
+      nodeId: agent.node,
+      token: "t_a",
+      replica: "r_aaaaaaaaaaaaaaaa" as never,
+      follow: true,
+      tail: 1,
+      sinceMs: null,
+      timestamps: false,
+    });
+    const first = reading.next();
+    const failing = vi.spyOn(signer, "sign").mockRejectedValueOnce(new Error("no"));
+    expect((await agent.request("POST", "/agent/v1/poll", agent.pollBody())).status).toBe(500);
+    failing.mockRestore();
+    expect((await agent.poll())?.channels).toHaveLength(1);
+    channels.stop();
+    await expect(first).rejects.toThrow("stopping");
   });
 
   test("ends when the control plane stops", async () => {
@@ -257,6 +317,16 @@ describe("a body", () => {
     expect(contentHash(JSON.parse(text))).toBe(assigned.spec);
     const config = await agent.request("GET", `/agent/v1/bodies/${hashText(CONFIG)}`);
     expect(await config.text()).toBe(CONFIG);
+  });
+
+  test("F15: is not for a quarantined node", async () => {
+    const assigned = await assign(agent.node);
+    await plane.commit({ changes: [{ op: "update", table: "nodes", rows: [{ id: agent.node, quarantined: true }] }] });
+    await plane.context.shard.refresh();
+    for (const path of [`bodies/${assigned.spec}`, "credentials/default/registry.example.com"]) {
+      const answer = await agent.request("GET", `/agent/v1/${path}`);
+      expect([answer.status, (await errorOf(answer)).code]).toEqual([403, "quarantined"]);
+    }
   });
 
   test("I27: of another node's set is not there, nor one of a replica that shall stop", async () => {

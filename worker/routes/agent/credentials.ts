@@ -5,13 +5,14 @@ import type { CredentialAnswer } from "../../../shared/wire/poll.ts";
 import type { Context } from "../../context.ts";
 import { BerthError } from "../../errors.ts";
 import { readCredential } from "../../store/read-agents.ts";
-import { proveRequest } from "./proof.ts";
+import { proveRequest, quarantinedError } from "./proof.ts";
 
 const REGISTRY_CHARS_MAX = 253;
 
 /** Registry credentials, sealed to the node's own key, if a replica assigned to it is pulled with them. */
 export async function credentials(context: Context, c: Request): Promise<Response> {
   const { link } = await proveRequest(context, c.req.raw);
+  if (link.row.quarantined) throw quarantinedError(link.row.name);
   const namespace = Name.safeParse(c.req.param("namespace"));
   const registry = c.req.param("registry") ?? "";
   const isAsked = namespace.success && registry.length <= REGISTRY_CHARS_MAX;

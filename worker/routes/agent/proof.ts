@@ -35,6 +35,12 @@ export interface AskedRequest {
 
 const refuse = (message: string, reason: string) => new BerthError("bad_proof", message, { reason });
 const replaced = () => new BerthError("session_replaced", "this session is not the node's newest; open a new one");
+/** One of the clones comes back that much later at most: PAUSE_MAX_MS of the agent's link. */
+export const CLONE_RETRY_S = 30;
+export const quarantinedError = (name: string) =>
+  new BerthError("quarantined", `two machines use the key of node ${name}; an operator must deal with it: berth node reissue ${name}`, {
+    retryAfterS: CLONE_RETRY_S,
+  });
 export const removedError = () => new BerthError("removed", "this node was removed from the cluster by an operator");
 
 /** Path and query of a Request as sent, whatever its host. */

@@ -19,11 +19,10 @@ import { type NewEvent, NOW, REV, type Row } from "../../store/commit-types.ts";
 import { readForSession } from "../../store/read-agents.ts";
 import { cleanText } from "./clean.ts";
 import { importEd25519, readHeader, readPayload, splitCompact, verifyCompact } from "./jws.ts";
-import { removedError } from "./proof.ts";
+import { quarantinedError, removedError } from "./proof.ts";
 
 const TRIES_MAX = 5;
 const APPROVAL_RETRY_S = 5;
-const CLONE_RETRY_S = 30;
 const CLONE_WINDOW_MS = 600_000;
 const CLONE_RETURNS = 3;
 /** `nodes.instance` keeps the newest instances, newest first: enough to know one that returns among a few clones. */
@@ -82,14 +81,7 @@ async function commitSession(
     const history = countReturns(node, payload.instance, nowMs);
     const isQuarantined = node.quarantined || history.instanceChangesMs.length >= CLONE_RETURNS;
     // One of the clones keeps the session and stays seen; two that took it from each other for ever would help nobody.
-    if (node.quarantined && history.isOther && node.status === "ready")
-      throw new BerthError(
-        "quarantined",
-        `two machines use the key of node ${node.name}; an operator must deal with it: berth node reissue ${node.name}`,
-        {
-          retryAfterS: CLONE_RETRY_S,
-        },
-      );
+    if (node.quarantined && history.isOther && node.status === "ready") throw quarantinedError(node.name);
     const result = await store.commit({
       guards: [{ table: "nodes", key: { id: node.id }, rev: node.rev }],
       changes: [
