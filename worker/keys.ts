@@ -78,7 +78,14 @@ const SLICES_FRESH = 10;
 const NONCE_MAC_BYTES = 16;
 const NONCE_PATTERN = /^([0-9a-z]{1,9})\.([A-Za-z0-9_-]{22})$/;
 
-/** `nowMs` is the wall clock: a nonce must not become fresh again after a restart, as it would by a monotonic clock. */
+/**
+ * `nowMs` is the wall clock: a nonce must not become fresh again after a restart, as it would by a monotonic clock.
+ *
+ * Which proofs were used is remembered in memory (ReplayWindow), so a signer takes no nonce from before it was made, or
+ * what was recorded then could be sent again to it: its slices begin with the one after the minute that it is made in, and
+ * do not go back with the clock. Several processes take each other's nonces; an agent whose nonce is refused has the fresh
+ * one in that answer and asks again. Left is what a process recorded that was itself made in that same minute.
+ */
 export async function makeSigner(ring: KeyRing, nowMs: () => number = Date.now): Promise<Signer> {
   const current = ring.lease[0];
   const sealing = ring.sealing[0];
@@ -99,7 +106,9 @@ export async function makeSigner(ring: KeyRing, nowMs: () => number = Date.now):
     nonces.set(slice, nonce);
     return nonce;
   };
-  const sliceNow = () => Math.floor(nowMs() / SLICE_MS);
+  const wallSlice = () => Math.floor(nowMs() / SLICE_MS);
+  const firstSlice = wallSlice() + 1;
+  const sliceNow = () => Math.max(firstSlice, wallSlice());
 
   return {
     sign: (typ, payload) => new CompactSign(encode(payload)).setProtectedHeader({ alg: "Ed25519", typ, kid: current.kid }).sign(signingKey),
@@ -127,7 +136,7 @@ export async function makeSigner(ring: KeyRing, nowMs: () => number = Date.now):
       const slice = Number.parseInt(NONCE_PATTERN.exec(nonce)?.[1] ?? "", 36);
       const age = sliceNow() - slice;
       // One slice ahead: another process of this control plane may be a little early.
-      if (!(age >= -1 && age <= SLICES_FRESH)) return false;
+      if (!(slice >= firstSlice && age >= -1 && age <= SLICES_FRESH)) return false;
       return equalInConstantTime(nonce, nonceOf(slice));
     },
   };

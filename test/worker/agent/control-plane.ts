@@ -109,6 +109,9 @@ export interface ControlPlaneOptions {
   readonly wallMs?: () => number;
 }
 
+/** Stands still, so that what is a minute old to one process is so to all. */
+const STARTED_MS = Date.now();
+
 export class ControlPlane {
   readonly context: Context;
   readonly app: Hono;
@@ -152,7 +155,7 @@ export class ControlPlane {
     const { database, store, ring, clock, options } = given;
     const log = collectLog();
     const snapshots = new Snapshots(store);
-    const signer = await makeSigner(ring, options.wallMs ?? Date.now);
+    const signer = await makeSigner(ring, options.wallMs ?? (() => STARTED_MS));
     const shard = new Shard({
       store,
       clock,

@@ -40,12 +40,28 @@ describe("a signer", () => {
     const nonce = await signer.nonce();
     const other = await makeSigner(ring, () => wallMs);
     expect(await other.nonceIsFresh(nonce)).toBe(true);
-    wallMs += 10 * 60_000;
+    wallMs += 11 * 60_000;
     expect(await signer.nonceIsFresh(nonce)).toBe(true);
+    const later = await signer.nonce();
     wallMs += 60_000;
     expect(await signer.nonceIsFresh(nonce)).toBe(false);
-    wallMs -= 13 * 60_000; // a clock that jumped back: more than a minute ahead is not taken
-    expect(await signer.nonceIsFresh(nonce)).toBe(false);
+    wallMs -= 3 * 60_000; // a clock that jumped back: more than a minute ahead is not taken
+    expect(await signer.nonceIsFresh(later)).toBe(false);
+  });
+
+  test("F56: takes no nonce from before it was made, and its own also when the clock is put back", async () => {
+    wallMs += 3 * 60_000;
+    const before = await signer.nonce();
+    wallMs += 10_000;
+    const restarted = await makeSigner(ring, () => wallMs);
+    expect(await signer.nonceIsFresh(before)).toBe(true);
+    expect(await restarted.nonceIsFresh(before)).toBe(false);
+    const own = await restarted.nonce();
+    expect(await restarted.nonceIsFresh(own)).toBe(true);
+    expect(await signer.nonceIsFresh(own)).toBe(true);
+    wallMs -= 3_600_000;
+    expect(await restarted.nonceIsFresh(own)).toBe(true);
+    expect(await restarted.nonceIsFresh(await restarted.nonce())).toBe(true);
   });
 
   test.each([

@@ -136,7 +136,7 @@ describe("a proof", () => {
     const old = node.nonce;
     wallMs += 9 * 60_000;
     expect((await node.request("GET", BODY)).status).toBe(PROVED);
-    wallMs += 3 * 60_000;
+    wallMs += 4 * 60_000;
     const answer = await node.request("GET", BODY, "", { claims: { serverNonce: old } });
     expect(answer.status).toBe(401);
     expect(await errorOf(answer)).toMatchObject({ code: "stale_nonce", reason: "nonce", retryable: true });
@@ -185,12 +185,19 @@ describe("a proof", () => {
     await one.stop();
   });
 
-  test("holds after a restart of the control plane, whose memory is new", async () => {
-    const before = await ControlPlane.start();
+  test("F56: made before a restart of the control plane, whose memory is new, is refused; the session holds", async () => {
+    let wallMs = Date.now();
+    const before = await ControlPlane.start({ wallMs: () => wallMs });
     const node = await before.node();
-    const after = await before.restart();
+    wallMs += 120_000;
+    expect((await node.request("GET", BODY)).status).toBe(PROVED);
     const jws = await node.proof({ method: "GET", path: BODY, body: "" });
-    expect((await after.send(BODY, { headers: { authorization: `Berth ${jws}` } })).status).toBe(PROVED);
+    const after = await before.restart({ wallMs: () => wallMs });
+    const answer = await after.send(BODY, { headers: { authorization: `Berth ${jws}` } });
+    expect(await errorOf(answer)).toMatchObject({ code: "stale_nonce", reason: "nonce", retryable: true });
+    const serverNonce = answer.headers.get("berth-nonce") ?? "";
+    const anew = await node.proof({ method: "GET", path: BODY, body: "" }, { claims: { serverNonce } });
+    expect((await after.send(BODY, { headers: { authorization: `Berth ${anew}` } })).status).toBe(PROVED);
     await after.stop();
   });
 
