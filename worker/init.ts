@@ -15,7 +15,7 @@ export interface KeyFiles {
   create(name: string, text: string): Promise<void>;
 }
 
-/** The root key signs key sets only and may be taken off the machine; the ring is needed at every start. */
+/** The root key may be taken off the machine (see worker/keys.ts); the ring is needed at every start. */
 export const ROOT_KEY_FILE = "root.json";
 export const KEY_RING_FILE = "ring.json";
 

@@ -1,7 +1,8 @@
 /**
  * The cluster's keys and what is done with them: the Signer port over jose and WebCrypto.
  *
- * - root (Ed25519): signs key sets and nothing else; may be taken off the machine after init.
+ * - root (Ed25519): signs key sets, and the certificate of a server that makes its own (worker/tls.ts). May be taken off the
+ *   machine after the first start; it is needed again when that certificate has to be made anew.
  * - lease (Ed25519): signs enrolments, session grants and manifests. The first of the ring signs; all are in the key set.
  * - secret (32 bytes): session keys and the nonce key are derived from it by HKDF-SHA-256, so checking a request reads nothing.
  * - sealing (A256GCM): credentials at rest. The first seals; the others still open.

@@ -5,7 +5,7 @@
  */
 import { mkdirSync } from "node:fs";
 import { createServer as createHttpServer, type Server } from "node:http";
-import { createServer as createHttpsServer } from "node:https";
+import { createServer as createHttpsServer, type Server as HttpsServer } from "node:https";
 import { isIP, type Socket } from "node:net";
 import { hostname, networkInterfaces } from "node:os";
 import { join, resolve } from "node:path";
@@ -37,6 +37,7 @@ import { openDatabaseFile } from "./store/database-embedded.ts";
 import { readTokens } from "./store/read-tokens.ts";
 import { readClusterInfo } from "./store/read-cluster.ts";
 import { Store } from "./store/store.ts";
+import { renewDaily } from "./certificate-renewal.ts";
 import { ownCertificate, type ServerCertificate, suppliedCertificate } from "./tls.ts";
 
 export interface ServerOptions {
@@ -97,7 +98,8 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     const files = keyFilesIn(join(dataDir, "keys"));
     const { ring } = await createCluster({ store, files, random });
     const adminToken = await ensureAdminToken(store, keyFilesIn(dataDir));
-    const certificate = await certificateOf(options, { files, dir: join(dataDir, "tls") });
+    const make = () => certificateOf(options, { files, dir: join(dataDir, "tls") });
+    const certificate = await make();
     const door = new Door(certificate);
     stops.push(() => door.close());
     const port = await door.listen(options.host, options.port);
@@ -122,6 +124,16 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
       channels.stop();
     });
     stops.push(collectRegularly(store, log));
+    if (certificate !== null)
+      stops.push(
+        renewDaily({
+          served: certificate,
+          make: async () => (await make()) ?? certificate,
+          serve: (made) => door.secure(made),
+          clock,
+          log,
+        }),
+      );
     door.open(createApp(context, makeDist(join(dataDir, "dist"))).fetch, context);
     log.info({ url: address.url, version: process.version }, "listening");
 
@@ -201,6 +213,11 @@ class Door {
           socket.destroy();
         });
     });
+  }
+
+  /** For connections from now on. */
+  secure({ cert, key }: ServerCertificate): void {
+    (this.#server as unknown as HttpsServer).setSecureContext({ cert, key, minVersion: "TLSv1.2" });
   }
 
   refuseNew(): void {

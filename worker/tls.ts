@@ -4,7 +4,8 @@
  * its public key (SPKI), so nobody has to install a certificate anywhere.
  *
  * The leaf key is made once and kept: its pin stands in join tokens. Certificates around it are made anew when the
- * names change or their end is near.
+ * names change or their end is near: at the start, and daily while it runs. While the root key is away the old one is served
+ * to its end.
  */
 import "reflect-metadata";
 import { createHash, createPrivateKey, createPublicKey, type JsonWebKey, X509Certificate as NodeCertificate, webcrypto } from "node:crypto";
@@ -44,10 +45,11 @@ export async function ownCertificate(parts: {
   const spki = spkiOf(createPublicKey(key).export({ format: "der", type: "spki" }));
   const path = join(dir, "server.crt");
   const held = existsSync(path) ? readFileSync(path, "utf8") : null;
-  if (held !== null && serves(held, hosts, spki, nowMs)) return { cert: held, key: keyPem, spki };
+  if (held !== null && serves(held, { hosts, spki, untilMs: nowMs + RENEW_DAYS * DAY_MS })) return { cert: held, key: keyPem, spki };
 
   const rootText = await files.read(ROOT_KEY_FILE);
   if (rootText === null) {
+    if (held !== null && serves(held, { hosts, spki, untilMs: nowMs })) return { cert: held, key: keyPem, spki };
     throw new Error(
       `the certificate has to be made anew and ${ROOT_KEY_FILE} is not here; put the root key back for one start, or pass --cert and --key`,
     );
@@ -150,11 +152,17 @@ function serial(): string {
   return Buffer.from(bytes).toString("hex");
 }
 
-function serves(pem: string, hosts: readonly string[], spki: string, nowMs: number): boolean {
+interface Served {
+  readonly hosts: readonly string[];
+  readonly spki: string;
+  readonly untilMs: number;
+}
+
+function serves(pem: string, { hosts, spki, untilMs }: Served): boolean {
   try {
     const leaf = new NodeCertificate(pem);
     if (spkiOf(leaf.publicKey.export({ format: "der", type: "spki" })) !== spki) return false;
-    if (leaf.validToDate.getTime() < nowMs + RENEW_DAYS * DAY_MS) return false;
+    if (leaf.validToDate.getTime() < untilMs) return false;
     return hosts.every((host) => (isIP(host) === 0 ? leaf.checkHost(host) : leaf.checkIP(host)) !== undefined);
   } catch {
     // Damaged: it is made anew.

@@ -4,10 +4,13 @@ import { createServer, get } from "node:https";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterEach, beforeEach, expect, test } from "vitest";
+import { connect } from "node:tls";
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { renewDaily } from "../../../worker/certificate-renewal.ts";
 import { keyFilesIn } from "../../../worker/key-files.ts";
 import { newEd25519 } from "../../../worker/keys.ts";
 import { ownCertificate, suppliedCertificate } from "../../../worker/tls.ts";
+import { collectLog, VirtualClock } from "../agent/control-plane.ts";
 
 const NOW_MS = Date.UTC(2026, 0, 1);
 let dir: string;
@@ -43,6 +46,52 @@ test("it is kept between starts, and made anew under the same pin for other name
   expect([renamed.spki, later.spki]).toEqual([first.spki, first.spki]);
   expect(new X509Certificate(later.cert).checkHost("berth.lan")).toBe("berth.lan");
   expect(statSync(join(dir, "keys", "tls.json")).mode & 0o077).toBe(0);
+});
+
+test("while the root key is away, it is served to its end and no longer", async () => {
+  const first = await own(["127.0.0.1"]);
+  rmSync(join(dir, "keys", "root.json"));
+  expect((await own(["127.0.0.1"], NOW_MS + 800 * 86_400_000)).cert).toBe(first.cert);
+  await expect(own(["127.0.0.1"], NOW_MS + 830 * 86_400_000)).rejects.toThrow("root.json is not here");
+  await expect(own(["127.0.0.1", "berth.lan"])).rejects.toThrow("root.json is not here");
+});
+
+test("it is made anew while the server runs, and a failure is tried again the next day", async () => {
+  let days = 0;
+  const clock = new VirtualClock();
+  const log = collectLog();
+  const make = vi.fn(() => own(["127.0.0.1"], NOW_MS + days * 86_400_000));
+  const served = await make();
+  const server = createServer({ cert: served.cert, key: served.key });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const { port } = server.address() as AddressInfo;
+  const end = () =>
+    new Promise<string>((resolve, reject) => {
+      const socket = connect({ host: "127.0.0.1", port, rejectUnauthorized: false }, () => {
+        resolve(socket.getPeerCertificate().valid_to);
+        socket.destroy();
+      }).on("error", reject);
+    });
+  const stop = renewDaily({ served, make, serve: ({ cert, key }) => server.setSecureContext({ cert, key }), clock, log });
+  const day = async () => {
+    days += 1;
+    const calls = make.mock.calls.length;
+    await clock.advance(86_400_000);
+    await vi.waitFor(() => expect([make.mock.calls.length, clock.timers]).toEqual([calls + 1, 1]));
+  };
+  const first = await end();
+  await day();
+  expect(await end()).toBe(first);
+  days = 800;
+  make.mockRejectedValueOnce(new Error("no"));
+  await day();
+  expect(await end()).toBe(first);
+  expect(log.lines.map(({ message }) => message)).toEqual(["the server's certificate could not be renewed; trying again tomorrow"]);
+  await day();
+  expect(new Date(await end()).getTime()).toBeGreaterThan(new Date(first).getTime());
+  stop();
+  expect(clock.timers).toBe(0);
+  server.close();
 });
 
 test("a supplied pair must be one", async () => {
