@@ -68,7 +68,11 @@ export const PROJECT_ROWS: readonly KeyRow[] = [
     },
     { open: true },
   ),
-  applied("volumes.*.external", "boolean|mapping", "The volume must exist on the node; berth neither makes nor removes it."),
+  applied(
+    "volumes.*.external",
+    "boolean|mapping",
+    "The volume must exist on the node; berth neither makes nor removes it. Unless the service is global, a constraint must name the node, or a label of the nodes that have it.",
+  ),
   applied("volumes.*.external.name", "string", "The engine's name of the external volume (old form of name:)."),
   applied("volumes.*.labels", "keyed", "Set on the engine's volume when berth makes it."),
 

@@ -20,6 +20,7 @@ export interface DeployError {
     | "dependency_missing"
     | "app_too_large"
     | "volume_missing"
+    | "volume_unplaced"
     | "config_missing"
     | "replicas_total";
   readonly message: string;
@@ -30,7 +31,14 @@ export interface DeployError {
 
 /** All of them, in a fixed order. */
 export function deployErrors(app: AppSpec): DeployError[] {
-  return [...sizeErrors(app), ...totalErrors(app), ...referenceErrors(app), ...dependencyErrors(app), ...splitErrors(app)];
+  return [
+    ...sizeErrors(app),
+    ...totalErrors(app),
+    ...referenceErrors(app),
+    ...externalVolumeErrors(app),
+    ...dependencyErrors(app),
+    ...splitErrors(app),
+  ];
 }
 
 /** Each service alone may be as large as a cluster; together they may be no larger. */
@@ -202,6 +210,39 @@ function referenceErrors(app: AppSpec): DeployError[] {
       }),
     );
 }
+
+/**
+ * Berth does not know which nodes have a volume that it did not make, so the app says where it is: for the service itself
+ * or for one that shares its node. On a global service it is said to be everywhere.
+ */
+function externalVolumeErrors(app: AppSpec): DeployError[] {
+  const together = colocatedServices(app);
+  const isPlaced = (name: string) => app.services[name]!.placement.constraints.some(namesNodes);
+  return Object.keys(app.services)
+    .sort()
+    .flatMap((name): DeployError[] => {
+      const { mode, workload } = app.services[name]!;
+      if (mode === "global" || (together.has(name) ? [...together] : [name]).some(isPlaced)) return [];
+      const index = workload.mounts.findIndex(
+        (mount) =>
+          mount.kind === "volume" && Object.hasOwn(app.volumes, mount.volume) && app.volumes[mount.volume]!.externalName !== undefined,
+      );
+      const mount = workload.mounts[index];
+      if (mount?.kind !== "volume") return [];
+      return [
+        {
+          code: "volume_unplaced",
+          message: `${name} mounts the external volume ${app.volumes[mount.volume]!.externalName}, and nothing says which node has it`,
+          mend: "add a placement constraint that names the node, e.g. node.hostname == NAME, or a label of the nodes that have it",
+          path: `services.${name}.workload.mounts[${index}]`,
+        },
+      ];
+    });
+}
+
+/** It says which nodes are meant, not only which are not. */
+const namesNodes = ({ key, operator }: Constraint): boolean =>
+  /^node\.(?:id|name|hostname|labels\..+|declared\..+)$/.test(key) && !["!=", "notIn", "notExists"].includes(operator);
 
 function dependencyErrors(app: AppSpec): DeployError[] {
   const names = Object.keys(app.services).sort();

@@ -246,6 +246,36 @@ describe("refusals at deploy", () => {
     ]);
   });
 
+  describe("an external volume", () => {
+    const mounts = [{ kind: "volume", volume: "v", target: "/v" }];
+    const has = (key: string, operator: string, ...values: string[]) => ({ constraints: [{ key, operator, values }] });
+    const alone = { workload: { image: "x", networkMode: "none", mounts } };
+    test.for<[string, Record<string, object>, string[]]>([
+      ["with no constraint", { a: alone }, ["services.a.workload.mounts[0]"]],
+      ["on a node by name", { a: { ...alone, placement: has("node.name", "=", "n1") } }, []],
+      ["on a node by host name", { a: { ...alone, placement: has("node.hostname", "in", "n1", "n2") } }, []],
+      ["on nodes with a label", { a: { ...alone, placement: has("node.labels.nas", "exists") } }, []],
+      ["on any node but one", { a: { ...alone, placement: has("node.name", "!=", "n1") } }, ["services.a.workload.mounts[0]"]],
+      ["on nodes of an architecture", { a: { ...alone, placement: has("node.arch", "=", "x64") } }, ["services.a.workload.mounts[0]"]],
+      ["of a global service", { a: { ...alone, mode: "global" } }, []],
+      ["of a service that shares the node of one that is placed", { a: alone, b: { ...alone, placement: has("node.id", "=", "n") } }, []],
+      [
+        "of a service apart from one that is placed",
+        { a: alone, b: { workload: { image: "x", networkMode: "none" }, placement: has("node.id", "=", "n") } },
+        ["services.a.workload.mounts[0]"],
+      ],
+    ])("%s", ([, services, paths]) => {
+      const spec = AppSpec.parse({ name: "shop", services, volumes: { v: { externalName: "theirs" } } });
+      const found = deployErrors(spec).filter(({ code }) => code === "volume_unplaced");
+      expect(found.map(({ path }) => path)).toEqual(paths);
+      for (const { message } of found) expect(message).toBe("a mounts the external volume theirs, and nothing says which node has it");
+    });
+
+    test("berth's own volume needs none", () => {
+      expect(deployErrors(AppSpec.parse({ name: "shop", services: { a: alone }, volumes: { v: {} } }))).toEqual([]);
+    });
+  });
+
   test("volumes and configs that are not declared", () => {
     const spec = app({
       a: {
