@@ -28,7 +28,7 @@ export const USAGE = `Usage: agent.mjs <command> [options]
   --name NAME       wanted name of the node (join; default: the host name)
   --foreground      go on as \`run\` after joining (join)
   --ca FILE         PEM file of a certificate authority to trust besides the well-known ones
-  --socket PATH     the container engine's socket (default: DOCKER_HOST, else /var/run/docker.sock)
+  --engine SOCKET   the container engine's socket (default: DOCKER_HOST, else /var/run/docker.sock)
   --version, --help
 
 HTTPS_PROXY and NO_PROXY are obeyed.
@@ -38,7 +38,7 @@ const VALUED: Readonly<Record<string, "dataDir" | "name" | "caFile" | "engineSoc
   "--data-dir": "dataDir",
   "--name": "name",
   "--ca": "caFile",
-  "--socket": "engineSocket",
+  "--engine": "engineSocket",
 };
 
 /** `env`: of it, the join token. */

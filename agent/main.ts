@@ -195,7 +195,7 @@ async function prepare(options: AgentOptions): Promise<Ground> {
     token,
     disk: await openDisk(dataDir),
     host: await openHost(),
-    log: options.log ?? pino({ name: "agent", level: env.BERTH_LOG ?? "info" }, pino.destination({ dest: 2, sync: true })),
+    log: options.log ?? openLog(env),
     engine: options.engine ?? openDocker(socket.path),
     socketPath: socket.path,
     env,
@@ -204,6 +204,9 @@ async function prepare(options: AgentOptions): Promise<Ground> {
     stop: () => stopper.abort(),
   };
 }
+
+const openLog = (env: Readonly<Record<string, string | undefined>>): Log =>
+  pino({ name: "agent", level: env.BERTH_LOG ?? "info" }, pino.destination({ dest: 2, sync: true }));
 
 const notJoined = (): AgentError =>
   new AgentError("notJoined", `this machine has not joined a cluster; get a line to paste with: berth join-token create`);
@@ -283,6 +286,45 @@ async function engineInfo({ engine, socketPath }: Ground): Promise<EngineInfo> {
   return info;
 }
 
+/**
+ * Makes this node's agent a systemd service, now and at each boot, and answers a sentence that says so. `script`: absolute
+ * path of what `run` is asked of. Throws AgentError.
+ */
+export async function installService(
+  options: Pick<AgentOptions, "dataDir" | "caFile" | "engineSocket" | "env" | "log"> & { readonly script: string },
+): Promise<string> {
+  const dataDir = resolve(options.dataDir ?? DATA_DIR_DEFAULT);
+  if (!existsSync(dataDir)) throw notJoined();
+  if (!hasSystemd()) throw new AgentError("platform", "no systemd runs here; start the agent with: agent.mjs run, or berth agent");
+  requireRoot();
+  const env = options.env ?? process.env;
+  const held = await identityFile(await openDisk(dataDir), options.log ?? openLog(env)).read();
+  if (held === null || held.enrolled === null || held.removed) throw notJoined();
+  await installUnit({
+    node: process.execPath,
+    script: options.script,
+    dataDir,
+    args: [
+      ...(options.caFile === undefined ? [] : ["--ca", resolve(options.caFile)]),
+      ...(options.engineSocket === undefined ? [] : ["--engine", options.engineSocket]),
+    ],
+    environment: passedOn(env),
+  });
+  return `${UNIT_NAME} runs, and starts at each boot`;
+}
+
+/** Ends and removes the service, and answers a sentence that says so. Throws AgentError. */
+export async function uninstallService(): Promise<string> {
+  if (!hasSystemd()) throw new AgentError("platform", "no systemd runs here, so there is no service to remove");
+  requireRoot();
+  await uninstallUnit();
+  return `removed ${UNIT_NAME}; containers go on running`;
+}
+
+function requireRoot(): void {
+  if (process.getuid?.() !== 0) throw new AgentError("usage", "only root may change the machine's services; run this with sudo");
+}
+
 const readCa = (file: string | undefined): string | null => (file === undefined ? null : readFileSync(file, "utf8"));
 
 export { POLICY_FILE };
@@ -304,11 +346,10 @@ export async function main(argv: readonly string[]): Promise<number> {
   };
   try {
     if (command === "uninstall") {
-      if (!hasSystemd()) throw new AgentError("platform", "no systemd runs here, so there is no service to remove");
-      await uninstallUnit();
-      return say(process.stdout, `removed ${UNIT_NAME}; containers go on running\n`, 0);
+      return say(process.stdout, `${await uninstallService()}\n`, 0);
     }
-    if (command === "install") return await install(flags);
+    if (command === "install")
+      return say(process.stdout, `${await installService({ ...options, script: resolve(process.argv[1] ?? "") })}\n`, 0);
     if (command === "join" && !flags.foreground) {
       const node = await joinCluster(options);
       if (node.isPending)
@@ -348,22 +389,6 @@ async function runUntilSignal(options: AgentOptions): Promise<number> {
   return end === "removed"
     ? say(process.stderr, `berth: node ${agent.node.name} was removed from its cluster; what it ran has been stopped\n`, 0)
     : 0;
-}
-
-async function install(flags: AgentFlags): Promise<number> {
-  if (!hasSystemd()) throw new AgentError("platform", "no systemd runs here; start the agent with: agent.mjs run");
-  const args = [
-    ...(flags.caFile === undefined ? [] : ["--ca", resolve(flags.caFile)]),
-    ...(flags.engineSocket === undefined ? [] : ["--socket", flags.engineSocket]),
-  ];
-  await installUnit({
-    node: process.execPath,
-    script: resolve(process.argv[1] ?? ""),
-    dataDir: resolve(flags.dataDir ?? DATA_DIR_DEFAULT),
-    args,
-    environment: passedOn(process.env),
-  });
-  return say(process.stdout, `${UNIT_NAME} runs, and starts at each boot\n`, 0);
 }
 
 /**

@@ -29,7 +29,7 @@ export function addBegin(program: Command, shellOf: ShellOf): void {
     .action(async (options: import("../commands/server.ts").ServerOptions, command: Command) =>
       (await import("../commands/server.ts")).server(shellOf(command), options),
     );
-  program
+  const agent = program
     .command("agent")
     .description("run the agent of this machine")
     .option("--join <token>", "join token, at the first start (better: --join-file, or BERTH_JOIN_TOKEN)")
@@ -41,6 +41,19 @@ export function addBegin(program: Command, shellOf: ShellOf): void {
     .action(async (options: import("../commands/agent.ts").AgentOptions, command: Command) =>
       (await import("../commands/agent.ts")).agent(shellOf(command), options),
     );
+  agent
+    .command("install")
+    .description("run the agent of this machine as a systemd service, now and at each boot")
+    .action(async (_options: object, command: Command) =>
+      (await import("../commands/agent.ts")).agentInstall(
+        shellOf(command),
+        command.optsWithGlobals<import("../commands/agent.ts").AgentOptions>(),
+      ),
+    );
+  agent
+    .command("uninstall")
+    .description("end and remove that service; containers go on running")
+    .action(async (_options: object, command: Command) => (await import("../commands/agent.ts")).agentUninstall(shellOf(command)));
   const cluster = program.command("cluster").description("the cluster itself");
   cluster
     .command("info")

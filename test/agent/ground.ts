@@ -103,7 +103,7 @@ export class Ground {
       "--foreground",
       "--data-dir",
       this.dataDir,
-      "--socket",
+      "--engine",
       this.host.socket,
     ];
     this.#process = await this.host.spawn(argv, { env: { BERTH_LOG: "debug" } });

@@ -22,6 +22,12 @@ import {
 } from "../../agent/engine/engine.ts";
 import { LINE_MAX, splitLog } from "../../agent/engine/log-frames.ts";
 import { imageKeyOf, pullImage, pullReference, runReference } from "../../agent/images.ts";
+import { prepareIdentity } from "../../agent/enrol.ts";
+import { identityFile } from "../../agent/identity.ts";
+import { nodeClock } from "../../agent/node-clock.ts";
+import type { Log } from "../../agent/ports.ts";
+import type { NodeId } from "../../shared/model/name.ts";
+import type { JoinToken } from "../../shared/wire/enroll.ts";
 import { openDisk } from "../../agent/node-disk.ts";
 import { SealedFile } from "../../agent/sealed-file.ts";
 import { describeStepFailure } from "../../agent/step-failure.ts";
@@ -143,19 +149,36 @@ describe("the systemd unit", () => {
       ({ stdout, stderr }) => ({ code: 0, stdout, stderr }),
       (error: { code: number; stdout: string; stderr: string }) => error,
     );
-  const agent = `${process.execPath} ${join(import.meta.dirname, "../../agent/main.ts")}`;
+  const root = join(import.meta.dirname, "../..");
+  const agent = `${process.execPath} ${join(root, "agent/main.ts")}`;
+  const silent = { warn: () => undefined } as unknown as Log;
+  const makeMember = async (dataDir: string): Promise<void> => {
+    const file = identityFile(await openDisk(dataDir), silent);
+    const token = { id: "j_aaaaaaaaaaaaaaaa", url: "https://berth.test", root: "r" } as unknown as JoinToken;
+    const fresh = await prepareIdentity(token, file, nodeClock);
+    const enrolled = { node: "n_aaaaaaaaaaaaaaaa" as NodeId, name: "till1", site: "berlin", cluster: "c", admission: "admitted" as const };
+    await file.write({ ...fresh!, enrolled });
+  };
 
   test.each([
-    ["install", "berth agent: no systemd runs here; start the agent with: agent.mjs run\n"],
+    ["install --data-dir /tmp", "berth agent: no systemd runs here; start the agent with: agent.mjs run, or berth agent\n"],
+    [
+      "install --data-dir /nowhere",
+      "berth agent: this machine has not joined a cluster; get a line to paste with: berth join-token create\n",
+    ],
     ["uninstall", "berth agent: no systemd runs here, so there is no service to remove\n"],
-  ])("%s says in a sentence that there is no systemd", async (command, sentence) => {
+  ])("%s says in a sentence what is missing", async (command, sentence) => {
     expect(await apart(`${agent} ${command}`)).toMatchObject({ code: 1, stdout: "", stderr: sentence });
   });
 
-  test("is put in place, started, and removed again", async () => {
+  test.each([
+    ["agent.mjs", agent],
+    ["berth agent", `${process.execPath} ${join(root, "cli/berth.mjs")} agent`],
+  ])("is put in place by %s, started, and removed again", async (_name, agent) => {
+    await makeMember(join(dir, "data"));
     await writeFile(join(dir, "systemctl"), `#!/bin/sh\necho "$@" >> ${dir}/calls\n`, { mode: 0o755 });
     const ran = await apart(
-      `mkdir -p /run/systemd/system\n${agent} install --data-dir ${dir}/data\ncp /etc/systemd/system/berth-agent.service ${dir}/unit.service\n` +
+      `mkdir -p /run/systemd/system\n${agent} install --data-dir ${dir}/data --engine /e.sock\ncp /etc/systemd/system/berth-agent.service ${dir}/unit.service\n` +
         `${agent} uninstall\nls /etc/systemd/system`,
       { PATH: `${dir}:${process.env["PATH"] ?? ""}`, HTTPS_PROXY: "http://proxy:3128" },
     );
@@ -172,7 +195,7 @@ describe("the systemd unit", () => {
       "daemon-reload",
     ]);
     const unit = await readFile(join(dir, "unit.service"), "utf8");
-    expect(unit).toContain(`"run" "--data-dir" "${dir}/data"`);
+    expect(unit).toContain(`"${process.execPath}" "${root}/agent/main.ts" "run" "--data-dir" "${dir}/data" "--engine" "/e.sock"`);
     expect(unit).toContain('Environment="HTTPS_PROXY=http://proxy:3128"');
     expect(await verify(unit)).toBe("");
   });
@@ -218,7 +241,7 @@ describe("the command line", () => {
       { kind: "command", command: "join", token: "berth_join_x", flags: { name: "n1", foreground: false } },
     ],
     [["join", "T", "--foreground", "--data-dir=/d"], { kind: "command", command: "join", flags: { dataDir: "/d", foreground: true } }],
-    [["run", "--ca", "/c.pem", "--socket", "/s"], { kind: "command", command: "run", flags: { caFile: "/c.pem", engineSocket: "/s" } }],
+    [["run", "--ca", "/c.pem", "--engine", "/s"], { kind: "command", command: "run", flags: { caFile: "/c.pem", engineSocket: "/s" } }],
     [[], { kind: "help" }],
     [["run", "--help"], { kind: "help" }],
     [["--version"], { kind: "version" }],
