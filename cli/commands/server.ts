@@ -42,6 +42,18 @@ export const portTaken = (port: number, mend: string): CliError => {
   return new CliError(`port ${port} is taken${who === null ? "" : ` by ${who}`}: stop that, or choose another port`, { next: mend });
 };
 
+/** A control plane that does not start, in words where they are known. */
+export function startFailure(error: unknown, at: { readonly dataDir: string; readonly port: number; readonly otherPort: string }): unknown {
+  if (!(error instanceof Error) || !("code" in error)) return error;
+  if (error.code === "EADDRINUSE") return portTaken(at.port, at.otherPort);
+  if (error.code !== "DATABASE_IN_USE") return error;
+  const pid = "pid" in error && typeof error.pid === "number" ? error.pid : null;
+  return new CliError(
+    `another control plane${pid === null ? "" : ` (process ${pid})`} runs with the data directory ${at.dataDir}: stop it, or name another directory`,
+    { next: pid === null ? "berth server --data-dir DIRECTORY" : `kill ${pid}`, cause: error },
+  );
+}
+
 export async function server(shell: Shell, options: ServerOptions): Promise<void> {
   const { host, port } = parseListen(options.listen);
   if ((options.cert === undefined) !== (options.key === undefined))
@@ -64,9 +76,7 @@ export async function server(shell: Shell, options: ServerOptions): Promise<void
     ...(log === null ? {} : { log }),
     ...(options.url === undefined ? {} : { url: checkedUrl(options.url) }),
   }).catch((error: unknown) => {
-    if (error instanceof Error && "code" in error && error.code === "EADDRINUSE")
-      throw portTaken(port, `berth server --listen ${host}:${port + 1}`);
-    throw error;
+    throw startFailure(error, { dataDir, port, otherPort: `berth server --listen ${host}:${port + 1}` });
   });
   const { url, address, root } = running;
   await writeAddress(dataDir, { url, root: address.spki === null ? null : root, spki: address.spki });

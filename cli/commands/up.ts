@@ -25,7 +25,7 @@ import { type FileLog, openLogFile } from "../up/log-file.ts";
 import { Stage } from "../up/stage.ts";
 import { type HelloResult, untilHealthy } from "../up/wait.ts";
 import { appPath } from "./paths.ts";
-import { portTaken, writeAddress } from "./server.ts";
+import { portTaken, startFailure, writeAddress } from "./server.ts";
 
 export interface UpOptions {
   readonly port: number;
@@ -139,7 +139,9 @@ export async function startCluster(shell: Shell, options: ClusterStart): Promise
     await release(dataDir);
   };
   try {
-    const server = await startServer({ dataDir, host: "127.0.0.1", port, log: serverLog });
+    const server = await startServer({ dataDir, host: "127.0.0.1", port, log: serverLog }).catch((error: unknown) => {
+      throw startFailure(error, { dataDir, port, otherPort: `npm start -- --port ${port + 1}` });
+    });
     closing.push(() => server.close());
     await writeAddress(dataDir, { url, root: null, spki: null });
     const client = clientOf(dataDir);

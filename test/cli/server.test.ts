@@ -195,6 +195,15 @@ describe("against a control plane", () => {
     expect((await berth("why", "shop")).error?.message).toMatch(/shop/);
   });
 
+  test("a second server on a data directory that is held says whose it is", async () => {
+    const { error, exitCode } = await berth("server", "--data-dir", "plain", "--listen", "127.0.0.1:0");
+    expect(exitCode).toBe(1);
+    expect(error?.message).toBe(
+      `another control plane (process ${process.pid}) runs with the data directory ${join(dir, "plain")}: stop it, or name another directory`,
+    );
+    expect(error?.next).toBe(`kill ${process.pid}`);
+  });
+
   test("a name that is not there", async () => {
     expect((await berth("node", "cordon", "till")).error).toMatchObject({ message: 'there is no node "till"', next: "berth node ls" });
   });
