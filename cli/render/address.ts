@@ -21,16 +21,28 @@ export const replicaName = (replica: Pick<Replica, "app" | "service" | "slot" | 
 export const slotName = (replica: Pick<Replica, "slot" | "node">): string =>
   replica.slot === replica.node.id ? replica.node.name : replica.slot;
 
-/** A port that is bound on IPv4 and IPv6 alike is one address, not two. `isLocal`: the node is this machine. */
+/**
+ * Bound on every IPv4 and every IPv6 address, a port may have two numbers: the IPv4 one is shown, and the other only where
+ * there is no such one. `isLocal`: the node is this machine.
+ */
 export function addressesOf(replica: Replica, isLocal: boolean): Address[] {
   const urls = new Set<string>();
-  for (const { target, protocol, hostIp, hostPort } of replica.ports) {
-    const host = isAny(hostIp) ? (isLocal ? "127.0.0.1" : (replica.node.addresses[0] ?? replica.node.name)) : hostIp;
+  for (const port of replica.ports) {
+    const { target, protocol, hostIp, hostPort } = port;
+    const isTwin = (other: typeof port) => other.target === target && other.protocol === protocol && !other.hostIp.includes(":");
+    if (hostIp === "::" && replica.ports.some(isTwin)) continue;
+    const host = isAny(hostIp) ? anyHost(replica.node, { isLocal, isV6: hostIp === "::" }) : hostIp;
     const place = `${bracketed(host)}:${hostPort}`;
     const scheme = protocol !== "tcp" ? "udp " : HTTP_PORTS.has(target) ? "http://" : HTTPS_PORTS.has(target) ? "https://" : "";
     urls.add(`${scheme}${place}`);
   }
   return [...urls].map((url) => ({ replica: replica.id, name: replicaName(replica), url }));
+}
+
+/** An address of the node in the family that is bound; its name where it has none. */
+function anyHost(node: Replica["node"], { isLocal, isV6 }: { readonly isLocal: boolean; readonly isV6: boolean }): string {
+  if (isLocal) return isV6 ? "::1" : "127.0.0.1";
+  return node.addresses.find((address) => address.includes(":") === isV6) ?? node.name;
 }
 
 /** With a control plane on this machine's loopback, a node with this machine's name is this machine. */

@@ -259,8 +259,20 @@ describe("addresses", () => {
   const bound = (target: number, hostIp: string, hostPort: number) => ({ target, protocol: "tcp" as const, hostIp, hostPort });
   test.each([
     ["both families are one address", [bound(80, "0.0.0.0", 3000), bound(80, "::", 3000)], true, ["http://127.0.0.1:3000"]],
+    [
+      "each family with a port of its own: the IPv4 one works",
+      [bound(80, "0.0.0.0", 32768), bound(80, "::", 32769)],
+      true,
+      ["http://127.0.0.1:32768"],
+    ],
+    ["IPv6 alone", [bound(80, "::", 3000)], true, ["http://[::1]:3000"]],
+    ["IPv6 alone, on another machine", [bound(80, "::", 3000)], false, ["http://[2001:db8::5]:3000"]],
     ["on another machine, its first address", [bound(80, "0.0.0.0", 3000)], false, ["http://10.0.0.5:3000"]],
     ["a bound address", [bound(443, "192.0.2.1", 443)], false, ["https://192.0.2.1:443"]],
     ["a port that is no HTTP", [bound(5432, "0.0.0.0", 5432)], true, ["127.0.0.1:5432"]],
-  ])("%s", (_name, ports, isLocal, expected) => expect(addressesOf(replica({ ports }), isLocal).map(({ url }) => url)).toEqual(expected));
+  ])("%s", (_name, ports, isLocal, expected) =>
+    expect(
+      addressesOf(replica({ ports, node: { ...replica().node, addresses: ["10.0.0.5", "2001:db8::5"] } }), isLocal).map(({ url }) => url),
+    ).toEqual(expected),
+  );
 });
