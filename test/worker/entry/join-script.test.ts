@@ -24,6 +24,13 @@ function program(name: string, text: string): void {
   writeFileSync(join(dir, "bin", name), `#!/bin/sh\n${text}\n`);
   chmodSync(join(dir, "bin", name), 0o755);
 }
+/** What the script asks of curl at an engine's socket, where the tests' machine has none. */
+function curlOfNode(): void {
+  const text = `const [socketPath, url] = [process.argv[process.argv.indexOf("--unix-socket") + 1], process.argv.at(-1)];
+require("node:http").get({ socketPath, path: new URL(url).pathname }, (answer) => answer.pipe(process.stdout)).on("error", () => process.exit(7));`;
+  writeFileSync(join(dir, "curl.cjs"), text);
+  program("curl", `exec ${process.execPath} ${join(dir, "curl.cjs")} "$@"`);
+}
 const PATH = () => `${join(dir, "bin")}:${process.env.PATH}`;
 
 describe("the line", () => {
@@ -93,6 +100,7 @@ describe("the engine", () => {
       else response.end(JSON.stringify(request.url === "/version" ? version : info));
     });
     await new Promise<void>((done) => server.listen(socket, done));
+    curlOfNode();
     const child = spawn("sh", ["-c", withMain("check_engine")], {
       env: { PATH: PATH(), DOCKER_HOST: dockerHost ?? `unix://${socket}` },
       stdio: ["ignore", "pipe", "pipe"],
