@@ -57,6 +57,7 @@ export function replicaState(replica: Replica): { text: string; style: StyleName
   const stopping = replica.desired === "stop" && replica.ended === null && replica.state !== "stopping" ? ", to stop" : "";
   if (replica.ended === null && replica.node.status !== "ready")
     return { text: `${replica.state}${stopping}, node ${replica.node.status}`, style: "warn" };
+  if (replica.ended === null && !replica.node.engineReachable) return { text: `${replica.state}${stopping}, no engine`, style: "warn" };
   if (replica.state === "failed" || replica.state === "rejected")
     return { text: replica.reason === "" ? replica.state : `${replica.state}: ${replica.reason}`, style: "bad" };
   if (replica.state === "preparing" && replica.message !== "") return { text: `preparing: ${replica.reason}${stopping}`, style: "bad" };

@@ -271,6 +271,8 @@ export const Replica = z.object({
     name: z.string(),
     site: z.string(),
     status: z.enum(["ready", "unreachable", "lost", "removed"]),
+    /** False: nothing is known of its containers until the engine answers again. */
+    engineReachable: z.boolean(),
     addresses: z.array(z.string()),
   }),
   revision: Rev,
@@ -289,6 +291,7 @@ export const Replica = z.object({
   containerId: z.string().nullable(),
   assigned: Time,
   ended: Time.nullable(),
+  /** When this was last known to be so: while its node and engine answer, the node's last poll. */
   asOf: Time.nullable(),
 });
 export type Replica = z.infer<typeof Replica>;

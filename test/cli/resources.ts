@@ -7,7 +7,7 @@ export const replica = (parts: Partial<Replica> = {}): Replica => ({
   app: "shop",
   service: "web",
   slot: "0",
-  node: { id: "n_aaaaaaaaaaaaaaaa", name: "node-a", site: "berlin", status: "ready", addresses: ["10.0.0.5"] },
+  node: { id: "n_aaaaaaaaaaaaaaaa", name: "node-a", site: "berlin", status: "ready", engineReachable: true, addresses: ["10.0.0.5"] },
   revision: 7,
   desired: "run",
   state: "running",

@@ -176,6 +176,11 @@ describe("states in a word", () => {
       replica({ readySince: "2026-01-01T00:00:00.000Z", node: { ...replica().node, status: "lost" } }),
       "running, node lost",
     ],
+    [
+      "nothing is known without the engine",
+      replica({ readySince: "2026-01-01T00:00:00.000Z", node: { ...replica().node, engineReachable: false } }),
+      "running, no engine",
+    ],
     ["to be stopped", replica({ readySince: "2026-01-01T00:00:00.000Z", desired: "stop" }), "ready, to stop"],
     ["failed with its reason", replica({ state: "failed", reason: "oom" }), "failed: oom"],
   ])("replica: %s", (_name, item, text) => expect(replicaState(item).text).toBe(text));

@@ -3,7 +3,7 @@ import { and, asc, eq, type SQL, sql } from "drizzle-orm";
 import { z } from "zod";
 import type { Row } from "./commit-types.ts";
 import { marksIn, marksQuery } from "./read-marks.ts";
-import { apps, endedReplicas, nodes, observations, replicas } from "./schema.ts";
+import { apps, endedReplicas, nodeReports, nodes, observations, replicas } from "./schema.ts";
 import type { Marks, Store } from "./store.ts";
 
 export interface ReplicaFilter {
@@ -22,6 +22,8 @@ export interface LiveReplica {
   readonly observation: Row<"observations"> | null;
   /** Null: removed. */
   readonly node: NodePart | null;
+  /** Of its node's last report; null: none has come. */
+  readonly engineReachable: boolean | null;
 }
 export interface EndedReplica {
   readonly app: string;
@@ -85,11 +87,18 @@ export async function readReplicas(
   // One more than asked for tells whether there is more.
   const [live, ended, marks] = await store.selectAll([
     db
-      .select({ app: apps.name, replica: replicas, observation: observations, node: nodePart })
+      .select({
+        app: apps.name,
+        replica: replicas,
+        observation: observations,
+        node: nodePart,
+        engineReachable: nodeReports.engineReachable,
+      })
       .from(replicas)
       .innerJoin(apps, eq(apps.id, replicas.appId))
       .leftJoin(observations, eq(observations.replica, replicas.id))
       .leftJoin(nodes, eq(nodes.id, replicas.nodeId))
+      .leftJoin(nodeReports, eq(nodeReports.nodeId, replicas.nodeId))
       .where(and(...liveIs))
       .orderBy(asc(apps.name), asc(replicas.service), asc(replicas.slot), asc(replicas.assignedMs), asc(replicas.id))
       .limit(after?.[0] === "ended" ? 0 : limit + 1),

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import type { JoinTokenCreated, Node, Removed } from "../../../shared/api/resources.ts";
+import type { JoinTokenCreated, Node, Removed, Replica } from "../../../shared/api/resources.ts";
 import { JOIN_TOKEN_PREFIX, JoinToken } from "../../../shared/wire/enroll.ts";
 import { thumbprint } from "../../../worker/keys.ts";
 import { id, replicaRow } from "../../store/rows.ts";
@@ -228,4 +228,29 @@ describe("join tokens", () => {
     const world = await World.start();
     expect((await world.call("POST", "/v1/join-tokens", { body: { site: "default", url } })).status).toBe(400);
   });
+});
+
+test("what an agent said of a replica is as fresh as its last poll, until its engine is gone", async () => {
+  const world = await World.start();
+  const { node: nodeId } = await world.plane.node();
+  await world.deploy(appSpec("shop"));
+  const { id: appId } = (await world.get<{ id: string }>("/v1/namespaces/default/apps/shop")).body;
+  const fact = { state: "running", reason: "", message: "", containerId: "c", health: "none", readySinceMs: 1, restarts: 0 } as const;
+  const rest = { exitCode: null, oomKilled: false, ports: [], pull: null, logTail: [], asOfMs: 1, mark: 0 };
+  const report = { nodeId, session: 1, seq: 1, generation: 0, complete: true, engineMessage: "", asOfMs: 1, mark: 0 };
+  await world.plane.commit({
+    changes: [
+      { op: "insert", table: "replicas", rows: [replicaRow(1, { appId, nodeId, revision: 2 })] },
+      { op: "insert", table: "observations", rows: [{ replica: id("r", 1), nodeId, session: 1, seq: 1, ...fact, ...rest }] },
+      { op: "insert", table: "nodeReports", rows: [{ ...report, engineReachable: true }], onConflict: "replace" },
+    ],
+  });
+  const seen = async () => (await world.get<List<Replica>>("/v1/namespaces/default/replicas")).body.items[0]!;
+  const { lastSeen } = (await world.get<Node>(`/v1/nodes/${nodeId}`)).body;
+  const fresh = await seen();
+  expect(Date.parse(fresh.asOf ?? "") - Date.parse(lastSeen ?? "")).toBeLessThan(5_000);
+  expect([fresh.asOf! >= lastSeen!, fresh.node.engineReachable]).toEqual([true, true]);
+  const reported = new Date(1).toISOString();
+  await world.plane.commit({ changes: [{ op: "update", table: "nodeReports", rows: [{ nodeId, engineReachable: false }] }] });
+  expect(await seen()).toMatchObject({ asOf: reported, node: { engineReachable: false } });
 });

@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { Replica } from "../../../shared/api/resources.ts";
 import { Name, ReplicaId } from "../../../shared/model/name.ts";
+import type { Context } from "../../context.ts";
 import { BerthError } from "../../errors.ts";
 import { isoTime, isoTimeOrNull } from "../../stamp.ts";
 import { type EndedReplica, type LiveReplica, readReplicas, ReplicaPlace } from "../../store/read-replicas.ts";
@@ -9,20 +10,29 @@ import { pages, read, type Route } from "./route.ts";
 
 const tag = "Replicas";
 
-function toNodePart(nodeId: string, node: LiveReplica["node"]) {
-  if (node === null) return { id: nodeId, name: nodeId, site: "", status: "removed" as const, addresses: [] };
-  return { id: node.id, name: node.name, site: node.site, status: node.status, addresses: node.facts.addresses };
+function toNodePart(nodeId: string, node: LiveReplica["node"], engineReachable: boolean) {
+  if (node === null) return { id: nodeId, name: nodeId, site: "", status: "removed" as const, engineReachable, addresses: [] };
+  return { id: node.id, name: node.name, site: node.site, status: node.status, engineReachable, addresses: node.facts.addresses };
 }
 
-function toReplica({ app, replica, observation, node }: LiveReplica, namespace: string) {
+/** A node that answers reports what changes, so what it said last still holds at its last poll. */
+function confirmedMs({ node, observation, engineReachable }: LiveReplica, at: { readonly context: Context; readonly nowMs: number }) {
+  if (observation === null) return null;
+  const seenAgoMs = node?.status === "ready" && engineReachable === true ? at.context.shard.lastSeenAgoMs(node.id) : null;
+  return seenAgoMs === null ? observation.asOfMs : Math.max(observation.asOfMs, at.nowMs - seenAgoMs);
+}
+
+function toReplica(row: LiveReplica, at: { readonly namespace: string; readonly context: Context; readonly nowMs: number }) {
+  const { app, replica, observation, node, engineReachable } = row;
   const { id, service, slot, revision, desired } = replica;
   return {
     id,
-    namespace,
+    namespace: at.namespace,
     app,
     service,
     slot,
-    node: toNodePart(replica.nodeId, node),
+    // One that has not reported yet is not known to have lost it.
+    node: toNodePart(replica.nodeId, node, engineReachable ?? true),
     revision,
     desired,
     state: observation?.state ?? "assigned",
@@ -40,7 +50,7 @@ function toReplica({ app, replica, observation, node }: LiveReplica, namespace: 
     containerId: observation?.containerId ?? null,
     assigned: isoTime(replica.assignedMs),
     ended: null,
-    asOf: isoTimeOrNull(observation?.asOfMs ?? null),
+    asOf: isoTimeOrNull(confirmedMs(row, at)),
   };
 }
 
@@ -53,7 +63,7 @@ function toEnded({ app, ended, node }: EndedReplica, namespace: string) {
     app,
     service,
     slot,
-    node: toNodePart(ended.nodeId, node),
+    node: toNodePart(ended.nodeId, node, true),
     revision,
     desired: "stop",
     state,
@@ -97,7 +107,8 @@ export const replicaRoutes: readonly Route[] = [
       await requireNamespace(context, namespace);
       const found = await readReplicas(context.store, { namespace, app, service }, { ...page, withEnded: asked === "true" });
       const { marks, live, ended, next } = found;
-      return { marks, next, items: [...live.map((row) => toReplica(row, namespace)), ...ended.map((row) => toEnded(row, namespace))] };
+      const at = { namespace, context, nowMs: marks.nowMs };
+      return { marks, next, items: [...live.map((row) => toReplica(row, at)), ...ended.map((row) => toEnded(row, namespace))] };
     },
   }),
   read({
@@ -110,8 +121,8 @@ export const replicaRoutes: readonly Route[] = [
     answer: Replica,
     read: async ({ context, params: { namespace, replica: id } }) => {
       await requireNamespace(context, namespace);
-      const { live, ended } = await readReplicas(context.store, { namespace, id }, { withEnded: true, limit: 1, after: null });
-      if (live[0] !== undefined) return toReplica(live[0], namespace);
+      const { live, ended, marks } = await readReplicas(context.store, { namespace, id }, { withEnded: true, limit: 1, after: null });
+      if (live[0] !== undefined) return toReplica(live[0], { namespace, context, nowMs: marks.nowMs });
       if (ended[0] !== undefined) return toEnded(ended[0], namespace);
       throw new BerthError("not_found", `there is no replica ${id} in namespace ${namespace}`, { reason: "replica" });
     },
