@@ -6,7 +6,7 @@ import type { Revision } from "../client/resources.ts";
 import { CliError, EXIT } from "../exit.ts";
 import { age } from "../render/amount.ts";
 import { emit, printTable } from "../render/output.ts";
-import { planLines } from "../render/plan.ts";
+import { onlyWaits, planLines } from "../render/plan.ts";
 import type { Shell } from "../shell.ts";
 import { line } from "../terminal.ts";
 import { conclude, follow, replicasBefore } from "./follow.ts";
@@ -44,6 +44,11 @@ export async function carryOut(
     );
     return;
   }
+  if (isTable && onlyWaits(answer.plan))
+    line(
+      shell.terminal,
+      `${shell.terminal.style.warn("!")} no node can take any of this now; waiting for one that can (Ctrl-C: it goes on without you)`,
+    );
   const followed = await follow(shell, { app, deployment, before, timeoutMs: options.wait ?? null });
   await emit(shell, { plan: answer.plan, deployment: followed.deployment, replicas: followed.replicas }, () => undefined);
   if (isTable) await conclude(shell, app, followed);

@@ -1,6 +1,6 @@
 /** Watches a deployment until it ends, with what each of its replicas does. */
 import { setTimeout as sleep } from "node:timers/promises";
-import type { Deployment, Replica } from "../../shared/api/resources.ts";
+import type { Deployment, Replica, Why } from "../../shared/api/resources.ts";
 import { ApiError } from "../client/client.ts";
 import { loginCommandIn } from "../../shared/model/image.ts";
 import { CliError, EXIT } from "../exit.ts";
@@ -12,7 +12,7 @@ import { visible, visibleLog } from "../render/visible.ts";
 import type { Shell } from "../shell.ts";
 import { line } from "../terminal.ts";
 import { byPlace } from "./apps.ts";
-import { deploymentPath, replicasPath } from "./paths.ts";
+import { appPath, deploymentPath, replicasPath } from "./paths.ts";
 import { isLoopback } from "./tokens.ts";
 
 /**
@@ -22,6 +22,10 @@ import { isLoopback } from "./tokens.ts";
 const LOOK_MS = 250;
 /** How long the control plane may be silent before this gives up watching. */
 const SILENCE_MAX_MS = 60_000;
+/** Why a replica has no node changes with nodes, not by the second. */
+const WHY_MS = 5_000;
+/** How often output that is no terminal hears what is waited for. */
+const SAY_MS = 30_000;
 /** The spinner and the seconds move between looks. */
 const FRAME_MS = 100;
 
@@ -30,6 +34,17 @@ export interface Followed {
   readonly replicas: readonly Replica[];
   readonly rollout: Rollout;
   readonly tookMs: number;
+}
+
+/** What keeps replicas from being placed, a line each. */
+async function waitsOf(shell: Shell, app: string): Promise<readonly string[]> {
+  const { items } = await shell.client().list<Why>(appPath(shell.namespace, app, "/why"), {}, shell.signal);
+  return items.flatMap(({ service, explanation }) => [
+    ...(explanation?.unplaced ?? []).map(
+      ({ slots, message }) => `${visible(app)}/${visible(service)}: ${slots.length} not placed: ${visible(message)}`,
+    ),
+    ...(explanation?.waiting ?? []).map((text) => `${visible(app)}/${visible(service)}: ${visible(text)}`),
+  ]);
 }
 
 /** Replica ids that are there before a deployment: what it adds is told apart by them. */
@@ -51,14 +66,23 @@ export async function follow(
   let heardMs = begin;
   let deployment = ask.deployment;
   let replicas: readonly Replica[] = [];
+  let waits: readonly string[] = [];
+  let askedMs = Number.NEGATIVE_INFINITY;
+  let saidMs = begin;
   const draw = (): void => {
     if (live === null) {
-      for (const news of rollout.takeNews()) if (!isQuiet) line(terminal, news);
+      const news = rollout.takeNews();
+      if (isQuiet) return;
+      for (const text of news) line(terminal, text);
+      if (deployment.state !== "running" || performance.now() - saidMs < SAY_MS) return;
+      saidMs = performance.now();
+      const waited = waits.length > 0 ? waits : rollout.unready();
+      for (const text of waited) line(terminal, `still waiting after ${seconds(saidMs - begin)}: ${text}`);
       return;
     }
     const nowMs = performance.now();
     const head = `${terminal.style.accent(spinner(nowMs))} deploying ${visible(ask.app)}, revision ${deployment.revision}  ${terminal.style.quiet(seconds(nowMs - begin))}${deployment.message === "" ? "" : `  ${visible(deployment.message)}`}`;
-    live.draw([head, ...rollout.lines(nowMs, terminal.style)]);
+    live.draw([head, ...rollout.lines(nowMs, terminal.style), ...waits.map((text) => `${terminal.style.warn("!")} ${text}`)]);
   };
   try {
     while (true) {
@@ -67,6 +91,10 @@ export async function follow(
           client.get<Deployment>(deploymentPath(shell.namespace, ask.deployment.id), {}, shell.signal),
           client.list<Replica>(replicasPath(shell.namespace), { app: ask.app }, shell.signal).then(({ items }) => items),
         ]);
+        if (!isQuiet && performance.now() - askedMs > WHY_MS) {
+          askedMs = performance.now();
+          waits = await waitsOf(shell, ask.app);
+        }
         heardMs = performance.now();
         rollout.observe(replicas, heardMs);
       } catch (error) {

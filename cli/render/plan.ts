@@ -113,6 +113,9 @@ function serviceBranch(service: PlannedService, style: Style): Branch {
 export const changesOf = (plan: DeployPlan): number =>
   plan.services.reduce((sum, { counts }) => sum + counts.create + counts.replace + counts.remove, 0);
 
+/** Nothing can be placed and nothing else changes: the deployment does nothing but wait. */
+export const onlyWaits = (plan: DeployPlan): boolean => changesOf(plan) === 0 && plan.services.some(({ counts }) => counts.unplaced > 0);
+
 export function planLines(plan: DeployPlan, style: Style): string[] {
   const title = `${style.strong(visible(plan.app))} in ${visible(plan.namespace)}: ${plan.fromRevision === null ? "new" : `from revision ${plan.fromRevision}`}`;
   if (plan.unchanged)

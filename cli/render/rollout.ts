@@ -158,6 +158,15 @@ export class Rollout {
     return [...restarted, ...parts, ...obstacle].filter((part) => part !== "").join("  ");
   }
 
+  /** What is waited for, a line each. */
+  unready(): string[] {
+    return [...this.#tracks.values()].flatMap(({ replica, steps, obstacle }) => {
+      const phase = steps.at(-1)?.phase;
+      if (phase === undefined || phase === "ready" || phase === "stopped") return [];
+      return [`${visible(replicaName(replica))} on ${visible(replica.node.name)}: ${obstacle === "" ? phase : obstacle}`];
+    });
+  }
+
   get readyCount(): number {
     return [...this.#tracks.values()].filter((track) => track.steps.at(-1)?.phase === "ready").length;
   }

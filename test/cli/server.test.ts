@@ -183,6 +183,7 @@ describe("against a control plane", () => {
       "1s",
     );
     expect(late.exitCode).toBe(4);
+    expect(late.text).toContain("no node can take any of this now; waiting for one that can");
     expect(late.error?.next).toBe("berth why shop");
     await berth("scale", "shop/web=3", "--detach");
     expect((await berth("ls")).text).toMatch(/web 0\/3/);
