@@ -1,6 +1,6 @@
 /** What a command is given: where to print, whom to ask, and the options that every command has. */
 import { Client } from "./client/client.ts";
-import { type Environment, resolveTarget, type Target } from "./client/contexts.ts";
+import { type Environment, refusePlaintext, resolveTarget, type Target } from "./client/contexts.ts";
 import { httpTransport } from "./client/transport.ts";
 import type { Terminal } from "./terminal.ts";
 
@@ -11,6 +11,7 @@ export interface GlobalOptions {
   readonly output: OutputFormat;
   readonly namespace?: string | undefined;
   readonly context?: string | undefined;
+  readonly insecure?: boolean | undefined;
 }
 
 export interface Shell {
@@ -19,6 +20,8 @@ export interface Shell {
   readonly cwd: string;
   readonly output: OutputFormat;
   readonly namespace: string;
+  /** Plain HTTP may carry the token anywhere. */
+  readonly isInsecure: boolean;
   /** Aborted by Ctrl-C. */
   readonly signal: AbortSignal;
   /** Made at the first use: commands that need no cluster never look for one. */
@@ -34,6 +37,7 @@ export function makeShell(
 ): Shell {
   let target: Target | undefined;
   let client: Client | undefined;
+  const isInsecure = options.insecure === true || world.env["BERTH_INSECURE"] === "1";
   const targetOnce = (): Target => {
     target ??= resolveTarget({ context: options.context, env: world.env, cwd: world.cwd });
     return target;
@@ -48,10 +52,12 @@ export function makeShell(
     },
     output: options.output,
     namespace: options.namespace ?? (world.env["BERTH_NAMESPACE"] || NAMESPACE_DEFAULT),
+    isInsecure,
     target: targetOnce,
     client: () => {
       if (client === undefined) {
         const { url, token, pins, startHint } = targetOnce();
+        refusePlaintext(url, isInsecure);
         client = new Client({ url, token, startHint, transport: httpTransport(url, pins, world.env) });
       }
       return client;

@@ -128,7 +128,7 @@ function environmentTarget(env: Environment): Target | null {
     url: checkedUrl(url),
     token,
     pins: { root: env["BERTH_ROOT"] ?? null, spki: env["BERTH_SPKI"] ?? null },
-    startHint: `check that the control plane runs and that BERTH_URL=${url} is its address`,
+    startHint: `check that the control plane runs, that BERTH_URL=${url} is its address and BERTH_ROOT its root key`,
   };
 }
 
@@ -153,6 +153,20 @@ export function checkedUrl(text: string): string {
   if (url.username !== "" || url.password !== "")
     throw new CliError("put no name or password into the address: berth uses a token", { exitCode: EXIT.usage });
   return url.href.replace(/\/$/, "");
+}
+
+export function isLoopback(url: string): boolean {
+  const { hostname } = new URL(url);
+  return hostname === "localhost" || hostname === "[::1]" || /^127(?:\.[0-9]+){3}$/.test(hostname);
+}
+
+/** A token over plain HTTP belongs to everybody on the way. */
+export function refusePlaintext(url: string, isInsecure: boolean): void {
+  if (isInsecure || new URL(url).protocol !== "http:" || isLoopback(url)) return;
+  throw new CliError(`${url} is plain HTTP, over which anybody on the way reads the token: give it an https:// address`, {
+    exitCode: EXIT.usage,
+    next: "--insecure, or BERTH_INSECURE=1   (where the network is trusted)",
+  });
 }
 
 export function resolveTarget(options: { context?: string | undefined; env: Environment; cwd: string }): Target {

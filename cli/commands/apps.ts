@@ -14,7 +14,7 @@ import { CliError, EXIT } from "../exit.ts";
 import { setTimeout as sleep } from "node:timers/promises";
 import { appPath, appsPath, replicasPath } from "./paths.ts";
 import type { Place } from "./place.ts";
-import { isLoopback } from "./tokens.ts";
+import { isLoopback } from "../client/contexts.ts";
 
 /** One word for how it is with an app; the first that applies. */
 export function appState(app: App): { text: string; style: StyleName } {

@@ -1,6 +1,14 @@
 /** `berth context …`: the clusters this account knows. */
 import { Client } from "../client/client.ts";
-import { checkedUrl, readContexts, resolveTarget, type StoredContext, type Target, writeContexts } from "../client/contexts.ts";
+import {
+  checkedUrl,
+  readContexts,
+  refusePlaintext,
+  resolveTarget,
+  type StoredContext,
+  type Target,
+  writeContexts,
+} from "../client/contexts.ts";
 import type { WhoAmI } from "../client/resources.ts";
 import { httpTransport } from "../client/transport.ts";
 import { readAllInput, readSecret } from "../ask.ts";
@@ -64,6 +72,7 @@ export interface ContextAddOptions {
 
 export async function contextAdd(shell: Shell, name: string, options: ContextAddOptions): Promise<void> {
   const url = checkedUrl(options.url);
+  refusePlaintext(url, shell.isInsecure);
   const token = await tokenFor(shell, options);
   if (!/^berth_[A-Za-z0-9_-]+$/.test(token))
     throw new CliError("a token begins with berth_ and holds letters, digits, - and _", {
@@ -102,7 +111,7 @@ async function tokenFor(shell: Shell, options: ContextAddOptions): Promise<strin
 export async function contextUse(shell: Shell, name: string): Promise<void> {
   const file = readContexts(shell.env);
   if (!file.contexts.some((context) => context.name === name))
-    throw new CliError(`there is no context "${visible(name)}"`, { next: "berth context ls" });
+    throw new CliError(`there is no context "${visible(name)}"`, { exitCode: EXIT.usage, next: "berth context ls" });
   await writeContexts(shell.env, { ...file, current: name });
   const used = effective(shell);
   await emit(shell, { current: name }, () => {
@@ -118,7 +127,7 @@ export async function contextUse(shell: Shell, name: string): Promise<void> {
 export async function contextRm(shell: Shell, name: string): Promise<void> {
   const file = readContexts(shell.env);
   if (!file.contexts.some((context) => context.name === name))
-    throw new CliError(`there is no context "${visible(name)}"`, { next: "berth context ls" });
+    throw new CliError(`there is no context "${visible(name)}"`, { exitCode: EXIT.usage, next: "berth context ls" });
   await writeContexts(shell.env, {
     current: file.current === name ? null : file.current,
     contexts: file.contexts.filter((context) => context.name !== name),

@@ -13,7 +13,7 @@ import type { Shell } from "../shell.ts";
 import { line } from "../terminal.ts";
 import { byPlace } from "./apps.ts";
 import { appPath, deploymentPath, replicasPath } from "./paths.ts";
-import { isLoopback } from "./tokens.ts";
+import { isLoopback } from "../client/contexts.ts";
 
 /**
  * What agents observe moves no rev, so a watch would sleep through a pull. Four looks a second are two indexed reads

@@ -1,6 +1,7 @@
 /** `berth token …` for people and programs, `berth join-token …` for machines. A token is printed once, when it is made. */
 import type { JoinTokenCreated, Role, Removed } from "../../shared/api/resources.ts";
 import { segment } from "../client/client.ts";
+import { isLoopback } from "../client/contexts.ts";
 import { resolveOne, shortId } from "../client/prefix.ts";
 import type { JoinTokenCreate, JoinTokenInfo, TokenCreate, TokenCreated, TokenInfo } from "../client/resources.ts";
 import { CliError, EXIT } from "../exit.ts";
@@ -105,11 +106,6 @@ export async function joinTokenCreate(shell: Shell, options: JoinTokenOptions): 
       );
     }
   });
-}
-
-export function isLoopback(url: string): boolean {
-  const { hostname } = new URL(url);
-  return hostname === "localhost" || hostname === "[::1]" || hostname.startsWith("127.");
 }
 
 export async function joinTokenLs(shell: Shell): Promise<void> {

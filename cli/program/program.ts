@@ -30,6 +30,7 @@ export function buildProgram(shellOf: ShellOf): Command {
     .addOption(new Option("-o, --output <format>", "how to print").choices(OUTPUT_FORMATS).default("table"))
     .option("-n, --namespace <name>", `namespace (BERTH_NAMESPACE, else ${NAMESPACE_DEFAULT})`)
     .option("--context <name>", "which cluster (BERTH_CONTEXT)")
+    .option("--insecure", "send the token over plain HTTP to other machines too (BERTH_INSECURE=1)")
     .version(manifest.version, "-V, --version")
     .addHelpText("after", FOOTER)
     .helpCommand(false)

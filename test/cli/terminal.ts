@@ -53,6 +53,7 @@ export function shellOf(parts: ShellParts = {}): Shell {
     cwd: parts.cwd ?? "/nowhere",
     output: parts.output ?? "table",
     namespace: parts.namespace ?? "default",
+    isInsecure: false,
     signal: parts.signal ?? new AbortController().signal,
     target: (): Target => ({
       name: "test",

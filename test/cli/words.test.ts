@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { resolveOne, shortId } from "../../cli/client/prefix.ts";
-import { checkedUrl, findLocalDirectory, readContexts, resolveTarget, writeContexts } from "../../cli/client/contexts.ts";
+import { checkedUrl, findLocalDirectory, readContexts, refusePlaintext, resolveTarget, writeContexts } from "../../cli/client/contexts.ts";
 import { appState, replicaState } from "../../cli/commands/apps.ts";
 import { parseCounts } from "../../cli/commands/change.ts";
 import { nodeState } from "../../cli/commands/nodes.ts";
@@ -13,7 +13,9 @@ import { parseListen } from "../../cli/commands/server.ts";
 import { buildArguments } from "../../cli/build/build.ts";
 import { ROLES } from "../../cli/roles.ts";
 import { ROLES as API_ROLES } from "../../shared/api/resources.ts";
+import { makeShell } from "../../cli/shell.ts";
 import { app, node, replica } from "./resources.ts";
+import { recordingTerminal } from "./terminal.ts";
 
 describe("arguments", () => {
   test.each([
@@ -233,4 +235,30 @@ describe("contexts", () => {
   });
 
   test.each(["ftp://x", "nonsense", "https://user:word@x"])("%s is no address", (text) => expect(() => checkedUrl(text)).toThrow());
+
+  test.each([
+    ["https://x.test", true],
+    ["http://127.0.0.1:7420", true],
+    ["http://[::1]:7420", true],
+    ["http://localhost", true],
+    ["http://127.evil.test", false],
+    ["http://10.0.0.1:7420", false],
+  ])("the token goes to %s without --insecure: %s", (url, isFine) => {
+    const check = (isInsecure: boolean) => () => refusePlaintext(url, isInsecure);
+    if (isFine) expect(check(false)).not.toThrow();
+    else expect(check(false)).toThrow(/is plain HTTP, over which anybody on the way reads the token/);
+    expect(check(true)).not.toThrow();
+  });
+
+  test("the client of a shell is refused plain HTTP, and given it where that is asked for", () => {
+    const terminal = recordingTerminal();
+    const open = (over: object, env: Record<string, string> = {}) =>
+      makeShell(
+        { output: "table", ...over },
+        { terminal, env: { BERTH_URL: "http://10.0.0.1", BERTH_TOKEN: "t", ...env }, cwd: "/", signal: new AbortController().signal },
+      ).client();
+    expect(() => open({})).toThrow(/plain HTTP/);
+    expect(open({ insecure: true }).url).toBe("http://10.0.0.1");
+    expect(open({}, { BERTH_INSECURE: "1" }).url).toBe("http://10.0.0.1");
+  });
 });
