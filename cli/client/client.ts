@@ -30,7 +30,10 @@ export class ApiError extends CliError {
   constructor(status: number, body: ErrorBody["error"], fields: { exitCode: ExitCode; next?: string }) {
     super(visible(body.message), {
       ...fields,
-      details: body.details.slice(0, 20).map(({ path, message }) => visible(path === "" ? message : `${path}: ${message}`)),
+      details: body.details
+        .slice(0, 20)
+        .filter(({ message }) => message !== body.message)
+        .map(({ path, message }) => visible(path === "" ? message : `${path}: ${message}`)),
     });
     this.status = status;
     this.code = body.code;
@@ -43,6 +46,15 @@ const TIMEOUT_MS = 60_000;
 /** A mutation whose answer was lost is asked again under the same key, which the control plane answers as it did the first time. */
 const TRIES_MAX = 3;
 const BROKEN = new Set(["ECONNRESET", "EPIPE", "UND_ERR_SOCKET"]);
+
+/** What shows the names that there are, by the reason of a not_found. */
+const LISTS: Readonly<Record<string, string>> = {
+  app: "berth ls",
+  service: "berth ps",
+  namespace: "berth namespace ls",
+  node: "berth node ls",
+  site: "berth site ls",
+};
 
 const codeOf = (error: unknown): string => (error instanceof Error && "code" in error && typeof error.code === "string" ? error.code : "");
 
@@ -226,7 +238,8 @@ export class Client {
     };
     if (error.code === "unauthenticated")
       return new ApiError(answer.status, whole, { exitCode: EXIT.unreachable, next: "berth context ls" });
-    return new ApiError(answer.status, whole, { exitCode: EXIT.failed });
+    const next = error.code === "not_found" ? LISTS[whole.reason] : undefined;
+    return new ApiError(answer.status, whole, { exitCode: EXIT.failed, ...(next === undefined ? {} : { next }) });
   }
 }
 

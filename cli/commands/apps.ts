@@ -13,7 +13,7 @@ import { ApiError } from "../client/client.ts";
 import { CliError, EXIT } from "../exit.ts";
 import { setTimeout as sleep } from "node:timers/promises";
 import { appPath, appsPath, replicasPath } from "./paths.ts";
-import type { Place } from "./place.ts";
+import { type Place, requirePlace } from "./place.ts";
 import { isLoopback } from "../client/contexts.ts";
 
 /** One word for how it is with an app; the first that applies. */
@@ -79,6 +79,7 @@ export async function appPs(shell: Shell, filter: Place, options: PsOptions): Pr
     ended: options.all ? true : undefined,
   });
   const list = { ...all, items: all.items.filter((replica) => filter.slot === undefined || slotName(replica) === filter.slot) };
+  if (list.items.length === 0) await requirePlace(shell, filter);
   const isLocal = isLoopback(client.url);
   await emit(shell, list, () =>
     printTable(

@@ -7,6 +7,7 @@ import { CliError, EXIT } from "../exit.ts";
 import { age } from "../render/amount.ts";
 import { emit, printTable } from "../render/output.ts";
 import { onlyWaits, planLines } from "../render/plan.ts";
+import { visible } from "../render/visible.ts";
 import type { Shell } from "../shell.ts";
 import { line } from "../terminal.ts";
 import { conclude, follow, replicasBefore } from "./follow.ts";
@@ -53,7 +54,10 @@ export async function carryOut(
   await emit(shell, { plan: answer.plan, deployment: followed.deployment, replicas: followed.replicas }, () => undefined);
   if (isTable) await conclude(shell, app, followed);
   else if (followed.deployment.state !== "succeeded")
-    throw new CliError(`the deployment of ${app} ${followed.deployment.state}`, { next: `berth why ${app}` });
+    throw new CliError(
+      `the deployment of ${visible(app)} ${followed.deployment.state}${followed.deployment.message === "" ? "" : `: ${visible(followed.deployment.message)}`}`,
+      { next: `berth why ${app}` },
+    );
 }
 
 export interface WantedCount {
@@ -104,7 +108,7 @@ export async function appRevisions(shell: Shell, app: string): Promise<void> {
       shell,
       [
         { header: "revision", cell: (revision) => revision.revision, align: "right" },
-        { header: "", cell: (revision) => (revision.current ? "current" : "") },
+        { header: "state", cell: (revision) => (revision.current ? "current" : "-") },
         { header: "age", cell: (revision) => age(revision.created, client.nowMs()), align: "right" },
         { header: "by", cell: (revision) => revision.createdBy },
         { header: "message", cell: (revision) => revision.message || "-" },

@@ -1,13 +1,12 @@
 /** `berth logs`: lines of all replicas of an app, from all its nodes. */
 import type { LogLine } from "../../shared/api/resources.ts";
-import { ApiError } from "../client/client.ts";
-import { CliError } from "../exit.ts";
+import { emitItem } from "../render/output.ts";
 import type { StyleName } from "../render/style.ts";
 import { visible, visibleLog } from "../render/visible.ts";
 import type { Shell } from "../shell.ts";
 import { line } from "../terminal.ts";
 import { appPath } from "./paths.ts";
-import type { Place } from "./place.ts";
+import { type Place, requirePlace } from "./place.ts";
 import { durationOption } from "./tokens.ts";
 
 export interface LogsOptions {
@@ -41,10 +40,12 @@ export async function logs(shell: Shell, place: Place, options: LogsOptions): Pr
   const missing = new Map<string, string>();
   let width = 0;
   let count = 0;
+  const isText = shell.output === "table";
   try {
     for await (const entry of client.lines<LogLine>(appPath(shell.namespace, place.app ?? "", "/logs"), query, shell.signal)) {
-      if (shell.output === "json") {
-        line(terminal, JSON.stringify(entry));
+      count++;
+      if (!isText) {
+        await emitItem(shell, entry);
         continue;
       }
       const source = `${visible(entry.service)}/${visible(entry.slot)} ${visible(entry.node)}`;
@@ -52,7 +53,6 @@ export async function logs(shell: Shell, place: Place, options: LogsOptions): Pr
         missing.set(source, visible(entry.message));
         continue;
       }
-      count++;
       width = Math.max(width, source.length);
       const time = options.timestamps && entry.at !== null ? `${terminal.style.quiet(visible(entry.at))} ` : "";
       line(
@@ -62,9 +62,10 @@ export async function logs(shell: Shell, place: Place, options: LogsOptions): Pr
     }
   } catch (error) {
     if (shell.signal.aborted) return;
-    if (error instanceof ApiError && error.code === "not_found") throw new CliError(error.message, { next: "berth ls" });
     throw error;
   }
   for (const [source, message] of missing) terminal.err(`${terminal.style.warn(`${source} did not answer:`)} ${message}\n`);
-  if (count === 0 && missing.size === 0 && shell.output === "table") terminal.err("no log lines\n");
+  if (count > 0) return;
+  await requirePlace(shell, { ...place, ...(options.slot === undefined ? {} : { slot: options.slot }) });
+  if (isText) terminal.err("no log lines\n");
 }

@@ -7,7 +7,7 @@ import type { AppDetail, Site } from "../client/resources.ts";
 import { CliError } from "../exit.ts";
 import { slotName } from "../render/address.ts";
 import { age } from "../render/amount.ts";
-import { emit, printTable } from "../render/output.ts";
+import { emit, emitItem, printTable } from "../render/output.ts";
 import type { StyleName } from "../render/style.ts";
 import { type Branch, treeLines } from "../render/tree.ts";
 import { visible } from "../render/visible.ts";
@@ -15,17 +15,30 @@ import type { Shell } from "../shell.ts";
 import { line } from "../terminal.ts";
 import { replicaState } from "./apps.ts";
 import { appPath, appsPath, deploymentPath, inNamespace, nodePath, replicasPath } from "./paths.ts";
-import type { Place } from "./place.ts";
+import { type Place, requirePlace, splitPlace } from "./place.ts";
 
 const nodesWord = (count: number): string => `${count} ${count === 1 ? "node" : "nodes"}`;
 
-/** What nodes say of replicas that are placed and do not get on. */
+/** Replicas that are placed and do not get on, with all that is known of why. */
 function obstacleBranches(replicas: readonly Replica[], style: Shell["terminal"]["style"]): Branch[] {
   return replicas
-    .filter((replica) => replica.ended === null && replica.readySince === null && replica.message !== "")
-    .map((replica) => ({
-      text: `${style.bad(`slot ${visible(slotName(replica))}`)} on ${visible(replica.node.name)}  ${visible(replicaState(replica).text)}  ${visible(replica.message)}`,
-    }));
+    .filter(
+      ({ ended, readySince, health, node }) =>
+        ended === null && (readySince === null || health === "unhealthy" || node.status !== "ready" || !node.engineReachable),
+    )
+    .map((replica) => {
+      const { exitCode, oomKilled, health, restarts, message } = replica;
+      const facts = [
+        replicaState(replica).text,
+        exitCode === null ? "" : `exit code ${exitCode}`,
+        oomKilled ? "killed for want of memory" : "",
+        health === "none" || health === replicaState(replica).text ? "" : `health ${health}`,
+        restarts === 0 ? "" : `restarted ${restarts}×`,
+      ].filter((text) => text !== "");
+      return {
+        text: `${style.bad(`slot ${visible(slotName(replica))}`)} on ${visible(replica.node.name)}  ${visible(facts.join(", "))}${message === "" ? "" : `  ${visible(message)}`}`,
+      };
+    });
 }
 
 function whyBranches(why: Why, replicas: readonly Replica[], style: Shell["terminal"]["style"]): Branch[] {
@@ -103,6 +116,11 @@ export async function events(shell: Shell, app: string | undefined, options: Eve
   const client = shell.client();
   const path = options.all ? "/v1/events" : inNamespace(shell.namespace, "/events");
   const list = await client.list<Event>(path, { app });
+  if (list.items.length === 0 && app !== undefined) {
+    if (options.all)
+      throw new CliError(`nothing has happened to an app "${visible(app)}" in any namespace`, { next: "berth events --all" });
+    await requirePlace(shell, { app });
+  }
   const ordered = [...list.items].sort((a, b) => a.id - b.id);
   await emit(shell, { ...list, items: ordered }, () => {
     const columns = eventColumns(shell, client.nowMs());
@@ -117,13 +135,11 @@ export async function events(shell: Shell, app: string | undefined, options: Eve
     for (const event of [...items].sort((a, b) => a.id - b.id)) {
       if (event.id <= last) continue;
       last = event.id;
-      if (shell.output === "json") line(shell.terminal, JSON.stringify(event));
+      if (shell.output !== "table") await emitItem(shell, event);
       else
-        await emit(shell, [event], () =>
-          line(
-            shell.terminal,
-            `${event.at.slice(11, 19)}  ${shell.terminal.style[LEVEL_STYLES[event.level]](visible(event.type))}  ${objectName(event)}  ${visible(event.message)}`,
-          ),
+        line(
+          shell.terminal,
+          `${event.at.slice(11, 19)}  ${shell.terminal.style[LEVEL_STYLES[event.level]](visible(event.type))}  ${objectName(event)}  ${visible(event.message)}`,
         );
     }
   }
@@ -189,18 +205,26 @@ const FETCH: Record<Kind, (shell: Shell, typed: string) => Promise<unknown>> = {
   },
 };
 
-/** `KIND/NAME`, an id, `app/service/slot`, or a name, which is then an app's, a node's or a site's. */
+/** `KIND/NAME`, an id, `app/service`, `app/service/slot`, or a name, which is then an app's, a node's or a site's. */
 export async function inspect(shell: Shell, typed: string): Promise<void> {
   const value = await findAny(shell, typed);
   const { output } = shell;
   await emit({ output: output === "table" ? "yaml" : output, terminal: shell.terminal }, value, () => undefined);
 }
 
+async function fetchService(shell: Shell, typed: string): Promise<unknown> {
+  const { app = "", service = "" } = splitPlace(typed);
+  await requirePlace(shell, { app, service });
+  const { services } = await shell.client().get<AppDetail>(appPath(shell.namespace, app));
+  const { items } = await shell.client().list<Replica>(replicasPath(shell.namespace), { app, service });
+  return { ...services.find(({ name }) => name === service), replicas: items };
+}
+
 async function findAny(shell: Shell, typed: string): Promise<unknown> {
   const slash = typed.indexOf("/");
   const kind = KINDS.find((word) => word === typed.slice(0, slash));
   if (kind !== undefined) return FETCH[kind](shell, typed.slice(slash + 1));
-  if (slash !== -1) return FETCH.replica(shell, typed);
+  if (slash !== -1) return typed.split("/").length === 2 ? fetchService(shell, typed) : FETCH.replica(shell, typed);
   const prefix = Object.keys(KIND_OF_PREFIX).find((start) => typed.startsWith(start));
   if (prefix !== undefined) return FETCH[KIND_OF_PREFIX[prefix] ?? "app"](shell, typed);
   for (const candidate of KINDS) {

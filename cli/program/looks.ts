@@ -44,7 +44,10 @@ export function addLooks(program: Command, shellOf: ShellOf): void {
   program
     .command("inspect")
     .description("everything about one thing")
-    .argument("<thing>", "name or id of an app, node, site, replica (app/service/slot) or deployment; KIND/NAME to be exact")
+    .argument(
+      "<thing>",
+      "name or id of an app, node, site, service (app/service), replica (app/service/slot) or deployment; KIND/NAME to be exact",
+    )
     .action(async (thing: string, _options: object, command: Command) =>
       (await import("../commands/look.ts")).inspect(shellOf(command), thing),
     );

@@ -19,6 +19,16 @@ export async function emit(shell: Pick<Shell, "output" | "terminal">, value: unk
   shell.terminal.out(stringify(value));
 }
 
+/** One of many that come one by one: JSON on a line, or YAML as a document. */
+export async function emitItem(shell: Pick<Shell, "output" | "terminal">, value: unknown): Promise<void> {
+  if (shell.output === "json") {
+    line(shell.terminal, JSON.stringify(value));
+    return;
+  }
+  const { stringify } = await import("yaml");
+  shell.terminal.out(`---\n${stringify(value)}`);
+}
+
 /** A table, or one sentence where there is nothing. */
 export function printTable<Row>(shell: Shell, columns: readonly Column<Row>[], rows: readonly Row[], empty: string): void {
   if (rows.length === 0) {

@@ -191,6 +191,17 @@ describe("against a control plane", () => {
     await berth("rollback", "shop", "-y", "--detach");
     expect((await berth("events", "shop")).text).toMatch(/started/);
     expect((await berth("logs", "shop")).error).toBeNull();
+    const nothing = [
+      [["ps", "shop/nope"], 'app shop has no service "nope"; it has web'],
+      [["logs", "shop", "nope"], 'app shop has no service "nope"; it has web'],
+      [["inspect", "shop/nope"], 'app shop has no service "nope"; it has web'],
+      [["ps", "shop/web/9"], 'shop/web has no slot "9"'],
+      [["logs", "shop", "web", "--slot", "9"], 'shop/web has no slot "9"'],
+    ] as const;
+    for (const [words, message] of nothing)
+      expect((await berth(...words)).error, words.join(" ")).toMatchObject({ message, exitCode: 1, next: "berth ps shop" });
+    expect((await berth("why", "shop/nope")).error).toMatchObject({ exitCode: 1, next: "berth ps" });
+    expect((await berth("inspect", "shop/web")).text).toMatch(/^name: web$[^]*^replicas: \[\]$/m);
     expect((await berth("rm", "shop", "-y")).text).toContain("shop is removed");
     expect((await berth("inspect", "shop")).error?.next).toBe("berth ls");
     expect((await berth("why", "shop")).error?.message).toMatch(/shop/);
@@ -203,6 +214,13 @@ describe("against a control plane", () => {
       `another control plane (process ${process.pid}) runs with the data directory ${join(dir, "plain")}: stop it, or name another directory`,
     );
     expect(error?.next).toBe(`kill ${process.pid}`);
+  });
+
+  test.each(["ps", "events", "logs", "why", "revisions", "inspect"])("berth %s of an app that is not there", async (command) => {
+    const { error, exitCode } = await berth(command, "nope");
+    expect([exitCode, error?.next]).toEqual([1, "berth ls"]);
+    expect(error?.message).toMatch(/there is no app.*nope/);
+    expect((await berth("events", "nope", "--all")).exitCode).toBe(1);
   });
 
   test("a name that is not there", async () => {
