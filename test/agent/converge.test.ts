@@ -191,7 +191,8 @@ describe("restarts", () => {
     expect(await ground.untilEnded(replica)).toMatchObject(expected);
   });
 
-  test("out of memory is said", async () => {
+  // Engine 20.10 says so only where it heard of the memory before it heard of the end: two events of the kernel that race.
+  test("out of memory is said", { retry: 3 }, async () => {
     await ground.start();
     const app = appOf(web.tag, {
       ...run("tail /dev/zero"),
