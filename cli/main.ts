@@ -2,7 +2,9 @@
 import { type Command, CommanderError } from "commander";
 import { CliError, EXIT } from "./exit.ts";
 import { buildProgram } from "./program/program.ts";
-import { makeShell, type Shell } from "./shell.ts";
+import { ApiError } from "./client/client.ts";
+import { emit } from "./render/output.ts";
+import { makeShell, OUTPUT_FORMATS, type OutputFormat, type Shell } from "./shell.ts";
 import { processTerminal, type Terminal } from "./terminal.ts";
 import type { GlobalOptions } from "./shell.ts";
 
@@ -34,6 +36,29 @@ function interruption(): { signal: AbortSignal } {
   };
 }
 
+/** Read before the command line is: what is wrong with it has to be printed too. */
+function outputOf(argv: readonly string[]): OutputFormat {
+  const at = argv.findIndex((word) => /^(?:-o|--output)$/.test(word));
+  const given =
+    at === -1 ? argv.map((word) => /^(?:-o|--output=)(.+)$/.exec(word)?.[1]).find((format) => format !== undefined) : argv[at + 1];
+  return OUTPUT_FORMATS.find((format) => format === given) ?? "table";
+}
+
+/** On standard error in every format: standard output holds results alone. */
+async function fail(terminal: Terminal, error: CliError, output: OutputFormat): Promise<number> {
+  if (output === "table") say(terminal, error);
+  else {
+    const { message, details, next, exitCode } = error;
+    const code = error instanceof ApiError ? error.code : null;
+    await emit(
+      { output, terminal: { ...terminal, out: terminal.err } },
+      { error: { code, message, details, next, exitCode } },
+      () => undefined,
+    );
+  }
+  return error.exitCode;
+}
+
 function say(terminal: Terminal, error: CliError): void {
   const { style } = terminal;
   if (error.message !== "") terminal.err(`${style.bad("berth:")} ${error.message}\n`);
@@ -53,16 +78,18 @@ export async function main(argv: readonly string[]): Promise<number> {
     },
   };
   const shellOf = (command: Command): Shell => makeShell(command.optsWithGlobals<GlobalOptions>(), world);
-  const program = buildProgram(shellOf);
+  const output = outputOf(argv);
+  const program = buildProgram(shellOf, { errors: output === "table" ? "printed" : "thrown" });
   try {
     await program.parseAsync([...argv], { from: "user" });
     return Number(process.exitCode ?? EXIT.ok);
   } catch (error) {
-    if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.ok : EXIT.usage;
-    if (error instanceof CliError) {
-      say(terminal, error);
-      return error.exitCode;
+    if (error instanceof CommanderError) {
+      if (error.exitCode === 0) return EXIT.ok;
+      const message = error.message.replace(/^error: /, "");
+      return output === "table" ? EXIT.usage : await fail(terminal, new CliError(message, { exitCode: EXIT.usage }), output);
     }
+    if (error instanceof CliError) return await fail(terminal, error, output);
     if (error instanceof Error && error.name === "AbortError") return EXIT.interrupted;
     throw error;
   }

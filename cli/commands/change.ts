@@ -60,6 +60,9 @@ export async function carryOut(
     );
 }
 
+/** The API's own limit, spelled again: importing it would load the whole schema library. */
+export const REPLICAS_MAX = 100_000;
+
 export interface WantedCount {
   readonly app: string;
   readonly service: string;
@@ -71,7 +74,7 @@ export function parseCounts(texts: readonly string[]): WantedCount[] {
   const [first = ""] = texts;
   const common = texts.length > 1 && !first.includes("=") && !first.includes("/") ? first : null;
   return (common === null ? texts : texts.slice(1)).map((text) => {
-    const match = /^(?:([^/=]+)\/)?([^/=]+)=([0-9]{1,6})$/.exec(text);
+    const match = /^(?:([^/=]+)\/)?([^/=]+)=(-?[0-9]+)$/.exec(text);
     const app = match?.[1] ?? common;
     if (app === null || match?.[2] === undefined) {
       throw new CliError(`"${text}" says no number of replicas: write APP/SERVICE=NUMBER`, {
@@ -79,7 +82,13 @@ export function parseCounts(texts: readonly string[]): WantedCount[] {
         next: `berth scale ${common ?? "shop"}/web=3`,
       });
     }
-    return { app, service: match[2], replicas: Number(match[3]) };
+    const replicas = Number(match[3]);
+    if (replicas < 0 || replicas > REPLICAS_MAX)
+      throw new CliError(`"${text}": a service may have from 0 to ${REPLICAS_MAX} replicas`, {
+        exitCode: EXIT.usage,
+        next: `berth scale ${app}/${match[2]}=3`,
+      });
+    return { app, service: match[2], replicas };
   });
 }
 

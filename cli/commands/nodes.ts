@@ -3,6 +3,7 @@ import type { Node, Removed } from "../../shared/api/resources.ts";
 import { confirm } from "../ask.ts";
 import type { NodePatch } from "../client/resources.ts";
 import { resolveOne, shortId } from "../client/prefix.ts";
+import { CliError, EXIT } from "../exit.ts";
 import { age } from "../render/amount.ts";
 import { emit, emitRemoved, printTable } from "../render/output.ts";
 import type { StyleName } from "../render/style.ts";
@@ -95,6 +96,12 @@ export async function nodeLabel(shell: Shell, node: string, texts: readonly stri
 }
 
 export async function nodeTaint(shell: Shell, node: string, texts: readonly string[]): Promise<void> {
+  const effect = texts.find((text) => /:[A-Za-z]+$/.test(text));
+  if (effect !== undefined)
+    throw new CliError(
+      `"${visible(effect)}" names an effect, which taints do not have here: nothing new is placed on a tainted node, and what runs stays`,
+      { exitCode: EXIT.usage, next: `berth node taint ${node} ${effect.slice(0, effect.lastIndexOf(":"))}` },
+    );
   // A taint may have no value: `gpu` alone is one, `gpu-` removes it.
   const { set, remove } = parseChanges(
     texts.map((text) => (text.includes("=") || text.endsWith("-") ? text : `${text}=`)),

@@ -1,5 +1,8 @@
 /** `key=value` and `key-` as arguments. */
 import { CliError, EXIT } from "../exit.ts";
+import { visible } from "../render/visible.ts";
+
+const KEY = /^[A-Za-z0-9._/-]+$/;
 
 /** `zone=a` sets, `zone-` removes. */
 export function parseChanges(texts: readonly string[], what: string): { set: Record<string, string>; remove: string[] } {
@@ -9,8 +12,13 @@ export function parseChanges(texts: readonly string[], what: string): { set: Rec
     const equals = text.indexOf("=");
     if (equals > 0) set[text.slice(0, equals)] = text.slice(equals + 1);
     else if (equals === -1 && text.length > 1 && text.endsWith("-")) remove.push(text.slice(0, -1));
-    else throw new CliError(`"${text}" is no ${what}: write key=value to set it, key- to remove it`, { exitCode: EXIT.usage });
+    else throw new CliError(`"${visible(text)}" is no ${what}: write key=value to set it, key- to remove it`, { exitCode: EXIT.usage });
   }
+  for (const key of [...Object.keys(set), ...remove])
+    if (!KEY.test(key))
+      throw new CliError(`"${visible(key)}" is no key of a ${what}: letters, digits, ".", "_", "-" and "/" are allowed, and no spaces`, {
+        exitCode: EXIT.usage,
+      });
   return { set, remove };
 }
 

@@ -24,7 +24,8 @@ Exit codes: 0 done, 1 refused or failed, 2 wrong command line, 3 control plane n
 4 still going on when --wait ended, 130 interrupted. \`deploy --plan\`: 0 nothing to do, 1 changes, 255 error.
 Where to go: --context, BERTH_URL with BERTH_TOKEN, a cluster in this directory (.berth/), the chosen context.`;
 
-export function buildProgram(shellOf: ShellOf): Command {
+/** `errors`: `thrown` leaves it to the caller to print what is wrong with a command line. */
+export function buildProgram(shellOf: ShellOf, { errors = "printed" }: { readonly errors?: "printed" | "thrown" } = {}): Command {
   const program = new Command("berth")
     .description("Runs containers on machines that nobody can reach.")
     .addOption(new Option("-o, --output <format>", "how to print").choices(OUTPUT_FORMATS).default("table"))
@@ -35,8 +36,10 @@ export function buildProgram(shellOf: ShellOf): Command {
     .addHelpText("after", FOOTER)
     .helpCommand(false)
     .showSuggestionAfterError()
-    .showHelpAfterError("next: berth --help")
-    .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, "berth: ")) })
+    .configureOutput({
+      outputError: (text, write) => write(text.replace(/^error: /, "berth: ")),
+      ...(errors === "thrown" ? { writeErr: () => undefined } : {}),
+    })
     .exitOverride();
   program.commandsGroup("Begin:");
   addBegin(program, shellOf);
@@ -61,6 +64,7 @@ export function buildProgram(shellOf: ShellOf): Command {
 
 /** Settings that commander does not hand down to subcommands, and help without "(default: false)" on every switch. */
 function settle(command: Command): void {
+  command.showHelpAfterError(`next: ${pathOf(command)} --help`);
   for (const option of command.options)
     if (option.defaultValue === false || Array.isArray(option.defaultValue)) option.defaultValue = undefined;
   for (const child of command.commands) {
@@ -68,3 +72,5 @@ function settle(command: Command): void {
     settle(child);
   }
 }
+
+const pathOf = (command: Command): string => (command.parent === null ? command.name() : `${pathOf(command.parent)} ${command.name()}`);

@@ -36,6 +36,6 @@ test("logs come one by one as YAML documents or lines of JSON", async () => {
     await logs(shellOf({ client, terminal, output }), { app: "shop" }, { follow: false, tail: 1, timestamps: false });
     return terminal.text();
   };
-  expect(await printed("yaml")).toMatch(/^---\nkind: line\n[^]*text: hi\n/);
+  expect(await printed("yaml")).toMatch(/^---\nkind: line\n[\s\S]*text: hi\n/);
   expect(JSON.parse(await printed("json"))).toEqual(entry);
 });

@@ -201,7 +201,7 @@ describe("against a control plane", () => {
     for (const [words, message] of nothing)
       expect((await berth(...words)).error, words.join(" ")).toMatchObject({ message, exitCode: 1, next: "berth ps shop" });
     expect((await berth("why", "shop/nope")).error).toMatchObject({ exitCode: 1, next: "berth ps" });
-    expect((await berth("inspect", "shop/web")).text).toMatch(/^name: web$[^]*^replicas: \[\]$/m);
+    expect((await berth("inspect", "shop/web")).text).toMatch(/^name: web$[\s\S]*^replicas: \[\]$/m);
     expect((await berth("rm", "shop", "-y")).text).toContain("shop is removed");
     expect((await berth("inspect", "shop")).error?.next).toBe("berth ls");
     expect((await berth("why", "shop")).error?.message).toMatch(/shop/);

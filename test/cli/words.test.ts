@@ -5,8 +5,8 @@ import { describe, expect, test } from "vitest";
 import { resolveOne, shortId } from "../../cli/client/prefix.ts";
 import { checkedUrl, findLocalDirectory, readContexts, refusePlaintext, resolveTarget, writeContexts } from "../../cli/client/contexts.ts";
 import { appState, replicaState } from "../../cli/commands/apps.ts";
-import { parseCounts } from "../../cli/commands/change.ts";
-import { nodeState } from "../../cli/commands/nodes.ts";
+import { parseCounts, REPLICAS_MAX } from "../../cli/commands/change.ts";
+import { nodeState, nodeTaint } from "../../cli/commands/nodes.ts";
 import { parseChanges, parsePairs } from "../../cli/commands/pairs.ts";
 import { splitPlace } from "../../cli/commands/place.ts";
 import { parseListen } from "../../cli/commands/server.ts";
@@ -14,8 +14,9 @@ import { buildArguments } from "../../cli/build/build.ts";
 import { ROLES } from "../../cli/roles.ts";
 import { ROLES as API_ROLES } from "../../shared/api/resources.ts";
 import { makeShell } from "../../cli/shell.ts";
+import { REPLICAS_MAX as API_REPLICAS_MAX } from "../../shared/model/app.ts";
 import { app, node, replica } from "./resources.ts";
-import { recordingTerminal } from "./terminal.ts";
+import { recordingTerminal, shellOf } from "./terminal.ts";
 
 describe("arguments", () => {
   test.each([
@@ -29,10 +30,20 @@ describe("arguments", () => {
     ],
     [["shop", "web=2"], [{ app: "shop", service: "web", replicas: 2 }]],
   ])("scale %j", (texts, expected) => expect(parseCounts(texts)).toEqual(expected));
-  test.each([[["web=5"]], [["shop/web"]], [["shop/web=-1"]], [["shop/web=x"]], [["shop"]], [["a/b/c=1"]]])(
-    "scale %j says what to write",
-    (texts) => expect(() => parseCounts(texts)).toThrow(/APP\/SERVICE=NUMBER/),
+  test.each([[["web=5"]], [["shop/web"]], [["shop/web=x"]], [["shop"]], [["a/b/c=1"]]])("scale %j says what to write", (texts) =>
+    expect(() => parseCounts(texts)).toThrow(/APP\/SERVICE=NUMBER/),
   );
+
+  test.each(["shop/web=99999999999", "shop/web=-1"])("scale %s says the range", (text) =>
+    expect(() => parseCounts([text])).toThrow(`"${text}": a service may have from 0 to ${API_REPLICAS_MAX} replicas`),
+  );
+  test("the range is the API's", () => expect(REPLICAS_MAX).toBe(API_REPLICAS_MAX));
+  test("a key with a space", () => expect(() => parseChanges(["bad key=1"], "label")).toThrow('"bad key" is no key of a label'));
+  test("a taint has no effect to name", async () =>
+    await expect(nodeTaint(shellOf(), "x", ["gpu=yes:NoSchedule"])).rejects.toMatchObject({
+      message: expect.stringContaining("names an effect"),
+      next: "berth node taint x gpu=yes",
+    }));
 
   test("labels: set and remove", () =>
     expect(parseChanges(["zone=a", "old-", "url=http://x?a=b"], "label")).toEqual({
