@@ -6,7 +6,9 @@ import type { Removed } from "../shared/api/resources.ts";
 import { noNamespace } from "./auth.ts";
 import type { Context } from "./context.ts";
 import { noApp } from "./deploy.ts";
+import { engineVolumeName } from "../shared/model/desire.ts";
 import { supersede } from "./revise.ts";
+import { bumpGenerations } from "./store/generation.ts";
 import type { Guard, NewEvent, RowChange } from "./store/commit-types.ts";
 import { type DeployView, readForDeploy } from "./store/read-apps.ts";
 import type { Marks } from "./store/store.ts";
@@ -28,7 +30,10 @@ export async function draftRemoval(
   const view = await readForDeploy(context.store, ask);
   if (view.namespace === null) throw noNamespace(namespace);
   const { app } = view;
-  if (app === null) throw noApp(namespace, name);
+  if (app === null) {
+    if (!deleteData || view.volumes.length === 0) throw noApp(namespace, name);
+    return draftLeftovers(view, ask);
+  }
   const isNothing = app.deleting && (!deleteData || app.deleteVolumes);
   return {
     marks: view.marks,
@@ -52,6 +57,36 @@ export async function draftRemoval(
         ],
     audit: { namespace, object: `app/${name}`, detail: deleteData ? "with its data" : "its data stays" },
     answer: { removed: name, notes: notesOf(view, deleteData) },
+  };
+}
+
+/** The app is gone and left data behind: nothing holds it, so it is dropped at once. */
+function draftLeftovers(view: DeployView, { namespace, app, by }: { namespace: string; app: string; by: string }): Removal {
+  const own = view.volumes.filter(({ volume, engineName }) => engineName === engineVolumeName(namespace, app, volume));
+  const drops = new Map(own.map(({ nodeId, engineName }) => [`${nodeId} ${engineName}`, { nodeId, engineName }]));
+  const keys = view.volumes.map(({ service, slot, volume }) => ({ namespace, app, service, slot, volume }));
+  const changes: RowChange[] = [
+    { op: "delete", table: "volumes", keys },
+    { op: "insert", table: "volumeDrops", onConflict: "keep", rows: [...drops.values()] },
+    bumpGenerations(own.map(({ nodeId }) => nodeId)),
+  ];
+  return {
+    marks: view.marks,
+    guards: [{ table: "apps", none: { namespace, name: app } }],
+    changes: changes.filter((change) => change.op === "delete" || change.rows.length > 0),
+    events: [
+      {
+        namespace,
+        objectKind: "app",
+        objectId: app,
+        app,
+        type: "removing",
+        level: "info",
+        message: `${by} removed what ${app} had left behind`,
+      },
+    ],
+    audit: { namespace, object: `app/${app}`, detail: "the data it had left behind" },
+    answer: { removed: app, notes: notesOf(view, true) },
   };
 }
 

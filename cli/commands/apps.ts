@@ -132,7 +132,14 @@ const GONE_TIMEOUT_MS = 120_000;
 export async function appRm(shell: Shell, name: string, options: RmOptions): Promise<void> {
   const client = shell.client();
   const path = appPath(shell.namespace, name);
-  const app = await client.get<AppDetail>(path);
+  const app = await client.get<AppDetail>(path).catch((error: unknown) => {
+    if (options.deleteData && error instanceof ApiError && error.code === "not_found") return null;
+    throw error;
+  });
+  if (app === null) {
+    await dropLeftovers(shell, name, options);
+    return;
+  }
   const volumes = [...new Set(app.volumes.map((volume) => visible(volume.name)))];
   const running = app.services.reduce((sum, service) => sum + service.running, 0);
   const data =
@@ -145,6 +152,16 @@ export async function appRm(shell: Shell, name: string, options: RmOptions): Pro
   const removed = await client.delete<Removed>(path, { deleteData: options.deleteData ? true : undefined });
   if (!options.detach) await untilGone(shell, name);
   await emitRemoved(shell, removed, options.detach ? `${visible(name)} is being removed` : `${visible(name)} is removed`);
+}
+
+/** The app is gone, and its volumes stayed. */
+async function dropLeftovers(shell: Shell, name: string, { yes }: RmOptions): Promise<void> {
+  const client = shell.client();
+  const path = appPath(shell.namespace, name);
+  const { notes } = await client.delete<Removed>(path, { deleteData: true, dryRun: true });
+  await confirm(shell, `${visible(name)} is gone; DELETE the data it left behind? ${notes.map(visible).join("; ")}.`, yes);
+  const removed = await client.delete<Removed>(path, { deleteData: true });
+  await emitRemoved(shell, removed, `the data that ${visible(name)} left behind is removed`);
 }
 
 export async function untilGone(shell: Shell, name: string): Promise<void> {

@@ -1,3 +1,4 @@
+import { engineVolumeName } from "../../../shared/model/desire.ts";
 import { describe, expect, onTestFinished, test } from "vitest";
 import type { App, Deployment, DeployAnswer, Event, Removed } from "../../../shared/api/resources.ts";
 import type { AppSpecInput } from "../../../shared/model/app.ts";
@@ -475,6 +476,30 @@ describe("DELETE app", () => {
     const { body } = await world.call<Removed>("DELETE", `${APP}?deleteData=true`);
     expect(body.notes).toEqual(["these volumes are deleted with it: data on node-1"]);
     expect(await flag()).toBe(1);
+  });
+
+  test("deletes what an app that is gone has left behind, and nothing else", async () => {
+    const world = await start();
+    const nodeId = await world.node(1);
+    const place = { namespace: "default", service: "web", slot: "0", volume: "data", nodeId };
+    const engineName = engineVolumeName("default", "shop", "data");
+    const rows = [
+      { ...place, app: "shop", engineName },
+      { ...place, app: "shop", volume: "own", engineName: "made-elsewhere" },
+      { ...place, app: "pay", engineName: engineVolumeName("default", "pay", "data") },
+    ];
+    await world.plane.commit({ changes: [{ op: "insert", table: "volumes", rows }] });
+    const left = async (sql: string) => (await world.context.store.readRaw([sql])).results[0]!.rows.map((row) => Object.values(row));
+    expect((await world.call("DELETE", APP)).status).toBe(404);
+    const generation = await left("select generation from nodes");
+    const { body } = await world.call<Removed>("DELETE", `${APP}?deleteData=true&dryRun=true`);
+    expect(body.notes).toEqual(["these volumes are deleted with it: data on node-1, own on node-1"]);
+    expect(await left("select app from volumes")).toHaveLength(3);
+    expect((await world.call("DELETE", `${APP}?deleteData=true`)).status).toBe(200);
+    expect(await left("select app from volumes")).toEqual([["pay"]]);
+    expect(await left("select node_id, engine_name from volume_drops")).toEqual([[nodeId, engineName]]);
+    expect(await left("select generation from nodes")).not.toEqual(generation);
+    expect((await world.call("DELETE", `${APP}?deleteData=true`)).status).toBe(404);
   });
 
   test("again changes nothing, and nothing is deployed meanwhile", async () => {
