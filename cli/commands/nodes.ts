@@ -99,7 +99,7 @@ export async function nodeTaint(shell: Shell, node: string, texts: readonly stri
   const effect = texts.find((text) => /:[A-Za-z]+$/.test(text));
   if (effect !== undefined)
     throw new CliError(
-      `"${visible(effect)}" names an effect, which taints do not have here: nothing new is placed on a tainted node, and what runs stays`,
+      `"${visible(effect)}" names an effect, which taints do not have here: each keeps off the node what does not tolerate it`,
       { exitCode: EXIT.usage, next: `berth node taint ${node} ${effect.slice(0, effect.lastIndexOf(":"))}` },
     );
   // A taint may have no value: `gpu` alone is one, `gpu-` removes it.
