@@ -27,6 +27,7 @@ export async function readBody(request: Request, maxBytes = BODY_BYTES_MAX): Pro
     if (done) break;
     length += value.byteLength;
     if (length > maxBytes) {
+      // The sender may be gone by now; what is answered is the same.
       await reader.cancel().catch(() => {});
       throw tooLarge(maxBytes);
     }

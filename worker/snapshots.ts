@@ -22,6 +22,7 @@ export class Snapshots {
   /** Calls `take` with the cluster as it is now; nothing advances it until that has ended, and it must keep none of it. */
   use<Result>(take: (view: SnapshotView) => Result | Promise<Result>): Promise<Result> {
     const result = this.#last.then(async () => take(await this.#keeper.advance()));
+    // Whoever asked is told of a failure; the next one in line only waits for the end.
     this.#last = result.catch(() => {});
     return result;
   }

@@ -58,6 +58,7 @@ if [ ! -d "$base" ]; then
   mv "$base.part" "$base"
 fi
 
+# On the disk: a root with an engine's layers does not belong into memory, where /tmp may be.
 root=$(mktemp -d /var/tmp/berth-fresh-XXXXXX)
 group=${root##*/}
 child=

@@ -17,7 +17,7 @@ import {
 } from "../../agent/engine/engine.ts";
 import type { ContainerStatus } from "../../shared/converge/world.ts";
 import type { Behaviour, RegistryImage, SimRegistry } from "./images.ts";
-import { type Kernel, Process } from "./kernel.ts";
+import { carryOut, type Kernel, Process } from "./kernel.ts";
 import type { Prng } from "./prng.ts";
 
 const READ_TIMEOUT_MS = 20_000;
@@ -307,17 +307,7 @@ export class SimEngine {
       this.#connections.add(reset);
       this.#whenThawed(() => {
         kernel.after(this.#random.between(...tookMs), daemon, this.#nameOf(what), () => {
-          let result: Result | Promise<Result>;
-          try {
-            result = effect();
-          } catch (error) {
-            return answer(() => reject(error));
-          }
-          if (!(result instanceof Promise)) return answer(() => resolve(result));
-          result.then(
-            (value) => answer(() => resolve(value)),
-            (error: unknown) => answer(() => reject(error)),
-          );
+          carryOut(effect, { resolve, reject, answer });
         });
       });
     });
@@ -532,6 +522,7 @@ export class SimEngine {
     const aborted = new Promise<never>((_, reject) => {
       signal.addEventListener("abort", () => reject(new EngineError("aborted", "called off")), { once: true });
     });
+    // The race below takes it; once the pull has won, nobody does.
     aborted.catch(() => {});
     const pulled = this.#call(caller, `pull ${reference}`, { limitMs: PULL_SILENCE_MS + tookMs, tookMs: [tookMs, tookMs] }, () => {
       const fail = (code: "denied" | "failed" | "notFound", message: string, status: number): never => {

@@ -78,17 +78,7 @@ export class Kernel {
     return new Promise((resolve, reject) => {
       const answer = (give: () => void) => void this.after(backMs, caller, "", give);
       this.after(thereMs, target, what, () => {
-        let result: Result | Promise<Result>;
-        try {
-          result = effect();
-        } catch (error) {
-          return answer(() => reject(error));
-        }
-        if (!(result instanceof Promise)) return answer(() => resolve(result));
-        result.then(
-          (value) => answer(() => resolve(value)),
-          (error: unknown) => answer(() => reject(error)),
-        );
+        carryOut(effect, { resolve, reject, answer });
       });
     });
   }
@@ -154,6 +144,29 @@ export class Kernel {
     }
     queue[at] = last;
   }
+}
+
+/** Does `effect` and hands what came of it to `answer`, in the same turn where it takes none. */
+export function carryOut<Result>(
+  effect: () => Result | Promise<Result>,
+  { resolve, reject, answer }: { resolve(result: Result): void; reject(error: unknown): void; answer(give: () => void): void },
+): void {
+  let result: Result | Promise<Result>;
+  try {
+    result = effect();
+  } catch (error) {
+    answer(() => reject(error));
+    return;
+  }
+  if (!(result instanceof Promise)) {
+    const given = result;
+    answer(() => resolve(given));
+    return;
+  }
+  result.then(
+    (value) => answer(() => resolve(value)),
+    (error: unknown) => answer(() => reject(error)),
+  );
 }
 
 const isBefore = (left: Event, right: Event): boolean => left.atMs < right.atMs || (left.atMs === right.atMs && left.serial < right.serial);

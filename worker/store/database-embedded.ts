@@ -116,6 +116,7 @@ export class EmbeddedDatabase implements Database {
     this.#isClosed = true;
     await last;
     // Closing alone leaves the log beside the file; a copy of the file would then lack what was written last.
+    // Where that fails (somebody reads the file), the log is whole and the next start takes it in: nothing is lost.
     if (this.path !== ":memory:") await this.#client.execute("pragma wal_checkpoint(truncate)").catch(() => {});
     this.#client.close();
     await this.#unlock();

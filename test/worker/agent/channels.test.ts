@@ -40,6 +40,7 @@ function read(changes: Partial<LogAsk> = {}) {
   const done = (async () => {
     for await (const frame of plane.context.channels.open(ask(changes))) frames.push(frame);
   })();
+  // Each test awaits it and sees how it ended; until then it is nobody's.
   done.catch(() => {});
   return { frames, done };
 }
