@@ -8,7 +8,7 @@
 import { spawnSync } from "node:child_process";
 import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { delimiter, join } from "node:path";
+import { delimiter, join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
@@ -47,11 +47,25 @@ const isWanted = (name) => wanted.length === 0 || wanted.includes(name);
 
 let passed = 0;
 let failed = 0;
+/** What failed and how, said again at the end: a long run's reader sees its last lines only. */
+const failures = [];
 const count = (ok, what) => {
   if (ok) passed++;
   else failed++;
+  if (!ok) failures.push(what);
   if (!ok) console.error(`FAILED: ${what}`);
 };
+
+/** Each failed test of a suite's JSON report: its file, its name, the first lines of what it says. */
+const failuresIn = (suite, result) =>
+  (result.testResults ?? []).flatMap(({ name, assertionResults }) =>
+    assertionResults
+      .filter(({ status }) => status === "failed")
+      .map(({ fullName, failureMessages }) => {
+        const says = failureMessages.join("\n").split("\n").slice(0, 12).join("\n    ");
+        return `${suite}: ${relative(root, name)}: ${fullName}\n    ${says}`;
+      }),
+  );
 
 if (isWanted("check")) for (const check of CHECKS) count(run("npm", ["run", "--silent", check]), `npm run ${check}`);
 
@@ -76,6 +90,7 @@ for (const suite of SUITES) {
   const result = existsSync(report) ? JSON.parse(readFileSync(report, "utf8")) : { numPassedTests: 0, numFailedTests: 0, numTotalTests: 0 };
   passed += result.numPassedTests;
   failed += result.numFailedTests;
+  failures.push(...failuresIn(suite.name, result));
   const notRun = result.numTotalTests - result.numPassedTests - result.numFailedTests;
   if (notRun > 0) count(false, `${suite.name}: ${notRun} tests were not run`);
   if (result.numTotalTests === 0) count(false, `${suite.name}: no test was found`);
@@ -86,5 +101,6 @@ for (const suite of SUITES) {
 }
 rmSync(reports, { recursive: true, force: true });
 
+if (failures.length > 0) console.log(`\nfailed:\n${failures.map((failure) => `  ${failure}`).join("\n")}`);
 console.log(`${passed} passed, ${failed} failed`);
 process.exit(failed === 0 && passed > 0 ? 0 : 1);
