@@ -6,8 +6,17 @@ import type { AppId, ReplicaId } from "../shared/model/name.ts";
 import type { Change } from "../shared/plan/change.ts";
 import type { Explanation } from "../shared/plan/explanation.ts";
 import { planCluster } from "../shared/plan/plan-cluster.ts";
-import type { AppState, ClusterSnapshot, DeploymentState, HostPort, ServiceState, VolumeState } from "../shared/plan/snapshot.ts";
-import { REPLICA_STATES, TERMINAL_STATES } from "../shared/wire/report.ts";
+import type {
+  AppState,
+  ClusterSnapshot,
+  DeploymentState,
+  HostPort,
+  ReplicaTable,
+  ServiceState,
+  VolumeState,
+} from "../shared/plan/snapshot.ts";
+import { TERMINAL_FROM } from "../shared/schedule/fleet.ts";
+import { REPLICA_STATES } from "../shared/wire/report.ts";
 
 /** The app as it would be after the commit. */
 export interface Proposal {
@@ -45,7 +54,6 @@ const STOPPED = REPLICA_STATES.indexOf("stopped");
 
 interface Row {
   readonly id: ReplicaId;
-  readonly appId: string;
   readonly service: string;
   readonly slot: string;
   readonly nodeId: string;
@@ -79,6 +87,10 @@ class World {
   readonly explanations = new Map<string, Explanation>();
   readonly #base: ClusterSnapshot;
   readonly #appId: AppId;
+  readonly #nodeIndex: ReadonlyMap<string, number>;
+  /** What all other apps occupy: the same in each round. */
+  readonly #others: ReplicaTable;
+  /** Of the app. */
   readonly #rows = new Map<string, Row>();
   readonly #volumes: VolumeState[];
   readonly #app: AppState;
@@ -94,7 +106,9 @@ class World {
     this.#services = services.map(hurried);
     this.#deployments = [deployment];
     this.#volumes = base.volumes.filter((volume) => volume.namespace === app.namespace && volume.app === app.name);
-    for (const row of [...rowsOfApp(base, app.id), ...othersOnEachNode(base, app.id)]) this.#rows.set(row.id, row);
+    this.#nodeIndex = new Map(base.nodes.map(({ id }, i) => [id, i]));
+    this.#others = othersOnEachNode(base, app.id);
+    for (const row of rowsOfApp(base, app.id)) this.#rows.set(row.id, row);
   }
 
   /** False: nothing is left to do for the app. */
@@ -110,11 +124,10 @@ class World {
 
   places(): Places {
     const places = new Map<string, Map<string, SlotPlace>>();
-    const nodes = new Set<string>(this.#base.nodes.map(({ id }) => id));
-    for (const { id, appId, service, slot, nodeId, run } of this.#rows.values()) {
-      if (appId !== this.#appId || !run) continue;
+    for (const { id, service, slot, nodeId, run } of this.#rows.values()) {
+      if (!run) continue;
       const slots = places.get(service) ?? new Map<string, SlotPlace>();
-      slots.set(slot, { replica: id, nodeId: nodes.has(nodeId) ? nodeId : null });
+      slots.set(slot, { replica: id, nodeId: this.#nodeIndex.has(nodeId) ? nodeId : null });
       places.set(service, slots);
     }
     return places;
@@ -125,7 +138,7 @@ class World {
     if (change.kind === "assign") return change.appId === this.#appId && this.#assign(change);
     if (change.kind === "stop" || change.kind === "end") {
       const row = this.#rows.get(change.replica);
-      if (row === undefined || row.appId !== this.#appId) return false;
+      if (row === undefined) return false;
       if (!this.#after(row.service).has(row.slot)) this.#say(row.service, row.slot, change.reason);
       if (change.kind === "end") this.#rows.delete(change.replica);
       row.run = false;
@@ -152,7 +165,6 @@ class World {
     if (service === undefined) return false;
     this.#rows.set(change.replica, {
       id: change.replica,
-      appId: change.appId,
       service: change.service,
       slot: change.slot,
       nodeId: change.nodeId,
@@ -187,9 +199,11 @@ class World {
   }
 
   #snapshot(): ClusterSnapshot {
-    const rows = [...this.#rows.values()];
-    const serviceIndex = new Map(this.#services.map(({ appId, name }, i) => [`${appId} ${name}`, i]));
-    const nodeIndex = new Map<string, number>(this.#base.nodes.map(({ id }, i) => [id, i]));
+    const serviceIndex = new Map<string, number>(this.#services.map(({ name }, i) => [name, i]));
+    const own = tableOf([...this.#rows.values()], {
+      serviceOf: ({ service }) => serviceIndex.get(service) ?? -1,
+      nodeOf: ({ nodeId }) => this.#nodeIndex.get(nodeId) ?? -1,
+    });
     return {
       ...this.#base,
       apps: [this.#app],
@@ -198,30 +212,71 @@ class World {
       failed: [],
       rollbacks: [],
       volumes: this.#volumes,
-      replicas: {
-        length: rows.length,
-        id: rows.map(({ id }) => id),
-        service: Int32Array.from(rows, ({ appId, service }) => serviceIndex.get(`${appId} ${service}`) ?? -1),
-        slot: rows.map(({ slot }) => slot),
-        node: Int32Array.from(rows, ({ nodeId }) => nodeIndex.get(nodeId) ?? -1),
-        spec: rows.map(({ spec }) => spec),
-        revision: Float64Array.from(rows, ({ revision }) => revision),
-        image: rows.map(({ image }) => image),
-        run: Uint8Array.from(rows, ({ run }) => (run ? 1 : 0)),
-        state: Uint8Array.from(rows, ({ state }) => state),
-        readySinceMs: Float64Array.from(rows, ({ readySinceMs }) => readySinceMs),
-        fault: rows.map(({ fault }) => fault),
-        restarts: Int32Array.from(rows, ({ restarts }) => restarts),
-        assignedMs: Float64Array.from(rows, ({ assignedMs }) => assignedMs),
-        attempt: Int32Array.from(rows, ({ attempt }) => attempt),
-        cpuMillis: Int32Array.from(rows, ({ cpuMillis }) => cpuMillis),
-        memoryMiB: Int32Array.from(rows, ({ memoryMiB }) => memoryMiB),
-        hostPorts: rows.map(({ hostPorts }) => hostPorts),
-        devices: rows.map(({ devices }) => devices),
-        rev: Float64Array.from(rows, ({ rev }) => rev),
-      },
+      replicas: joined(this.#others, own),
     };
   }
+}
+
+interface Indices {
+  readonly serviceOf: (row: Row) => number;
+  readonly nodeOf: (row: Row, at: number) => number;
+}
+
+function tableOf(rows: readonly Row[], { serviceOf, nodeOf }: Indices): ReplicaTable {
+  return {
+    length: rows.length,
+    id: rows.map(({ id }) => id),
+    service: new Int32Array(rows.map(serviceOf)),
+    slot: rows.map(({ slot }) => slot),
+    node: new Int32Array(rows.map(nodeOf)),
+    spec: rows.map(({ spec }) => spec),
+    revision: new Float64Array(rows.map(({ revision }) => revision)),
+    image: rows.map(({ image }) => image),
+    run: new Uint8Array(rows.map(({ run }) => (run ? 1 : 0))),
+    state: new Uint8Array(rows.map(({ state }) => state)),
+    readySinceMs: new Float64Array(rows.map(({ readySinceMs }) => readySinceMs)),
+    fault: rows.map(({ fault }) => fault),
+    restarts: new Int32Array(rows.map(({ restarts }) => restarts)),
+    assignedMs: new Float64Array(rows.map(({ assignedMs }) => assignedMs)),
+    attempt: new Int32Array(rows.map(({ attempt }) => attempt)),
+    cpuMillis: new Int32Array(rows.map(({ cpuMillis }) => cpuMillis)),
+    memoryMiB: new Int32Array(rows.map(({ memoryMiB }) => memoryMiB)),
+    hostPorts: rows.map(({ hostPorts }) => hostPorts),
+    devices: rows.map(({ devices }) => devices),
+    rev: new Float64Array(rows.map(({ rev }) => rev)),
+  };
+}
+
+/** One after the other, column by column: what does not change between rounds is copied, not made again. */
+function joined(first: ReplicaTable, second: ReplicaTable): ReplicaTable {
+  const length = first.length + second.length;
+  const typed = <Column extends { set(from: Column, at?: number): void }>(column: Column, a: Column, b: Column): Column => {
+    column.set(a);
+    column.set(b, first.length);
+    return column;
+  };
+  return {
+    length,
+    id: first.id.concat(second.id),
+    service: typed(new Int32Array(length), first.service, second.service),
+    slot: first.slot.concat(second.slot),
+    node: typed(new Int32Array(length), first.node, second.node),
+    spec: first.spec.concat(second.spec),
+    revision: typed(new Float64Array(length), first.revision, second.revision),
+    image: first.image.concat(second.image),
+    run: typed(new Uint8Array(length), first.run, second.run),
+    state: typed(new Uint8Array(length), first.state, second.state),
+    readySinceMs: typed(new Float64Array(length), first.readySinceMs, second.readySinceMs),
+    fault: first.fault.concat(second.fault),
+    restarts: typed(new Int32Array(length), first.restarts, second.restarts),
+    assignedMs: typed(new Float64Array(length), first.assignedMs, second.assignedMs),
+    attempt: typed(new Int32Array(length), first.attempt, second.attempt),
+    cpuMillis: typed(new Int32Array(length), first.cpuMillis, second.cpuMillis),
+    memoryMiB: typed(new Int32Array(length), first.memoryMiB, second.memoryMiB),
+    hostPorts: first.hostPorts.concat(second.hostPorts),
+    devices: first.devices.concat(second.devices),
+    rev: typed(new Float64Array(length), first.rev, second.rev),
+  };
 }
 
 /** The last word of a service is what it could not place; a round that only cleans up says nothing new. */
@@ -242,7 +297,6 @@ function rowsOfApp(base: ClusterSnapshot, appId: AppId): Row[] {
     if (service?.appId !== appId) continue;
     rows.push({
       id: table.id[i]!,
-      appId,
       service: service.name,
       slot: table.slot[i]!,
       nodeId: nodes[table.node[i]!]?.id ?? "",
@@ -268,42 +322,47 @@ function rowsOfApp(base: ClusterSnapshot, appId: AppId): Row[] {
 
 /**
  * What all other apps occupy on each node, as one row that nobody wants and that is still there: the scheduler counts
- * sums, so nothing of it is lost, and a round costs the nodes and this app instead of every replica of the cluster.
+ * sums, so a round costs the nodes and this app instead of every replica of the cluster. Only how many replicas a node
+ * may have at most (NODE_REPLICAS_MAX) is not rehearsed.
  */
-function othersOnEachNode(base: ClusterSnapshot, appId: AppId): Row[] {
+function othersOnEachNode(base: ClusterSnapshot, appId: AppId): ReplicaTable {
   const { replicas: table, services, nodes } = base;
-  const rows = nodes.map(
-    ({ id }, n): Row & { cpuMillis: number; memoryMiB: number; hostPorts: HostPort[]; devices: Record<string, number> } => ({
-      id: `r_others-${n}` as ReplicaId,
-      appId: "",
-      service: "",
-      slot: "",
-      nodeId: id,
-      spec: "",
-      revision: 0,
-      image: "",
-      run: false,
-      state: RUNNING,
-      readySinceMs: Number.NaN,
-      fault: "",
-      restarts: 0,
-      assignedMs: 0,
-      attempt: 0,
-      cpuMillis: 0,
-      memoryMiB: 0,
-      hostPorts: [],
-      devices: {},
-      rev: base.rev,
-    }),
-  );
+  const isOwn = services.map((service) => service.appId === appId);
+  const cpuMillis = new Int32Array(nodes.length);
+  const memoryMiB = new Int32Array(nodes.length);
+  const isOccupied = new Uint8Array(nodes.length);
+  const hostPorts: HostPort[][] = nodes.map(() => []);
+  const devices: Record<string, number>[] = nodes.map(() => ({}));
   for (let i = 0; i < table.length; i++) {
-    const row = rows[table.node[i]!];
-    if (row === undefined || services[table.service[i]!]?.appId === appId || TERMINAL_STATES.has(REPLICA_STATES[table.state[i]!]!))
-      continue;
-    row.cpuMillis += table.cpuMillis[i]!;
-    row.memoryMiB += table.memoryMiB[i]!;
-    row.hostPorts.push(...table.hostPorts[i]!);
-    for (const [kind, count] of Object.entries(table.devices[i]!)) row.devices[kind] = (row.devices[kind] ?? 0) + count;
+    const n = table.node[i]!;
+    if (n < 0 || table.state[i]! >= TERMINAL_FROM || isOwn[table.service[i]!] === true) continue;
+    isOccupied[n] = 1;
+    cpuMillis[n]! += table.cpuMillis[i]!;
+    memoryMiB[n]! += table.memoryMiB[i]!;
+    for (const port of table.hostPorts[i]!) hostPorts[n]!.push(port);
+    for (const kind in table.devices[i]!) devices[n]![kind] = (devices[n]![kind] ?? 0) + table.devices[i]![kind]!;
   }
-  return rows;
+  const occupied = nodes.flatMap((_, n) => (isOccupied[n] === 1 ? [n] : []));
+  const row = (n: number): Row => ({
+    id: `r_others-${n}` as ReplicaId,
+    service: "",
+    slot: "",
+    nodeId: nodes[n]!.id,
+    spec: "",
+    revision: 0,
+    image: "",
+    run: false,
+    state: RUNNING,
+    readySinceMs: Number.NaN,
+    fault: "",
+    restarts: 0,
+    assignedMs: 0,
+    attempt: 0,
+    cpuMillis: cpuMillis[n]!,
+    memoryMiB: memoryMiB[n]!,
+    hostPorts: hostPorts[n]!,
+    devices: devices[n]!,
+    rev: base.rev,
+  });
+  return tableOf(occupied.map(row), { serviceOf: () => -1, nodeOf: (_, i) => occupied[i]! });
 }

@@ -15,6 +15,7 @@ import { obtain } from "./obtain.ts";
 
 /** Load is cut into this many buckets: with 1,024, two nodes of one bucket differ by less than 0.1 % of a node. */
 export const LOAD_BUCKETS = 1024;
+const EMPTY: Bits = bitsFor(0);
 
 /** States from here on are terminal: nothing of the replica runs, so it occupies nothing. */
 export const TERMINAL_FROM = REPLICA_STATES.indexOf("completed");
@@ -57,7 +58,7 @@ export class Fleet {
   readonly ready: Bits;
   readonly active: Bits;
   readonly admitted: Bits;
-  /** Nodes by load, emptiest first, and how many each bucket holds. */
+  /** Nodes by load, emptiest first, and how many each bucket holds. One that never held any has no words: ask the count first. */
   readonly buckets: Bits[] = [];
   readonly bucketCount = new Int32Array(LOAD_BUCKETS);
   readonly #bucketOf: Uint16Array;
@@ -100,12 +101,9 @@ export class Fleet {
       const dropping = obtain(this.#drops, engineName, () => bitsFor(count));
       if (rank >= 0) setBit(dropping, rank);
     }
-    for (let b = 0; b < LOAD_BUCKETS; b += 1) this.buckets.push(bitsFor(count));
+    for (let b = 0; b < LOAD_BUCKETS; b += 1) this.buckets.push(EMPTY);
     for (let rank = 0; rank < count; rank += 1) {
-      const bucket = this.#bucketFor(rank);
-      this.#bucketOf[rank] = bucket;
-      setBit(this.buckets[bucket]!, rank);
-      this.bucketCount[bucket]! += 1;
+      this.#putInBucket(rank, this.#bucketFor(rank));
     }
   }
 
@@ -122,11 +120,9 @@ export class Fleet {
     const bucket = this.#bucketFor(rank);
     const before = this.#bucketOf[rank]!;
     if (bucket === before) return;
-    this.#bucketOf[rank] = bucket;
     clearBit(this.buckets[before]!, rank);
     this.bucketCount[before]! -= 1;
-    setBit(this.buckets[bucket]!, rank);
-    this.bucketCount[bucket]! += 1;
+    this.#putInBucket(rank, bucket);
   }
 
   /** Counted resources only; ports are a set of nodes, see `portsTaken`. */
@@ -201,6 +197,14 @@ export class Fleet {
 
   #devicesOf(kind: string): Float64Array {
     return obtain(this.deviceFree, kind, () => new Float64Array(this.count));
+  }
+
+  /** Most of the buckets stay empty in any fleet: each gets its words with its first node. */
+  #putInBucket(rank: number, bucket: number): void {
+    if (this.buckets[bucket] === EMPTY) this.buckets[bucket] = bitsFor(this.count);
+    this.#bucketOf[rank] = bucket;
+    setBit(this.buckets[bucket]!, rank);
+    this.bucketCount[bucket]! += 1;
   }
 
   #bucketFor(rank: number): number {

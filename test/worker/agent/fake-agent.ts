@@ -240,9 +240,11 @@ export class FakeAgent {
     return { era: this.keySet.era, session: this.session, generation: this.generation, challenge: random22(), channels: [], ...changes };
   }
 
-  /** The answer; null: 204. Throws on any refusal. */
+  /** The answer; null: 204. Asks again with the nonce of a `stale_nonce`, as agents do; throws on any other refusal. */
   async poll(changes: Record<string, unknown> = {}): Promise<PollAnswer | null> {
-    const answer = await this.request("POST", "/agent/v1/poll", this.pollBody(changes));
+    const ask = () => this.request("POST", "/agent/v1/poll", this.pollBody(changes));
+    const first = await ask();
+    const answer = first.status === 401 && (await first.clone().text()).includes('"stale_nonce"') ? await ask() : first;
     if (answer.status === 204) return null;
     if (answer.status !== 200) throw new Error(`poll: ${answer.status} ${await answer.text()}`);
     return PollAnswer.parse(await answer.json());
