@@ -65,7 +65,7 @@ export async function readAudit(
       .orderBy(after === null ? desc(audit.rev) : asc(audit.rev))
       .limit(ROWS_A_PAGE_MAX),
     db.select().from(auditHead),
-    marksQuery(store),
+    marksQuery(store.db),
   ]);
   return { marks: marksIn(marks), rows: after === null ? rows.reverse() : rows, head: heads[0] ?? null };
 }

@@ -21,6 +21,7 @@ import {
   volumeDrops,
 } from "./schema.ts";
 import type { Store } from "./store.ts";
+import { preparedRead } from "./prepared-read.ts";
 
 const now = sql<number>`${sql.raw(DATABASE_NOW_SQL)}`;
 const linkColumns = {
@@ -53,31 +54,35 @@ export interface LinkChanges {
   readonly removed: readonly NodeId[];
 }
 
+const LINK_CHANGES = preparedRead<{ sinceRev: number }>()((db, value) => [
+  db
+    .select({
+      clusterId: cluster.clusterId,
+      era: cluster.era,
+      rev: cluster.rev,
+      keySet: cluster.keySet,
+      keySetVersion: cluster.keySetVersion,
+    })
+    .from(cluster),
+  db
+    .select({
+      observed: cluster.observed,
+      unchained: sql<number>`coalesce((select max(${audit.rev}) from ${audit}), 0) > coalesce((select ${auditHead.upToRev} from ${auditHead}), 0)`,
+    })
+    .from(cluster),
+  db
+    .select(linkColumns)
+    .from(nodes)
+    .where(gt(nodes.rev, value("sinceRev"))),
+  db
+    .select({ id: sql<NodeId>`${tombstones.key}` })
+    .from(tombstones)
+    .where(and(eq(tombstones.kind, "nodes"), gt(tombstones.rev, value("sinceRev")))),
+]);
+
 /** Nodes that changed after `sinceRev` and those that were removed; 0 reads all. */
 export async function readLinkChanges(store: Store, sinceRev: number): Promise<LinkChanges> {
-  const { db } = store;
-  const [facts, [pending], rows, gone] = await store.selectAll([
-    db
-      .select({
-        clusterId: cluster.clusterId,
-        era: cluster.era,
-        rev: cluster.rev,
-        keySet: cluster.keySet,
-        keySetVersion: cluster.keySetVersion,
-      })
-      .from(cluster),
-    db
-      .select({
-        observed: cluster.observed,
-        unchained: sql<number>`coalesce((select max(${audit.rev}) from ${audit}), 0) > coalesce((select ${auditHead.upToRev} from ${auditHead}), 0)`,
-      })
-      .from(cluster),
-    db.select(linkColumns).from(nodes).where(gt(nodes.rev, sinceRev)),
-    db
-      .select({ id: sql<NodeId>`${tombstones.key}` })
-      .from(tombstones)
-      .where(and(eq(tombstones.kind, "nodes"), gt(tombstones.rev, sinceRev))),
-  ]);
+  const [facts, [pending], rows, gone] = await store.read(LINK_CHANGES, { sinceRev });
   const [only] = facts;
   if (only === undefined || pending === undefined) throw new Error("the database holds no cluster yet");
   return { cluster: only, observed: pending.observed, isAuditWaiting: pending.unchained === 1, rows, removed: gone.map(({ id }) => id) };
@@ -136,13 +141,20 @@ export interface SessionView {
   readonly isRemoved: boolean;
 }
 
+const SESSION = preparedRead<{ node: NodeId }>()((db, value) => [
+  db.select({ nowMs: now }).from(cluster),
+  db
+    .select()
+    .from(nodes)
+    .where(eq(nodes.id, value("node"))),
+  db
+    .select({ id: removedNodes.id })
+    .from(removedNodes)
+    .where(eq(removedNodes.id, value("node"))),
+]);
+
 export async function readForSession(store: Store, id: NodeId): Promise<SessionView> {
-  const { db } = store;
-  const [[clock], [node], [removed]] = await store.selectAll([
-    db.select({ nowMs: now }).from(cluster),
-    db.select().from(nodes).where(eq(nodes.id, id)),
-    db.select({ id: removedNodes.id }).from(removedNodes).where(eq(removedNodes.id, id)),
-  ]);
+  const [[clock], [node], [removed]] = await store.read(SESSION, { node: id });
   return { nowMs: clock?.nowMs ?? 0, node: node ?? null, isRemoved: removed !== undefined };
 }
 
@@ -169,12 +181,13 @@ export interface ManifestView {
 
 const imageReference = sql<string>`json_extract(${bodies.body}, '$.workload.image')`;
 
-/** The node's whole set; null: there is no such node. */
-export async function readManifest(store: Store, id: NodeId): Promise<ManifestView | null> {
-  const { db } = store;
-  const isHere = and(eq(replicas.nodeId, id), eq(replicas.desired, "run"));
-  const [[node], set, credentials, drops] = await store.selectAll([
-    db.select({ generation: nodes.generation, quarantined: nodes.quarantined }).from(nodes).where(eq(nodes.id, id)),
+const MANIFEST = preparedRead<{ node: NodeId }>()((db, value) => {
+  const isHere = and(eq(replicas.nodeId, value("node")), eq(replicas.desired, "run"));
+  return [
+    db
+      .select({ generation: nodes.generation, quarantined: nodes.quarantined })
+      .from(nodes)
+      .where(eq(nodes.id, value("node"))),
     db
       .select({
         id: replicas.id,
@@ -205,11 +218,16 @@ export async function readManifest(store: Store, id: NodeId): Promise<ManifestVi
     db
       .select({ engineName: volumeDrops.engineName })
       .from(volumeDrops)
-      .where(eq(volumeDrops.nodeId, id))
+      .where(eq(volumeDrops.nodeId, value("node")))
       .orderBy(volumeDrops.engineName)
       // As many as a manifest may name; the next ones are named when these are gone.
       .limit(1000),
-  ]);
+  ];
+});
+
+/** The node's whole set; null: there is no such node. */
+export async function readManifest(store: Store, id: NodeId): Promise<ManifestView | null> {
+  const [[node], set, credentials, drops] = await store.read(MANIFEST, { node: id });
   if (node === undefined) return null;
   return { ...node, replicas: set, registries: credentials, dropVolumes: drops.map(({ engineName }) => engineName) };
 }

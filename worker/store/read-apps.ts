@@ -1,7 +1,8 @@
 /** Apps: as operators see them, and as a deploy needs them. */
-import { and, asc, count, desc, eq, inArray, isNotNull, lt, max, notExists, or, type SQL, sql } from "drizzle-orm";
+import { and, asc, count, desc, eq, isNotNull, lt, max, notExists, or, type SQL, sql } from "drizzle-orm";
 import type { Workload } from "../../shared/model/app.ts";
 import type { Row } from "./commit-types.ts";
+import { preparedRead } from "./prepared-read.ts";
 import { marksIn, marksQuery } from "./read-marks.ts";
 import {
   appRevisions,
@@ -102,7 +103,7 @@ export async function readApps(store: Store, namespace: string, app?: string): P
       .leftJoin(nodes, eq(nodes.id, volumes.nodeId))
       .where(isIn)
       .orderBy(asc(volumes.service), asc(volumes.slot), asc(volumes.volume)),
-    marksQuery(store),
+    marksQuery(store.db),
   ]);
   const countsOf = new Map(counts.map((row) => [keyOf(row.appId, row.service), row]));
   const imageOf = new Map(imageRows.map((row) => [keyOf(row.appId, row.revision, row.reference), row]));
@@ -174,12 +175,8 @@ export interface DeployView {
   readonly nodeNames: ReadonlyMap<string, string>;
 }
 
-export async function readForDeploy(
-  store: Store,
-  asked: { readonly namespace: string; readonly app: string; readonly target?: number | undefined },
-): Promise<DeployView> {
-  const { db } = store;
-  const isApp = and(eq(apps.namespace, asked.namespace), eq(apps.name, asked.app)) as SQL;
+const DEPLOY_VIEW = preparedRead<{ namespace: string; app: string; target: number | null }>()((db, value) => {
+  const isApp = and(eq(apps.namespace, value("namespace")), eq(apps.name, value("app"))) as SQL;
   const failed = db
     .select({ id: deployments.id })
     .from(deployments)
@@ -191,41 +188,56 @@ export async function readForDeploy(
     .from(appRevisions)
     .innerJoin(apps, eq(apps.id, appRevisions.appId))
     .where(and(isApp, lt(appRevisions.revision, apps.revision), notExists(failed)));
-  const wanted = asked.target === undefined ? previous : sql`(${asked.target})`;
-  const isWanted = inArray(appRevisions.revision, wanted);
-  const [namespaceRows, appRows, revisionRows, serviceRows, imageRows, deploymentRows, volumeRows, registryRows, marks] =
-    await store.selectAll([
-      db.select().from(namespaces).where(eq(namespaces.name, asked.namespace)),
-      db.select().from(apps).where(isApp),
-      db
-        .select({ revision: appRevisions })
-        .from(appRevisions)
-        .innerJoin(apps, eq(apps.id, appRevisions.appId))
-        .where(and(isApp, or(eq(appRevisions.revision, apps.revision), isWanted))),
-      db.select({ service: services }).from(services).innerJoin(apps, eq(apps.id, services.appId)).where(isApp).orderBy(asc(services.name)),
-      db
-        .select({ image: images })
-        .from(images)
-        .innerJoin(apps, eq(apps.id, images.appId))
-        .where(and(isApp, or(isNotNull(images.digest), isNotNull(images.imageId))))
-        .orderBy(asc(images.revision)),
-      db
-        .select({ deployment: deployments })
-        .from(deployments)
-        .innerJoin(apps, eq(apps.id, deployments.appId))
-        .where(
-          and(isApp, or(eq(deployments.state, "running"), and(eq(deployments.state, "failed"), eq(deployments.revision, apps.revision)))),
-        )
-        .orderBy(desc(deployments.revision)),
-      db
-        .select({ volume: volumes, node: nodes.name })
-        .from(volumes)
-        .leftJoin(nodes, eq(nodes.id, volumes.nodeId))
-        .where(and(eq(volumes.namespace, asked.namespace), eq(volumes.app, asked.app)))
-        .orderBy(asc(volumes.service), asc(volumes.slot), asc(volumes.volume)),
-      db.select().from(registries).where(eq(registries.namespace, asked.namespace)),
-      marksQuery(store),
-    ]);
+  const isWanted = eq(appRevisions.revision, sql`coalesce(${value("target")}, (${previous}))`);
+  return [
+    db
+      .select()
+      .from(namespaces)
+      .where(eq(namespaces.name, value("namespace"))),
+    db.select().from(apps).where(isApp),
+    db
+      .select({ revision: appRevisions })
+      .from(appRevisions)
+      .innerJoin(apps, eq(apps.id, appRevisions.appId))
+      .where(and(isApp, or(eq(appRevisions.revision, apps.revision), isWanted))),
+    db.select({ service: services }).from(services).innerJoin(apps, eq(apps.id, services.appId)).where(isApp).orderBy(asc(services.name)),
+    db
+      .select({ image: images })
+      .from(images)
+      .innerJoin(apps, eq(apps.id, images.appId))
+      .where(and(isApp, or(isNotNull(images.digest), isNotNull(images.imageId))))
+      .orderBy(asc(images.revision)),
+    db
+      .select({ deployment: deployments })
+      .from(deployments)
+      .innerJoin(apps, eq(apps.id, deployments.appId))
+      .where(
+        and(isApp, or(eq(deployments.state, "running"), and(eq(deployments.state, "failed"), eq(deployments.revision, apps.revision)))),
+      )
+      .orderBy(desc(deployments.revision)),
+    db
+      .select({ volume: volumes, node: nodes.name })
+      .from(volumes)
+      .leftJoin(nodes, eq(nodes.id, volumes.nodeId))
+      .where(and(eq(volumes.namespace, value("namespace")), eq(volumes.app, value("app"))))
+      .orderBy(asc(volumes.service), asc(volumes.slot), asc(volumes.volume)),
+    db
+      .select()
+      .from(registries)
+      .where(eq(registries.namespace, value("namespace"))),
+    marksQuery(db),
+  ];
+});
+
+export async function readForDeploy(
+  store: Store,
+  asked: { readonly namespace: string; readonly app: string; readonly target?: number | undefined },
+): Promise<DeployView> {
+  const { namespace, app: name, target = null } = asked;
+  const [namespaceRows, appRows, revisionRows, serviceRows, imageRows, deploymentRows, volumeRows, registryRows, marks] = await store.read(
+    DEPLOY_VIEW,
+    { namespace, app: name, target },
+  );
   const [app] = appRows;
   const revisions = revisionRows.map(({ revision }) => revision);
   return {

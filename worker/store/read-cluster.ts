@@ -17,7 +17,7 @@ export async function readClusterInfo(
     namespace === null
       ? db.select({ count: count() }).from(apps)
       : db.select({ count: count() }).from(apps).where(eq(apps.namespace, namespace)),
-    marksQuery(store),
+    marksQuery(store.db),
   ]);
   return { marks: marksIn(marks), cluster: rows[0]!, nodes: nodeCount?.count ?? 0, apps: appCount?.count ?? 0 };
 }
@@ -35,7 +35,7 @@ export async function namespaceExists(store: Store, name: string): Promise<boole
 /** `only`: the one that the caller may see; null: all. */
 export async function readNamespaces(store: Store, only: string | null): Promise<{ marks: Marks; namespaces: Row<"namespaces">[] }> {
   const query = store.db.select().from(namespaces).orderBy(asc(namespaces.name));
-  const [rows, marks] = await store.selectAll([only === null ? query : query.where(eq(namespaces.name, only)), marksQuery(store)]);
+  const [rows, marks] = await store.selectAll([only === null ? query : query.where(eq(namespaces.name, only)), marksQuery(store.db)]);
   return { marks: marksIn(marks), namespaces: rows };
 }
 
@@ -62,7 +62,7 @@ export async function readNamespace(store: Store, name: string): Promise<Namespa
       .from(volumes)
       .where(eq(volumes.namespace, name))
       .orderBy(asc(volumes.app), asc(volumes.volume)),
-    marksQuery(store),
+    marksQuery(store.db),
   ]);
   return {
     marks: marksIn(marks),
@@ -83,7 +83,7 @@ export async function readSites(store: Store): Promise<{ marks: Marks; sites: Si
   const [rows, counts, marks] = await store.selectAll([
     db.select().from(sites).orderBy(asc(sites.name)),
     db.select({ site: nodes.site, count: count() }).from(nodes).groupBy(nodes.site),
-    marksQuery(store),
+    marksQuery(store.db),
   ]);
   const nodesOf = new Map(counts.map((row) => [row.site, row.count]));
   return { marks: marksIn(marks), sites: rows.map((row) => ({ ...row, nodes: nodesOf.get(row.name) ?? 0 })) };
@@ -99,7 +99,7 @@ export async function readSite(
     db.select().from(sites).where(eq(sites.name, name)),
     db.select({ count: count() }).from(nodes).where(eq(nodes.site, name)),
     db.select({ id: joinTokens.id }).from(joinTokens).where(eq(joinTokens.site, name)).orderBy(asc(joinTokens.id)),
-    marksQuery(store),
+    marksQuery(store.db),
   ]);
   const [row] = rows;
   return {

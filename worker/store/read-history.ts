@@ -36,7 +36,7 @@ export async function readDeployments(
       .where(and(...is))
       .orderBy(desc(deployments.revision))
       .limit(filter.limit + 1),
-    marksQuery(store),
+    marksQuery(store.db),
   ]);
   return { marks: marksIn(marks), deployments: rows.slice(0, filter.limit), hasMore: rows.length > filter.limit };
 }
@@ -84,7 +84,7 @@ export async function readRevisions(
       .innerJoin(apps, eq(apps.id, appRevisions.appId))
       .where(filter.revision === undefined ? isApp : and(isApp, eq(appRevisions.revision, filter.revision)))
       .orderBy(desc(appRevisions.revision)),
-    marksQuery(store),
+    marksQuery(store.db),
   ]);
   return { marks: marksIn(marks), app: appRows[0] ?? null, revisions: rows.map(({ revision }) => revision) };
 }
@@ -109,7 +109,7 @@ export async function readEvents(store: Store, filter: EventFilter): Promise<{ m
       .where(and(...is))
       .orderBy(filter.after === 0 ? desc(events.id) : asc(events.id))
       .limit(EVENTS_MAX),
-    marksQuery(store),
+    marksQuery(store.db),
   ]);
   return { marks: marksIn(marks), events: filter.after === 0 ? rows.reverse() : rows };
 }
@@ -135,7 +135,7 @@ export async function readWhy(
       .leftJoin(explanations, and(eq(explanations.appId, services.appId), eq(explanations.service, services.name)))
       .where(filter.service === undefined ? isApp : and(isApp, eq(services.name, filter.service)))
       .orderBy(asc(services.name)),
-    marksQuery(store),
+    marksQuery(store.db),
   ]);
   return { marks: marksIn(marks), services: appRows.length === 0 ? null : rows };
 }

@@ -2,11 +2,11 @@
 import { sql } from "drizzle-orm";
 import { DATABASE_NOW_SQL } from "./commit-statements.ts";
 import { cluster } from "./schema.ts";
-import type { Marks, Store } from "./store.ts";
+import type { Marks, Query } from "./store.ts";
 
 const columns = { rev: cluster.rev, observed: cluster.observed, nowMs: sql<number>`${sql.raw(DATABASE_NOW_SQL)}` };
 
-export const marksQuery = (store: Store) => store.db.select(columns).from(cluster);
+export const marksQuery = (db: Query) => db.select(columns).from(cluster);
 
 export function marksIn(rows: readonly Marks[]): Marks {
   const [row] = rows;

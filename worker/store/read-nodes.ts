@@ -44,7 +44,7 @@ function usageQuery(store: Store) {
 export async function readNodeNames(store: Store): Promise<{ marks: Marks; nodes: { name: string; site: string }[] }> {
   const [rows, marks] = await store.selectAll([
     store.db.select({ name: nodes.name, site: nodes.site }).from(nodes).orderBy(asc(nodes.name)),
-    marksQuery(store),
+    marksQuery(store.db),
   ]);
   return { marks: marksIn(marks), nodes: rows };
 }
@@ -58,7 +58,7 @@ export async function readNodes(store: Store): Promise<{ marks: Marks; nodes: No
       .leftJoin(nodeReports, eq(nodeReports.nodeId, nodes.id))
       .orderBy(asc(nodes.name)),
     usageQuery(store),
-    marksQuery(store),
+    marksQuery(store.db),
   ]);
   const usageOf = new Map(usage.map((row) => [row.nodeId, row]));
   return { marks: marksIn(marks), nodes: rows.map((row) => withUsage(row, usageOf.get(row.node.id))) };
@@ -109,7 +109,7 @@ export async function readNode(store: Store, idOrName: string): Promise<NodeDeta
       .where(isIt)
       .orderBy(asc(volumes.namespace), asc(volumes.app), asc(volumes.service), asc(volumes.slot), asc(volumes.volume)),
     db.select({ drop: volumeDrops }).from(volumeDrops).innerJoin(nodes, eq(nodes.id, volumeDrops.nodeId)).where(isIt),
-    marksQuery(store),
+    marksQuery(store.db),
   ]);
   const [row] = rows;
   if (row === undefined) return { marks: marksIn(marks), view: null, volumes: [], drops: [] };

@@ -19,7 +19,7 @@ export async function readRegistries(
       .from(registries)
       .where(registry === undefined ? isIn : and(isIn, eq(registries.registry, registry)))
       .orderBy(asc(registries.registry)),
-    marksQuery(store),
+    marksQuery(store.db),
   ]);
   return { marks: marksIn(marks), namespace: namespaceRows[0] ?? null, registries: rows };
 }

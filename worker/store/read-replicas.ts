@@ -110,7 +110,7 @@ export async function readReplicas(
       .where(and(...endedIs))
       .orderBy(asc(apps.name), asc(endedReplicas.service), asc(endedReplicas.slot), endedOrder, asc(endedReplicas.id))
       .limit(withEnded ? limit + 1 : 0),
-    marksQuery(store),
+    marksQuery(store.db),
   ]);
   const page = { live: live.slice(0, limit), ended: ended.slice(0, Math.max(0, limit - live.length)) };
   const isLast = live.length + ended.length <= limit;

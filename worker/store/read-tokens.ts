@@ -1,6 +1,7 @@
 import { desc, eq } from "drizzle-orm";
 import type { Row } from "./commit-types.ts";
 import { marksIn, marksQuery } from "./read-marks.ts";
+import { preparedRead } from "./prepared-read.ts";
 import { joinTokens, sites, tokens } from "./schema.ts";
 import type { Marks, Store } from "./store.ts";
 
@@ -8,9 +9,17 @@ export interface TokenView extends Row<"tokens"> {
   readonly nowMs: number;
 }
 
+const TOKEN = preparedRead<{ hash: string }>()((db, value) => [
+  db
+    .select()
+    .from(tokens)
+    .where(eq(tokens.hash, value("hash"))),
+  marksQuery(db),
+]);
+
 /** The token with this hash; null: there is none. */
 export async function readToken(store: Store, hash: string): Promise<TokenView | null> {
-  const [rows, marks] = await store.selectAll([store.db.select().from(tokens).where(eq(tokens.hash, hash)), marksQuery(store)]);
+  const [rows, marks] = await store.read(TOKEN, { hash });
   const [row] = rows;
   return row === undefined ? null : { ...row, nowMs: marksIn(marks).nowMs };
 }
@@ -18,30 +27,30 @@ export async function readToken(store: Store, hash: string): Promise<TokenView |
 /** `only`: those bound to it; null: all. */
 export async function readTokens(store: Store, only: string | null): Promise<{ marks: Marks; tokens: Row<"tokens">[] }> {
   const query = store.db.select().from(tokens).orderBy(desc(tokens.createdMs), tokens.id);
-  const [rows, marks] = await store.selectAll([only === null ? query : query.where(eq(tokens.namespace, only)), marksQuery(store)]);
+  const [rows, marks] = await store.selectAll([only === null ? query : query.where(eq(tokens.namespace, only)), marksQuery(store.db)]);
   return { marks: marksIn(marks), tokens: rows };
 }
 
 export async function readTokenById(store: Store, id: string): Promise<{ marks: Marks; token: Row<"tokens"> | null }> {
-  const [rows, marks] = await store.selectAll([store.db.select().from(tokens).where(eq(tokens.id, id)), marksQuery(store)]);
+  const [rows, marks] = await store.selectAll([store.db.select().from(tokens).where(eq(tokens.id, id)), marksQuery(store.db)]);
   return { marks: marksIn(marks), token: rows[0] ?? null };
 }
 
 export async function readJoinTokens(store: Store): Promise<{ marks: Marks; joinTokens: Row<"joinTokens">[] }> {
   const [rows, marks] = await store.selectAll([
     store.db.select().from(joinTokens).orderBy(desc(joinTokens.createdMs), joinTokens.id),
-    marksQuery(store),
+    marksQuery(store.db),
   ]);
   return { marks: marksIn(marks), joinTokens: rows };
 }
 
 export async function readJoinToken(store: Store, id: string): Promise<{ marks: Marks; joinToken: Row<"joinTokens"> | null }> {
-  const [rows, marks] = await store.selectAll([store.db.select().from(joinTokens).where(eq(joinTokens.id, id)), marksQuery(store)]);
+  const [rows, marks] = await store.selectAll([store.db.select().from(joinTokens).where(eq(joinTokens.id, id)), marksQuery(store.db)]);
   return { marks: marksIn(marks), joinToken: rows[0] ?? null };
 }
 
 /** What a new join token relies on. */
 export async function readForJoinToken(store: Store, site: string) {
-  const [rows, marks] = await store.selectAll([store.db.select().from(sites).where(eq(sites.name, site)), marksQuery(store)]);
+  const [rows, marks] = await store.selectAll([store.db.select().from(sites).where(eq(sites.name, site)), marksQuery(store.db)]);
   return { marks: marksIn(marks), site: rows[0] ?? null };
 }

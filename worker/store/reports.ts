@@ -8,6 +8,7 @@ import { assert } from "./assert.ts";
 import { DATABASE_NOW_SQL } from "./commit-statements.ts";
 import { type Guard, MARK, type Mutation, NOW, type RowChange } from "./commit-types.ts";
 import { bumpGenerations } from "./generation.ts";
+import { preparedRead } from "./prepared-read.ts";
 import { digestReport, type ObservationRow, type ReportDigest, type ReportState } from "./report-digest.ts";
 import { apps, cluster, images, nodeReports, nodes, observations, replicas, volumeDrops } from "./schema.ts";
 import type { Store } from "./store.ts";
@@ -53,26 +54,37 @@ export async function applyReport(
 
 const nothing = (ackSeq: number): AppliedReport => ({ ackSeq, dirty: false, rev: null, observed: null, rows: [] });
 
+const STATE = preparedRead<{ node: string; resolver: string }>()((db, value) => [
+  db.select({ nowMs: sql<number>`${sql.raw(DATABASE_NOW_SQL)}` }).from(cluster),
+  db
+    .select({ id: nodes.id, name: nodes.name, session: nodes.session, facts: nodes.facts })
+    .from(nodes)
+    .where(eq(nodes.id, value("node"))),
+  db
+    .select()
+    .from(nodeReports)
+    .where(eq(nodeReports.nodeId, value("node"))),
+  db
+    .select({ replica: replicas, observation: observations, namespace: apps.namespace, app: apps.name })
+    .from(replicas)
+    .innerJoin(apps, eq(apps.id, replicas.appId))
+    .leftJoin(observations, eq(observations.replica, replicas.id))
+    .where(eq(replicas.nodeId, value("node"))),
+  db
+    .select({ appId: images.appId, namespace: apps.namespace, app: apps.name, revision: images.revision, reference: images.reference })
+    .from(images)
+    .innerJoin(apps, eq(apps.id, images.appId))
+    .where(and(eq(images.resolver, value("resolver")), isNull(images.digest), isNull(images.imageId))),
+  db
+    .select({ engineName: volumeDrops.engineName, rev: volumeDrops.rev })
+    .from(volumeDrops)
+    .where(eq(volumeDrops.nodeId, value("node"))),
+]);
+
 async function readState(store: Store, id: string, report: ReportRequest): Promise<ReportState | null> {
-  const { db } = store;
-  const [[clock], [node], [stored], known, unresolved, drops] = await store.selectAll([
-    db.select({ nowMs: sql<number>`${sql.raw(DATABASE_NOW_SQL)}` }).from(cluster),
-    db.select({ id: nodes.id, name: nodes.name, session: nodes.session, facts: nodes.facts }).from(nodes).where(eq(nodes.id, id)),
-    db.select().from(nodeReports).where(eq(nodeReports.nodeId, id)),
-    db
-      .select({ replica: replicas, observation: observations, namespace: apps.namespace, app: apps.name })
-      .from(replicas)
-      .innerJoin(apps, eq(apps.id, replicas.appId))
-      .leftJoin(observations, eq(observations.replica, replicas.id))
-      .where(eq(replicas.nodeId, id)),
-    db
-      .select({ appId: images.appId, namespace: apps.namespace, app: apps.name, revision: images.revision, reference: images.reference })
-      .from(images)
-      .innerJoin(apps, eq(apps.id, images.appId))
-      // Only a node that was asked resolves an image, and only while nobody has.
-      .where(and(eq(images.resolver, report.images.length === 0 ? "" : id), isNull(images.digest), isNull(images.imageId))),
-    db.select({ engineName: volumeDrops.engineName, rev: volumeDrops.rev }).from(volumeDrops).where(eq(volumeDrops.nodeId, id)),
-  ]);
+  // Only a node that was asked resolves an image, and only while nobody has.
+  const resolver = report.images.length === 0 ? "" : id;
+  const [[clock], [node], [stored], known, unresolved, drops] = await store.read(STATE, { node: id, resolver });
   assert(clock, "the database holds no cluster yet");
   if (!node) return null;
   return {

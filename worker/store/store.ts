@@ -6,7 +6,7 @@
  */
 import type { BatchItem, BatchResponse } from "drizzle-orm/batch";
 import { drizzle, type SqliteRemoteDatabase } from "drizzle-orm/sqlite-proxy";
-import type { InStatement, ResultSet } from "@libsql/client";
+import type { InArgs, InStatement, ResultSet } from "@libsql/client";
 import type { Ed25519Jwk } from "../../shared/wire/keys.ts";
 import type { Database } from "../ports.ts";
 import { assert } from "./assert.ts";
@@ -14,6 +14,7 @@ import { CLOCK_STEP, CLOCK_STEP_MAX_MS, commitStatements, DATABASE_NOW_SQL, type
 import type { CommitResult, Mutation, Row } from "./commit-types.ts";
 import { conflictOf, duplicateKey } from "./commit-conflict.ts";
 import { migrate } from "./migrator.ts";
+import { type Compiled, compile, type PreparedRead } from "./prepared-read.ts";
 import { cluster } from "./schema.ts";
 
 export interface ClusterIdentity {
@@ -50,9 +51,10 @@ const TICK_MIN_MS = 2_000;
 
 export class Store {
   readonly database: Database;
-  /** Builds typed queries; awaiting one runs it alone. Several at once: `selectAll` or `read`. */
+  /** Builds typed queries; awaiting one runs it alone. Several at once: `selectAll`, or `read` for what happens often. */
   readonly db: Query;
   readonly #remote: SqliteRemoteDatabase;
+  readonly #compiled = new Map<object, readonly Compiled[]>();
 
   constructor(database: Database) {
     this.database = database;
@@ -107,6 +109,21 @@ export class Store {
     queries: Queries,
   ): Promise<BatchResponse<Queries>> {
     return await this.#remote.batch<First, Queries>(queries);
+  }
+
+  /** `selectAll` with SQL that is written once. */
+  async read<Values extends object, const Queries extends readonly [BatchItem<"sqlite">, ...BatchItem<"sqlite">[]]>(
+    read: PreparedRead<Values, Queries>,
+    values: Values,
+  ): Promise<BatchResponse<Queries>> {
+    let compiled = this.#compiled.get(read);
+    if (compiled === undefined) {
+      compiled = compile(this.db, read);
+      for (const select of compiled) assertSelect(select.sql);
+      this.#compiled.set(read, compiled);
+    }
+    const results = await this.database.read(compiled.map(({ sql, args }) => ({ sql, args: args(values) as InArgs })));
+    return compiled.map(({ rows }, i) => rows(results[i]!.rows)) as BatchResponse<Queries>;
   }
 
   async marks(): Promise<Marks> {
@@ -184,14 +201,15 @@ export class Store {
   }
 
   async #select(statements: InStatement[]): Promise<ResultSet[]> {
-    for (const statement of statements) {
-      const sql = typeof statement === "string" ? statement : statement.sql;
-      // libSQL's READONLY transactions let writes through, so the words decide; values are bound and never among them.
-      const isSelect = /^\s*(select|with)\s/i.test(sql) && !/\b(insert|replace|delete)\s+(into|from)\b|\bupdate\s+\S+\s+set\b/i.test(sql);
-      assert(isSelect, "the read path runs selects only; changes go through commit");
-    }
+    for (const statement of statements) assertSelect(typeof statement === "string" ? statement : statement.sql);
     return await this.database.read(statements);
   }
+}
+
+/** libSQL's READONLY transactions let writes through, so the words decide; values are bound and never among them. */
+function assertSelect(sql: string): void {
+  const isSelect = /^\s*(select|with)\s/i.test(sql) && !/\b(insert|replace|delete)\s+(into|from)\b|\bupdate\s+\S+\s+set\b/i.test(sql);
+  assert(isSelect, "the read path runs selects only; changes go through commit");
 }
 
 function marksOf(result: ResultSet): Marks {

@@ -419,11 +419,11 @@ describe("the rollback of a deployment that failed", () => {
   test("loses to a deploy that is committed before it has read what there is", async () => {
     const { world, deployment } = await twoDeployments();
     const { store } = world.context;
-    const selectAll = store.selectAll.bind(store) as (queries: unknown) => Promise<never>;
-    store.selectAll = async (queries: unknown) => {
-      store.selectAll = selectAll as typeof store.selectAll;
+    const read = store.read.bind(store) as (...asked: unknown[]) => Promise<never>;
+    store.read = async (...asked: unknown[]) => {
+      store.read = read as typeof store.read;
       await world.deploy(web({ image: "registry.test/web:3" }));
-      return selectAll(queries);
+      return read(...asked);
     };
     await rollBack(world.context, deployment);
     expect(await kinds(world)).toEqual(["deploy", "deploy", "deploy"]);
