@@ -24,6 +24,7 @@ import {
 import { z } from "zod";
 import { JOSE_TYPES } from "../shared/wire/jose.ts";
 import { Ed25519Jwk, Kid, type KeySet, type X25519Jwk } from "../shared/wire/keys.ts";
+import { equalInConstantTime } from "./equal-in-constant-time.ts";
 import type { Random, Signer } from "./ports.ts";
 
 const Secret = z.string().regex(/^[A-Za-z0-9_-]{43}$/);
@@ -141,10 +142,4 @@ export async function makeSigner(ring: KeyRing, nowMs: () => number = Date.now):
       return equalInConstantTime(nonce, nonceOf(slice));
     },
   };
-}
-
-function equalInConstantTime(left: string, right: string): boolean {
-  let difference = left.length ^ right.length;
-  for (let i = 0; i < left.length; i++) difference |= left.charCodeAt(i) ^ right.charCodeAt(i);
-  return difference === 0;
 }

@@ -29,15 +29,9 @@ const NEXT_REVISION = Number.MAX_SAFE_INTEGER;
 
 export async function previewDeploy(context: Context, ask: PreviewAsk): Promise<DeployPlan> {
   const { namespace, view, revised, spec } = ask;
-  const { rehearsed, nameOf } = await context.snapshots.use(({ snapshot, nowMs }) => {
-    const names = new Map<string, string>(snapshot.nodes.map(({ id, name }) => [id, name]));
-    return {
-      rehearsed: rehearse(snapshot, nowMs, proposalOf(snapshot, nowMs, ask)),
-      nameOf: (id: string | null) => (id === null ? null : (names.get(id) ?? id)),
-    };
-  });
-  const planned = revised.services.map((change) => planService(change, { ask, rehearsed, nameOf }));
-  const removed = revised.gone.map((row) => planRemoval(row, rehearsed, nameOf));
+  const rehearsed = await context.snapshots.use(({ snapshot, nowMs }) => rehearse(snapshot, nowMs, proposalOf(snapshot, nowMs, ask)));
+  const planned = revised.services.map((change) => planService(change, ask, rehearsed));
+  const removed = revised.gone.map((row) => planRemoval(row, rehearsed));
   return {
     namespace,
     app: spec.name,
@@ -96,22 +90,16 @@ function proposalOf(snapshot: ClusterSnapshot, nowMs: number, { namespace, view,
   };
 }
 
-interface Showing {
-  readonly ask: PreviewAsk;
-  readonly rehearsed: Rehearsed;
-  readonly nameOf: (id: string | null) => string | null;
-}
-
-function planService(change: ServiceChange, { ask, rehearsed, nameOf }: Showing): PlannedService {
+function planService(change: ServiceChange, ask: PreviewAsk, rehearsed: Rehearsed): PlannedService {
   const { desired } = change;
   const { order, reason: orderReason } = updateOrder(desired.planning);
   const words = wordsOf(change, ask);
   const isCountAlone = change.isChanged && !change.isReplaced && words.length === 1 && words[0]!.startsWith("replicas ");
   const action = change.before === null ? "create" : isCountAlone ? "scale" : change.isChanged ? "update" : "keep";
-  return { service: desired.name, action, differences: words, order, orderReason, ...slotsOf(desired.name, { rehearsed, nameOf }) };
+  return { service: desired.name, action, differences: words, order, orderReason, ...slotsOf(desired.name, rehearsed) };
 }
 
-function planRemoval(row: Row<"services">, rehearsed: Rehearsed, nameOf: Showing["nameOf"]): PlannedService {
+function planRemoval(row: Row<"services">, rehearsed: Rehearsed): PlannedService {
   const { order } = updateOrder(row.planning);
   return {
     service: row.name,
@@ -119,7 +107,7 @@ function planRemoval(row: Row<"services">, rehearsed: Rehearsed, nameOf: Showing
     differences: ["no longer in the app"],
     order,
     orderReason: "its replicas stop",
-    ...slotsOf(row.name, { rehearsed, nameOf }),
+    ...slotsOf(row.name, rehearsed),
   };
 }
 
@@ -141,10 +129,7 @@ function wordsOf({ desired, before }: ServiceChange, { view, spec, images }: Pre
 /** Twelve digits of a digest tell it apart for people. */
 const short = (digest: string): string => digest.replace(/^sha256:/, "").slice(0, 12);
 
-function slotsOf(
-  service: string,
-  { rehearsed, nameOf }: Pick<Showing, "rehearsed" | "nameOf">,
-): Pick<PlannedService, "replicas" | "counts"> {
+function slotsOf(service: string, rehearsed: Rehearsed): Pick<PlannedService, "replicas" | "counts"> {
   const before = rehearsed.before.get(service) ?? new Map<string, SlotPlace>();
   const after = rehearsed.after.get(service) ?? new Map<string, SlotPlace>();
   const unplaced = new Map<string, { reason: string; message: string }>();
@@ -171,8 +156,8 @@ function slotsOf(
       replicas.push({
         slot,
         action,
-        from: nameOf(from?.nodeId ?? null),
-        to: nameOf(to?.nodeId ?? null),
+        from: from?.node ?? null,
+        to: to?.node ?? null,
         reason: lack?.reason ?? (action === "keep" ? "current" : (rehearsed.reasons.get(service)?.get(slot) ?? "")),
         message: lack?.message ?? "",
       });

@@ -27,7 +27,8 @@ export interface Proposal {
 
 export interface SlotPlace {
   readonly replica: string;
-  readonly nodeId: string | null;
+  /** Name of the node; of one that was removed, null. */
+  readonly node: string | null;
 }
 /** service → slot → where its replica is, of those that shall run. */
 export type Places = ReadonlyMap<string, ReadonlyMap<string, SlotPlace>>;
@@ -127,7 +128,8 @@ class World {
     for (const { id, service, slot, nodeId, run } of this.#rows.values()) {
       if (!run) continue;
       const slots = places.get(service) ?? new Map<string, SlotPlace>();
-      slots.set(slot, { replica: id, nodeId: this.#nodeIndex.has(nodeId) ? nodeId : null });
+      const n = this.#nodeIndex.get(nodeId);
+      slots.set(slot, { replica: id, node: n === undefined ? null : this.#base.nodes[n]!.name });
       places.set(service, slots);
     }
     return places;

@@ -44,8 +44,13 @@ export class ClusterIndex {
     });
     for (const list of servicesOf.values()) if (list.length > 1) list.sort((a, b) => (services[a]!.name < services[b]!.name ? -1 : 1));
     this.servicesOf = servicesOf;
-    this.lost = Uint8Array.from(nodes, (node) => (node.status === "lost" ? 1 : 0));
-    this.settled = Uint8Array.from(nodes, (node) => (node.status === "ready" && node.reported ? 1 : 0));
+    this.lost = new Uint8Array(nodes.length);
+    this.settled = new Uint8Array(nodes.length);
+    for (let n = 0; n < nodes.length; n += 1) {
+      const { status, reported } = nodes[n]!;
+      if (status === "lost") this.lost[n] = 1;
+      if (status === "ready" && reported) this.settled[n] = 1;
+    }
     const orphans: number[] = [];
     const start = new Int32Array(services.length + 2);
     for (let r = 0; r < replicas.length; r += 1) {

@@ -228,10 +228,11 @@ export class ControlPlane {
     return { id, jwk };
   }
 
+  /** When it returns the shard knows, and polls that it concerns have been rung. */
   async commit(mutation: Parameters<Store["commit"]>[0]): Promise<number> {
     const result = await this.context.store.commit(mutation);
     if (result.kind !== "committed") throw new Error(JSON.stringify(result));
-    this.context.shard.changed(result.rev);
+    await this.context.shard.refresh();
     return result.rev;
   }
 

@@ -3,11 +3,15 @@
  * no header but alg, typ and kid. So `jwk`, `jku`, `x5u`, `crit`, `b64` and `zip` are refused whatever they say, and a
  * key is never chosen by the one who signs.
  */
+import { hmac } from "@noble/hashes/hmac.js";
+import { sha256 } from "@noble/hashes/sha2.js";
+import { utf8ToBytes } from "@noble/hashes/utils.js";
 import { base64url, compactVerify, type CryptoKey, flattenedVerify, importJWK } from "jose";
 import type { z } from "zod";
 import type { JoseType } from "../../../shared/wire/jose.ts";
 import type { Ed25519Jwk } from "../../../shared/wire/keys.ts";
 import { parseJson } from "../../body.ts";
+import { equalInConstantTime } from "../../equal-in-constant-time.ts";
 import { BerthError } from "../../errors.ts";
 import { parseRequest } from "../../parse-request.ts";
 
@@ -61,12 +65,22 @@ export const importEd25519 = (jwk: Ed25519Jwk): Promise<CryptoKey> =>
   );
 
 /** Throws `bad_proof` unless `key` signed. */
-export async function verifyCompact(jws: string, key: CryptoKey | Uint8Array, alg: "Ed25519" | "HS256"): Promise<void> {
+export async function verifyCompact(jws: string, key: CryptoKey): Promise<void> {
   try {
-    await compactVerify(jws, key, { algorithms: [alg] });
+    await compactVerify(jws, key, { algorithms: ["Ed25519"] });
   } catch (cause) {
     throw refuse("the signature does not verify", "signature", cause);
   }
+}
+
+/**
+ * HS256 (RFC 7518 §3.2) of a compact JWS whose header was read already. Every request of every agent is checked so, and
+ * WebCrypto imports the key anew and takes a turn of the thread pool for each: see docs/adr/0005.
+ */
+export function verifyMac(parts: readonly [header: string, payload: string, signature: string], key: Uint8Array): void {
+  const [header, payload, signature] = parts;
+  const mac = hmac(sha256, key, utf8ToBytes(`${header}.${payload}`));
+  if (!equalInConstantTime(signature, base64url.encode(mac))) throw refuse("the signature does not verify", "signature");
 }
 
 export async function verifySignature(

@@ -13,7 +13,7 @@ import { readAnnouncedBody } from "../../body.ts";
 import type { Context } from "../../context.ts";
 import { BerthError } from "../../errors.ts";
 import type { Link } from "../../shard/link.ts";
-import { readHeader, readPayload, splitCompact, verifyCompact } from "./jws.ts";
+import { readHeader, readPayload, splitCompact, verifyMac } from "./jws.ts";
 
 /** The longest proof of ours is about 700 characters, 2,048 of path aside. */
 const PROOF_CHARS_MAX = 4_096;
@@ -61,7 +61,8 @@ export async function prove(context: Context, asked: AskedRequest, takeBody: () 
     throw refuse("this request needs a proof of the node's session", "missing");
   const jws = AUTHORIZATION.exec(asked.authorization)?.[1];
   if (jws === undefined) throw refuse(`the Authorization header must be "${PROOF_SCHEME} <jws>"`, "missing");
-  const [header, payload] = splitCompact(jws);
+  const parts = splitCompact(jws);
+  const [header, payload] = parts;
   const kid = KID.exec(readHeader(header, { alg: "HS256", typ: JOSE_TYPES.request }) ?? "");
   const node = NodeId.safeParse(kid?.[1]);
   const session = Number(kid?.[2]);
@@ -69,7 +70,7 @@ export async function prove(context: Context, asked: AskedRequest, takeBody: () 
 
   const known = shard.known(node.data);
   const key = known?.row.session === session ? await keyOf(context, known) : await signer.sessionKey(node.data, session);
-  await verifyCompact(jws, key, "HS256");
+  verifyMac(parts, key);
   const claims = readPayload(payload, RequestProof);
   if (claims.method !== asked.method || claims.path !== asked.path) throw refuse("the proof was made for another request", "request");
   if (!(await signer.nonceIsFresh(claims.serverNonce))) throw staleNonce("the nonce is over its time; use the one of this answer", "nonce");

@@ -44,7 +44,7 @@ export async function openSession(context: Context, c: Request): Promise<Respons
     if (view.isRemoved) throw removedError();
     throw new BerthError("unauthenticated", "this node is not known to this cluster", { reason: "unknown" });
   }
-  await verifyCompact(jws, await importEd25519(view.node.signKey), "Ed25519");
+  await verifyCompact(jws, await importEd25519(view.node.signKey));
   if (payload.protocol < PROTOCOL_VERSION_MIN)
     throw new BerthError(
       "unsupported_protocol",
