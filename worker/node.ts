@@ -98,7 +98,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     const files = keyFilesIn(join(dataDir, "keys"));
     const { ring } = await createCluster({ store, files, random });
     const adminToken = await ensureAdminToken(store, keyFilesIn(dataDir));
-    const make = () => certificateOf(options, { files, dir: join(dataDir, "tls") });
+    const make = () => certificateOf(options, { files, dir: join(dataDir, "tls"), log });
     const certificate = await make();
     const door = new Door(certificate);
     stops.push(() => door.close());
@@ -247,7 +247,7 @@ function refusal(message: string): Response {
 
 async function certificateOf(
   { host, cert, key, behindProxy, url }: ServerOptions,
-  own: { files: KeyFiles; dir: string },
+  own: { files: KeyFiles; dir: string; log: Log },
 ): Promise<ServerCertificate | null> {
   if (behindProxy === true) return null;
   if (cert !== undefined && key !== undefined) return suppliedCertificate(cert, key);

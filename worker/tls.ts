@@ -5,7 +5,7 @@
  *
  * The leaf key is made once and kept: its pin stands in join tokens. Certificates around it are made anew when the
  * names change or their end is near: at the start, and daily while it runs. While the root key is away the old one is served
- * to its end.
+ * to its end, and each look says what is wrong with it.
  */
 import "reflect-metadata";
 import { createHash, createPrivateKey, createPublicKey, type JsonWebKey, X509Certificate as NodeCertificate, webcrypto } from "node:crypto";
@@ -15,6 +15,7 @@ import { join } from "node:path";
 import * as x509 from "@peculiar/x509";
 import type { KeyFiles } from "./init.ts";
 import { ROOT_KEY_FILE } from "./init.ts";
+import type { Log } from "./ports.ts";
 
 export interface ServerCertificate {
   /** PEM, leaf first. */
@@ -31,6 +32,7 @@ const DAY_MS = 86_400_000;
 const LEAF_DAYS = 825;
 const ROOT_DAYS = 36_500;
 const RENEW_DAYS = 60;
+const MEND = `put ${ROOT_KEY_FILE} back into the folder of the keys for one start, or pass --cert and --key`;
 
 /** Makes or reuses the certificate for these host names and addresses. `dir` is public: it holds certificates, no keys. */
 export async function ownCertificate(parts: {
@@ -38,21 +40,26 @@ export async function ownCertificate(parts: {
   readonly dir: string;
   readonly hosts: readonly string[];
   readonly nowMs: number;
+  readonly log: Log;
 }): Promise<ServerCertificate> {
-  const { files, dir, hosts, nowMs } = parts;
+  const { files, dir, hosts, nowMs, log } = parts;
   const key = createPrivateKey({ key: await leafKey(files), format: "jwk" });
   const keyPem = key.export({ format: "pem", type: "pkcs8" }).toString();
   const spki = spkiOf(createPublicKey(key).export({ format: "der", type: "spki" }));
   const path = join(dir, "server.crt");
-  const held = existsSync(path) ? readFileSync(path, "utf8") : null;
-  if (held !== null && serves(held, { hosts, spki, untilMs: nowMs + RENEW_DAYS * DAY_MS })) return { cert: held, key: keyPem, spki };
+  const cert = existsSync(path) ? readFileSync(path, "utf8") : null;
+  const held = cert === null ? null : inspect(cert, { hosts, spki });
+  const isNearEnd = held !== null && held.endMs < nowMs + RENEW_DAYS * DAY_MS;
+  if (held !== null && !isNearEnd && held.missing.length === 0) return { cert: held.cert, key: keyPem, spki };
 
   const rootText = await files.read(ROOT_KEY_FILE);
   if (rootText === null) {
-    if (held !== null && serves(held, { hosts, spki, untilMs: nowMs })) return { cert: held, key: keyPem, spki };
-    throw new Error(
-      `the certificate has to be made anew and ${ROOT_KEY_FILE} is not here; put the root key back for one start, or pass --cert and --key`,
-    );
+    if (held === null || held.endMs < nowMs) throw new Error(`the certificate has to be made anew and ${ROOT_KEY_FILE} is not here; ${MEND}`);
+    // Names come and go with docker's networks: whoever pins its key connects under any of them.
+    if (held.missing.length > 0) log.warn({ missing: held.missing }, `the server's certificate lacks names of this machine; ${MEND}`);
+    const daysLeft = Math.floor((held.endMs - nowMs) / DAY_MS);
+    if (isNearEnd) log.warn({ daysLeft }, `the server's certificate ends in ${daysLeft} days; ${MEND}`);
+    return { cert: held.cert, key: keyPem, spki };
   }
   const root = await authority(JSON.parse(rootText), nowMs);
   const publicKey = await webcrypto.subtle.importKey(
@@ -78,11 +85,11 @@ export async function ownCertificate(parts: {
       new x509.SubjectAlternativeNameExtension(hosts.map((host) => ({ type: isIP(host) === 0 ? "dns" : "ip", value: host }))),
     ],
   });
-  const cert = `${leaf.toString("pem")}\n${root.certificate.toString("pem")}\n`;
+  const made = `${leaf.toString("pem")}\n${root.certificate.toString("pem")}\n`;
   mkdirSync(dir, { recursive: true });
   replaceFile(join(dir, "root.crt"), `${root.certificate.toString("pem")}\n`);
-  replaceFile(path, cert);
-  return { cert, key: keyPem, spki };
+  replaceFile(path, made);
+  return { cert: made, key: keyPem, spki };
 }
 
 /** A certificate that the operator supplies. Throws a sentence when key and certificate do not belong together. */
@@ -152,21 +159,23 @@ function serial(): string {
   return Buffer.from(bytes).toString("hex");
 }
 
-interface Served {
-  readonly hosts: readonly string[];
-  readonly spki: string;
-  readonly untilMs: number;
+interface Held {
+  readonly cert: string;
+  readonly endMs: number;
+  /** Hosts that it is not made for. */
+  readonly missing: readonly string[];
 }
 
-function serves(pem: string, { hosts, spki, untilMs }: Served): boolean {
+/** Null when it is damaged or of another key. */
+function inspect(cert: string, { hosts, spki }: { readonly hosts: readonly string[]; readonly spki: string }): Held | null {
   try {
-    const leaf = new NodeCertificate(pem);
-    if (spkiOf(leaf.publicKey.export({ format: "der", type: "spki" })) !== spki) return false;
-    if (leaf.validToDate.getTime() < untilMs) return false;
-    return hosts.every((host) => (isIP(host) === 0 ? leaf.checkHost(host) : leaf.checkIP(host)) !== undefined);
+    const leaf = new NodeCertificate(cert);
+    if (spkiOf(leaf.publicKey.export({ format: "der", type: "spki" })) !== spki) return null;
+    const missing = hosts.filter((host) => (isIP(host) === 0 ? leaf.checkHost(host) : leaf.checkIP(host)) === undefined);
+    return { cert, endMs: leaf.validToDate.getTime(), missing };
   } catch {
     // Damaged: it is made anew.
-    return false;
+    return null;
   }
 }
 

@@ -15,13 +15,15 @@ import { collectLog, VirtualClock } from "../agent/control-plane.ts";
 const NOW_MS = Date.UTC(2026, 0, 1);
 let dir: string;
 beforeEach(async () => {
+  log = collectLog();
   dir = mkdtempSync(join(tmpdir(), "berth-tls-"));
   await keyFilesIn(join(dir, "keys")).create("root.json", JSON.stringify((await newEd25519()).jwk));
 });
 afterEach(() => rmSync(dir, { recursive: true, force: true }));
 
+let log: ReturnType<typeof collectLog>;
 const own = (hosts: string[], nowMs = NOW_MS) =>
-  ownCertificate({ files: keyFilesIn(join(dir, "keys")), dir: join(dir, "tls"), hosts, nowMs });
+  ownCertificate({ files: keyFilesIn(join(dir, "keys")), dir: join(dir, "tls"), hosts, nowMs, log });
 
 test("a client that trusts the cluster's root connects, by name and by address", async () => {
   const { cert, key } = await own(["127.0.0.1", "localhost"], Date.now());
@@ -53,13 +55,44 @@ test("while the root key is away, it is served to its end and no longer", async 
   rmSync(join(dir, "keys", "root.json"));
   expect((await own(["127.0.0.1"], NOW_MS + 800 * 86_400_000)).cert).toBe(first.cert);
   await expect(own(["127.0.0.1"], NOW_MS + 830 * 86_400_000)).rejects.toThrow("root.json is not here");
-  await expect(own(["127.0.0.1", "berth.lan"])).rejects.toThrow("root.json is not here");
+  rmSync(join(dir, "tls"), { recursive: true });
+  await expect(own(["127.0.0.1"])).rejects.toThrow("root.json is not here");
+});
+
+test("while the root key is away, it is served under names that it lacks, which are said", async () => {
+  const first = await own(["127.0.0.1"]);
+  rmSync(join(dir, "keys", "root.json"));
+  expect((await own(["127.0.0.1"])).cert).toBe(first.cert);
+  expect(log.lines).toEqual([]);
+  expect((await own(["127.0.0.1", "berth.lan", "172.18.0.1"])).cert).toBe(first.cert);
+  expect(log.lines).toMatchObject([{ level: "warn", fields: { missing: ["berth.lan", "172.18.0.1"] } }]);
+  expect(log.lines[0]?.message).toMatch(/root\.json.*--cert and --key/);
+});
+
+test("while the root key is away, it is under another key than its own no more", async () => {
+  await own(["127.0.0.1"]);
+  for (const name of ["root.json", "tls.json"]) rmSync(join(dir, "keys", name));
+  await expect(own(["127.0.0.1"])).rejects.toThrow("root.json is not here");
+});
+
+test("while the root key is away, each look in the last 60 days says how many are left", async () => {
+  await own(["127.0.0.1"]);
+  rmSync(join(dir, "keys", "root.json"));
+  const day = (days: number) => own(["127.0.0.1"], NOW_MS + days * 86_400_000);
+  await day(764);
+  expect(log.lines).toEqual([]);
+  for (const days of [766, 767, 824.5]) await day(days);
+  expect(log.lines.map(({ level, fields }) => [level, fields["daysLeft"]])).toEqual([
+    ["warn", 59],
+    ["warn", 58],
+    ["warn", 0],
+  ]);
+  expect(log.lines[0]?.message).toMatch(/root\.json.*--cert and --key/);
 });
 
 test("it is made anew while the server runs, and a failure is tried again the next day", async () => {
   let days = 0;
   const clock = new VirtualClock();
-  const log = collectLog();
   const make = vi.fn(() => own(["127.0.0.1"], NOW_MS + days * 86_400_000));
   const served = await make();
   const server = createServer({ cert: served.cert, key: served.key });
