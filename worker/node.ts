@@ -3,7 +3,7 @@
  * the app needs from the world, and stops in the order in which nothing is lost: no new requests, held ones answered,
  * running ones finished, then the database.
  */
-import { mkdirSync } from "node:fs";
+import { mkdirSync, readFileSync } from "node:fs";
 import { createServer as createHttpServer, type Server } from "node:http";
 import { createServer as createHttpsServer, type Server as HttpsServer } from "node:https";
 import { isIP, type Socket } from "node:net";
@@ -21,6 +21,7 @@ import { BerthError } from "./errors.ts";
 import { createCluster, type KeyFiles } from "./init.ts";
 import { keyFilesIn } from "./key-files.ts";
 import { makeSigner, thumbprint } from "./keys.ts";
+import { externalAddresses, temporaryAddresses } from "./local-addresses.ts";
 import { newId } from "./new-id.ts";
 import type { Clock, Log, Random } from "./ports.ts";
 import { makeRegistry } from "./registry.ts";
@@ -253,7 +254,7 @@ async function certificateOf(
   if (cert !== undefined && key !== undefined) return suppliedCertificate(cert, key);
   if (isLoopback(host)) return null;
   const named = url === undefined ? [] : [new URL(url).hostname.replace(/^\[|\]$/g, "")];
-  const listened = isWildcard(host) ? [hostname(), ...externalAddresses()] : [host];
+  const listened = isWildcard(host) ? [hostname(), ...localAddresses()] : [host];
   const hosts = [...new Set([...listened, ...named, "localhost", "127.0.0.1"])].filter(
     (name) => isIP(name) !== 0 || /^[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?$/i.test(name),
   );
@@ -267,18 +268,21 @@ function addressOf(
 ): AddressInfo {
   const spki = certificate === null || cert !== undefined ? null : certificate.spki;
   if (url !== undefined) return { url: url.replace(/\/+$/, ""), spki };
-  const name = isWildcard(host) ? (externalAddresses()[0] ?? "127.0.0.1") : host;
+  const name = isWildcard(host) ? (localAddresses()[0] ?? "127.0.0.1") : host;
   return { url: `${certificate === null ? "http" : "https"}://${isIP(name) === 6 ? `[${name}]` : name}:${port}`, spki };
 }
 
 const isLoopback = (host: string): boolean => host === "localhost" || host === "::1" || host.startsWith("127.");
 const isWildcard = (host: string): boolean => host === "0.0.0.0" || host === "::";
 
-/** IPv4 first: it is what people type. */
-function externalAddresses(): string[] {
-  const all = Object.values(networkInterfaces()).flatMap((addresses) => addresses ?? []);
-  const external = all.filter(({ internal, address }) => !internal && !address.startsWith("fe80:"));
-  return external.sort((a, b) => (a.family === b.family ? 0 : a.family === "IPv4" ? -1 : 1)).map(({ address }) => address);
+function localAddresses(): string[] {
+  let list = "";
+  try {
+    list = readFileSync("/proc/net/if_inet6", "utf8");
+  } catch {
+    // Not Linux, or no IPv6.
+  }
+  return externalAddresses(networkInterfaces(), temporaryAddresses(list));
 }
 
 /** The first token, made with the cluster. The file comes first: a crash between the two leaves a file whose token is then stored. */

@@ -54,7 +54,8 @@ export async function ownCertificate(parts: {
 
   const rootText = await files.read(ROOT_KEY_FILE);
   if (rootText === null) {
-    if (held === null || held.endMs < nowMs) throw new Error(`the certificate has to be made anew and ${ROOT_KEY_FILE} is not here; ${MEND}`);
+    if (held === null || held.endMs < nowMs)
+      throw new Error(`the certificate has to be made anew and ${ROOT_KEY_FILE} is not here; ${MEND}`);
     // Names come and go with docker's networks: whoever pins its key connects under any of them.
     if (held.missing.length > 0) log.warn({ missing: held.missing }, `the server's certificate lacks names of this machine; ${MEND}`);
     const daysLeft = Math.floor((held.endMs - nowMs) / DAY_MS);
