@@ -39,9 +39,13 @@ export interface Signer {
   nonceIsFresh(nonce: string): Promise<boolean>;
 }
 
-/** Asks an image registry what a tag means; null when it cannot be reached or does not say. */
+/** Asks an image registry what a tag means; null when it cannot be reached, does not say, or `signal` aborts before. */
 export interface Registry {
-  resolve(reference: string, credentials: { username: string; password: string } | null): Promise<{ digest: string } | null>;
+  resolve(reference: string, ask: RegistryAsk): Promise<{ digest: string } | null>;
+}
+export interface RegistryAsk {
+  readonly credentials: { readonly username: string; readonly password: string } | null;
+  readonly signal: AbortSignal;
 }
 
 export interface Log {

@@ -4,23 +4,24 @@
  *
  * A reference is chosen by whoever may deploy, so this is a request to a host of their choice: only HEAD and GET, no
  * redirects, no answer but a digest, and a token is fetched from where the registry says only over TLS (or from a
- * registry that is plain itself).
+ * registry that is plain itself). Link-local addresses are refused (registry-fetch.ts); loopback and private ones are
+ * where people who host for themselves have their registries.
  */
 import { sha256 } from "@noble/hashes/sha2.js";
 import { bytesToHex } from "@noble/hashes/utils.js";
 import { z } from "zod";
 import { type ImageParts, parseImage } from "../shared/model/image.ts";
 import type { Log, Registry } from "./ports.ts";
+import { makeRegistryFetch, type RegistryFetch, type ResolveName } from "./registry-fetch.ts";
 
 export interface RegistryOptions {
   /** Hosts (with port) that speak plain HTTP. Loopback addresses always do, as in the Docker engine. */
   readonly plain: ReadonlySet<string>;
   readonly log: Log;
-  readonly fetch?: typeof globalThis.fetch;
+  /** Of names; the system's unless given. */
+  readonly resolveName?: ResolveName;
 }
 
-/** A deploy waits for this: two round trips of a slow link, and no more for a registry that hangs. */
-const TIMEOUT_MS = 10_000;
 const MANIFEST_BYTES_MAX = 4_194_304;
 const DIGEST = /^sha256:[0-9a-f]{64}$/;
 /** Indexes first: a digest has to stand for every platform. */
@@ -33,9 +34,12 @@ const ACCEPT = [
 
 type Credentials = { readonly username: string; readonly password: string };
 
-export function makeRegistry({ plain, log, fetch = globalThis.fetch }: RegistryOptions): Registry {
+type Answer = Awaited<ReturnType<RegistryFetch>>;
+
+export function makeRegistry({ plain, log, resolveName }: RegistryOptions): Registry {
+  const fetch = makeRegistryFetch(resolveName);
   return {
-    resolve: async (reference, credentials) => {
+    resolve: async (reference, { credentials, signal }) => {
       const image = parseImage(reference);
       if (image === null) return null;
       if (image.digest !== null) return DIGEST.test(image.digest) ? { digest: image.digest } : null;
@@ -46,14 +50,14 @@ export function makeRegistry({ plain, log, fetch = globalThis.fetch }: RegistryO
         isPlain,
         fetch,
         url: `${isPlain ? "http" : "https"}://${host}/v2/${image.repository}/manifests/${image.tag}`,
-        signal: AbortSignal.timeout(TIMEOUT_MS),
+        signal,
       };
       try {
         const digest = await askDigest(asking, credentials);
         return digest === null ? null : { digest };
       } catch (error) {
         log.warn(
-          { registry: image.registry, repository: image.repository, error: String(error) },
+          { registry: image.registry, repository: image.repository, error: errorText(error) },
           "a registry could not be asked what a tag means",
         );
         return null;
@@ -61,6 +65,10 @@ export function makeRegistry({ plain, log, fetch = globalThis.fetch }: RegistryO
     },
   };
 }
+
+/** fetch says only that it failed; its cause says why. */
+const errorText = (error: unknown): string =>
+  error instanceof Error && error.cause !== undefined ? `${String(error)}: ${String(error.cause)}` : String(error);
 
 const hostOf = (registry: string): string => (registry === "docker.io" ? "registry-1.docker.io" : registry);
 
@@ -72,7 +80,7 @@ function isLoopback(host: string): boolean {
 interface Asking {
   readonly image: ImageParts;
   readonly isPlain: boolean;
-  readonly fetch: typeof globalThis.fetch;
+  readonly fetch: RegistryFetch;
   readonly url: string;
   readonly signal: AbortSignal;
 }
@@ -90,14 +98,20 @@ async function askDigest(asking: Asking, credentials: Credentials | null): Promi
   if (said !== null) return DIGEST.test(said) ? said : null;
   // Some registries answer HEAD without the digest; it is the hash of what GET answers.
   const whole = await ask(asking, "GET", authorization);
-  if (!whole.ok) return null;
+  if (!whole.ok) return refused(whole);
   const bytes = await readAtMost(whole, MANIFEST_BYTES_MAX);
   return bytes === null ? null : `sha256:${bytesToHex(sha256(bytes))}`;
 }
 
-function ask({ fetch, url, signal }: Asking, method: "HEAD" | "GET", authorization: string | null): Promise<Response> {
+function ask({ fetch, url, signal }: Asking, method: "HEAD" | "GET", authorization: string | null): Promise<Answer> {
   const headers: Record<string, string> = { accept: ACCEPT, ...(authorization === null ? {} : { authorization }) };
   return fetch(url, { method, headers, signal, redirect: "manual" });
+}
+
+/** Its socket would wait for the rest of a body that nobody reads. */
+async function refused(answer: Answer): Promise<null> {
+  await answer.body?.cancel();
+  return null;
 }
 
 /** The Authorization header that the registry's challenge asks for; null when it cannot be had. */
@@ -122,7 +136,7 @@ async function authorize(asking: Asking, challenge: string, credentials: Credent
     signal: asking.signal,
     redirect: "manual",
   });
-  if (!answer.ok) return null;
+  if (!answer.ok) return refused(answer);
   const bytes = await readAtMost(answer, 65_536);
   const token = TokenAnswer.safeParse(bytes === null ? null : JSON.parse(new TextDecoder().decode(bytes)));
   const bearer = token.success ? (token.data.token ?? token.data.access_token) : undefined;
@@ -135,7 +149,7 @@ const BearerToken = z
   .regex(/^[\x21-\x7e]+$/);
 const TokenAnswer = z.object({ token: BearerToken.optional(), access_token: BearerToken.optional() });
 
-async function readAtMost(answer: Response, maxBytes: number): Promise<Uint8Array | null> {
+async function readAtMost(answer: Answer, maxBytes: number): Promise<Uint8Array | null> {
   if (answer.body === null) return new Uint8Array(0);
   const chunks: Uint8Array[] = [];
   let length = 0;

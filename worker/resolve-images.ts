@@ -14,7 +14,11 @@ export type Images = ReadonlyMap<string, ImageMeaning>;
 
 /** A person waits for the deploy's answer; a registry that is slower than this is asked by the node instead. */
 const RESOLVE_MS = 3_000;
+/** A deploy may name 500 hosts. Eight at a time, of 100 ms each, are 240 in the time there is. */
+const AT_ONCE_MAX = 8;
 const UNKNOWN: ImageMeaning = { digest: null, imageId: null };
+
+type ResolveContext = Pick<Context, "registry" | "signer" | "clock" | "log">;
 
 export interface ResolveAsk {
   /** References, and whether any service may pull each. */
@@ -24,24 +28,46 @@ export interface ResolveAsk {
 }
 
 /** One entry for each reference. Never throws: an unreachable registry is no reason to refuse a deploy. */
-export async function resolveImages(context: Pick<Context, "registry" | "signer" | "clock" | "log">, ask: ResolveAsk): Promise<Images> {
+export async function resolveImages(context: ResolveContext, ask: ResolveAsk): Promise<Images> {
+  const meanings = new Map<string, ImageMeaning>();
+  const asked: string[] = [];
+  for (const [reference, { mayPull }] of ask.references) {
+    const fixed = meaningOf(reference);
+    meanings.set(reference, fixed ?? ask.previous.get(reference) ?? UNKNOWN);
+    // Never pulled: it is in no registry, and whatever the registry says of its name is about another image.
+    if (fixed === null && mayPull) asked.push(reference);
+  }
+  for (const [reference, { digest }] of await resolveAll(context, asked, ask.registries))
+    meanings.set(reference, { digest, imageId: null });
+  return meanings;
+}
+
+/** Those of which their registries said in time what they mean. */
+async function resolveAll(
+  context: ResolveContext,
+  references: readonly string[],
+  registries: readonly Row<"registries">[],
+): Promise<ReadonlyMap<string, { readonly digest: string }>> {
+  const found = new Map<string, { digest: string }>();
+  const abort = new AbortController();
+  const queue = references.values();
+  const work = async () => {
+    for (const reference of queue) {
+      const resolved = await resolveOne(context, { reference, registries, signal: abort.signal });
+      if (abort.signal.aborted) return;
+      if (resolved !== null) found.set(reference, resolved);
+    }
+  };
   let cancel: () => void = () => {};
-  const late = new Promise<null>((resolve) => {
-    cancel = context.clock.after(RESOLVE_MS, () => resolve(null));
+  const late = new Promise<void>((resolve) => {
+    cancel = context.clock.after(RESOLVE_MS, () => {
+      abort.abort(new Error(`no answer within ${RESOLVE_MS / 1000} s`));
+      resolve();
+    });
   });
-  const entries = await Promise.all(
-    [...ask.references].map(async ([reference, { mayPull }]): Promise<[string, ImageMeaning]> => {
-      const fixed = meaningOf(reference);
-      if (fixed !== null) return [reference, fixed];
-      const before = ask.previous.get(reference) ?? UNKNOWN;
-      // Never pulled: it is in no registry, and whatever the registry says of its name is about another image.
-      if (!mayPull) return [reference, before];
-      const found = await Promise.race([resolveOne(context, reference, ask.registries), late]);
-      return [reference, found === null ? before : { digest: found.digest, imageId: null }];
-    }),
-  );
+  await Promise.race([Promise.all(Array.from({ length: AT_ONCE_MAX }, work)), late]);
   cancel();
-  return new Map(entries);
+  return found;
 }
 
 /** What a reference means by itself: it names a digest or is an image id. */
@@ -52,14 +78,15 @@ function meaningOf(reference: string): ImageMeaning | null {
 }
 
 async function resolveOne(
-  { registry, signer, log }: Pick<Context, "registry" | "signer" | "log">,
-  reference: string,
-  registries: readonly Row<"registries">[],
+  { registry, signer, log }: ResolveContext,
+  ask: { readonly reference: string; readonly registries: readonly Row<"registries">[]; readonly signal: AbortSignal },
 ): Promise<{ digest: string } | null> {
+  const { reference, registries, signal } = ask;
   const row = registries.find((known) => known.registry === registryOf(reference));
   try {
     const password = row === undefined ? null : new TextDecoder().decode(await signer.openAtRest(row.kid, row.sealed));
-    return await registry.resolve(reference, row === undefined || password === null ? null : { username: row.username, password });
+    const credentials = row === undefined || password === null ? null : { username: row.username, password };
+    return await registry.resolve(reference, { credentials, signal });
   } catch (error) {
     log.warn({ reference, error: String(error) }, "an image could not be resolved");
     return null;

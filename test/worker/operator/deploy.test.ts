@@ -25,7 +25,7 @@ function registryOf(
   return {
     asked,
     tags,
-    resolve: async (reference, credentials) => {
+    resolve: async (reference, { credentials }) => {
       asked.push({ reference, credentials });
       const found = tags[reference];
       return found === undefined || found === null ? null : { digest: found };
