@@ -14,7 +14,7 @@ import { BerthError, toResponse } from "./errors.ts";
 import { Flights, PREVIEWS, REQUESTS } from "./flights.ts";
 import { JOIN_SCRIPT } from "./join-script.ts";
 import { openApiDocument } from "./openapi.ts";
-import { RateLimit } from "./rate-limit.ts";
+import { RateLimit, TOKEN_REQUESTS } from "./rate-limit.ts";
 import { agentRoutes } from "./routes/agent/routes.ts";
 import type { Route } from "./routes/operator/route.ts";
 import { ROUTES } from "./routes/operator/table.ts";
@@ -117,7 +117,7 @@ function mountOperator(app: Hono, context: Context): void {
   const { store, clock, shard } = context;
   const authenticator = new Authenticator({ store, clock, rev: () => shard.rev });
   const watchers = new Watchers(context);
-  const limit = new RateLimit(clock);
+  const limit = new RateLimit(clock, TOKEN_REQUESTS);
   const flights = new Flights(REQUESTS);
   const previews = new Flights(PREVIEWS);
   const handle = (route: Route) => async (c: Request) => {

@@ -86,6 +86,27 @@ describe("a session", () => {
     expect((await errorOf(answer)).code).toBe("removed");
   });
 
+  test("is opened ten times at once by a node and then once a second; others do not notice", async () => {
+    const other = await plane.node();
+    const rev = await plane.context.store.rev();
+    const statuses: number[] = [];
+    for (let i = 0; i < 13; i++) statuses.push((await open()).status);
+    expect(statuses).toEqual([...Array(10).fill(200), 429, 429, 429]);
+    expect(await plane.context.store.rev()).toBe(rev + 10);
+    const refused = await open();
+    expect([refused.status, refused.headers.get("retry-after")]).toEqual([429, "1"]);
+    expect(await errorOf(refused)).toMatchObject({ code: "rate_limited", retryable: true });
+    await other.openSession();
+    await plane.clock.advance(2_000);
+    expect([(await open()).status, (await open()).status, (await open()).status]).toEqual([200, 200, 429]);
+  });
+
+  test("is not used up by those who have not the node's key", async () => {
+    const { privateKey } = await generateKeyPair("Ed25519");
+    for (let i = 0; i < 20; i++) expect((await open({ key: privateKey })).status).toBe(401);
+    await agent.openSession();
+  });
+
   test("survives many at once: each gets its own number, the last one holds", async () => {
     const bodies = await Promise.all(Array.from({ length: 5 }, () => agent.sessionBody()));
     const answers = await Promise.all(bodies.map((body) => agent.post("/agent/v1/session", body)));

@@ -7,6 +7,7 @@ import type { KeysAnswer } from "../../../shared/wire/keys.ts";
 import { ERA_HEADER, NONCE_HEADER, PROTOCOL_HEADER, PROTOCOL_VERSION } from "../../../shared/wire/version.ts";
 import type { Context } from "../../context.ts";
 import { Manifests } from "../../manifest.ts";
+import { NODE_SESSIONS, RateLimit } from "../../rate-limit.ts";
 import { body } from "./bodies.ts";
 import { channelWithoutUpgrade } from "./channels.ts";
 import { credentials } from "./credentials.ts";
@@ -19,6 +20,7 @@ export function agentRoutes(context: Context): Hono {
   const { shard, signer } = context;
   const manifests = new Manifests(context.store, signer);
   const enrolments = new Enrolments(context);
+  const sessions = new RateLimit(context.clock, NODE_SESSIONS);
   const app = new Hono();
 
   // Set beforehand and passed through, so that no frame of this waits while a poll is held.
@@ -34,7 +36,7 @@ export function agentRoutes(context: Context): Hono {
     return c.json(answer, 200, { "cache-control": "no-store" });
   });
   app.post("/enroll", (c) => enrolments.handle(c));
-  app.post("/session", (c) => openSession(context, c));
+  app.post("/session", (c) => openSession(context, sessions, c));
   app.post("/poll", (c) => poll(context, manifests, c));
   app.post("/report", (c) => report(context, c));
   app.get("/bodies/:hash", (c) => body(context, c));

@@ -15,6 +15,7 @@ import { parseJson, readBody } from "../../body.ts";
 import type { Context } from "../../context.ts";
 import { BerthError } from "../../errors.ts";
 import { parseRequest } from "../../parse-request.ts";
+import type { RateLimit } from "../../rate-limit.ts";
 import { type NewEvent, NOW, REV, type Row } from "../../store/commit-types.ts";
 import { readForSession } from "../../store/read-agents.ts";
 import { cleanText } from "./clean.ts";
@@ -28,7 +29,7 @@ const CLONE_RETURNS = 3;
 /** `nodes.instance` keeps the newest instances, newest first: enough to know one that returns among a few clones. */
 const INSTANCES_KEPT = 4;
 
-export async function openSession(context: Context, c: Request): Promise<Response> {
+export async function openSession(context: Context, limit: RateLimit, c: Request): Promise<Response> {
   const { jws } = parseRequest(SignedBody, parseJson(await readBody(c.req.raw)));
   const [header, body] = splitCompact(jws);
   const kid = NodeId.safeParse(readHeader(header, { alg: "Ed25519", typ: JOSE_TYPES.session }));
@@ -52,6 +53,8 @@ export async function openSession(context: Context, c: Request): Promise<Respons
       { reason: "protocol" },
     );
 
+  // After the proof: nobody else uses up what a node has.
+  limit.take(payload.node);
   const opened = await commitSession(context, payload);
   const key = await context.signer.sessionKey(payload.node, opened.session);
   const { clusterId, era } = context.shard.cluster;
