@@ -70,8 +70,24 @@ export async function draftScale(
   return await draft(context, view, { ...ask, spec, images: imagesOf(view, current.revision), kind: "scale", message });
 }
 
+type RollbackAsk = AppAsk & { readonly toRevision?: number | undefined };
+
 /** Forward to a revision with the spec and the images of an earlier one. */
-export async function draftRollback(context: Context, ask: AppAsk & { readonly toRevision?: number | undefined }): Promise<DeployDraft> {
+export async function draftRollback(context: Context, ask: RollbackAsk): Promise<DeployDraft> {
+  const { view, next } = await earlier(context, ask);
+  return await draft(context, view, next);
+}
+
+/** The same unseen: the planner's loop, which asks for it, must not wait for a rehearsal. */
+export async function reviseToEarlier(
+  context: Context,
+  ask: RollbackAsk,
+): Promise<Pick<DeployDraft, "changes" | "guards" | "events" | "message">> {
+  const { view, next } = await earlier(context, ask);
+  return { ...revise(view, next, context.random), message: next.message };
+}
+
+async function earlier(context: Context, ask: RollbackAsk): Promise<{ readonly view: DeployView; readonly next: Next }> {
   const view = await readForDeploy(context.store, { namespace: ask.namespace, app: ask.app, target: ask.toRevision });
   refuseUndeployable(view, ask);
   if (view.app === null || view.current === null) throw noApp(ask.namespace, ask.app);
@@ -87,14 +103,15 @@ export async function draftRollback(context: Context, ask: AppAsk & { readonly t
     });
   }
   const { spec, revision, message } = view.target;
-  return await draft(context, view, {
+  const next: Next = {
     ...ask,
     spec,
     images: imagesOf(view, revision),
     kind: "rollback",
     message: `rollback to ${revision}`,
     notes: [`this returns to revision ${revision} (${message})`],
-  });
+  };
+  return { view, next };
 }
 
 function refuseUndeployable({ namespace, app }: DeployView, ask: AppAsk): void {

@@ -1,5 +1,5 @@
 /**
- * How many requests of one token are under way at once. The rate limit alone lets a token start hundreds of dear lists
+ * How many requests of one token, or rehearsals of one namespace, are under way at once. The rate limit alone lets a token start hundreds of dear lists
  * in a second, and the database answers one at a time: what is under way is what everybody else waits for. The token's
  * other requests stand in line, before anything of them is read; a long line is refused.
  *
@@ -9,7 +9,7 @@
 import { BerthError } from "./errors.ts";
 
 export interface FlightLimits {
-  /** What is counted, in the plural. */
+  /** What is counted, in the plural, and whose. */
   readonly noun: string;
   readonly underWayMax: number;
   readonly lineMax: number;
@@ -18,9 +18,11 @@ export interface FlightLimits {
  * Eight of the dearest lists are about a quarter of a second of one core; a browser sends six at a time. Every watch that a
  * token may hold can begin or end at one moment.
  */
-export const REQUESTS: FlightLimits = { noun: "requests", underWayMax: 8, lineMax: 64 };
+export const REQUESTS: FlightLimits = { noun: "requests of this token", underWayMax: 8, lineMax: 64 };
 /** A rehearsal of a large app is seconds of planning, for nothing but a look. */
-export const PREVIEWS: FlightLimits = { noun: "dry runs", underWayMax: 1, lineMax: 4 };
+export const PREVIEWS: FlightLimits = { noun: "dry runs of this token", underWayMax: 1, lineMax: 4 };
+/** Of a namespace, of its real deploys too, whose refusal would be a nuisance: eight tokens may send eight each. */
+export const REHEARSALS: FlightLimits = { noun: "deploys of this namespace", underWayMax: 1, lineMax: 64 };
 
 interface Flight {
   underWay: number;
@@ -49,7 +51,7 @@ export class Flights {
     if (flight.line.length >= lineMax)
       throw new BerthError(
         "rate_limited",
-        `${underWayMax} ${noun} of this token are under way and ${lineMax} wait for them; send the next when one is answered`,
+        `of the ${noun}, ${underWayMax} ${underWayMax === 1 ? "is" : "are"} under way and ${lineMax} wait; send the next when one is answered`,
         { retryAfterS: 1 },
       );
     this.#flights.set(key, flight);

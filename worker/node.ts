@@ -25,6 +25,7 @@ import { externalAddresses, temporaryAddresses } from "./local-addresses.ts";
 import { newId } from "./new-id.ts";
 import type { Clock, Log, Random } from "./ports.ts";
 import { makeRegistry } from "./registry.ts";
+import { Rehearsals } from "./rehearsals.ts";
 import { rollBack } from "./roll-back.ts";
 import { upgradeChannel } from "./routes/agent/upgrade.ts";
 import { Channels } from "./shard/channels.ts";
@@ -118,7 +119,8 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     });
     const channels = new Channels({ clock, random, wake: (id) => shard.wake(id) });
     const registry = makeRegistry({ plain: new Set(options.plainRegistries ?? []), log });
-    const context: Context = { store, shard, channels, snapshots, signer, registry, clock, random, log, address };
+    const rehearsals = new Rehearsals(clock);
+    const context: Context = { store, shard, channels, snapshots, rehearsals, signer, registry, clock, random, log, address };
     await shard.start();
     stops.push(async () => {
       await shard.stop();

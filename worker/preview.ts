@@ -7,7 +7,7 @@ import type { ClusterSnapshot, ServiceState } from "../shared/plan/snapshot.ts";
 import { updateOrder } from "../shared/rollout/order.ts";
 import type { Context } from "./context.ts";
 import { differences } from "./differences.ts";
-import { type Proposal, type Rehearsed, rehearse, type SlotPlace } from "./rehearsal.ts";
+import { type Proposal, Rehearsal, type Rehearsed, type SlotPlace } from "./rehearsal.ts";
 import type { Images } from "./resolve-images.ts";
 import { imagesOf, imageText, type Revised, type ServiceChange } from "./revise.ts";
 import type { Row } from "./store/commit-types.ts";
@@ -29,7 +29,8 @@ const NEXT_REVISION = Number.MAX_SAFE_INTEGER;
 
 export async function previewDeploy(context: Context, ask: PreviewAsk): Promise<DeployPlan> {
   const { namespace, view, revised, spec } = ask;
-  const rehearsed = await context.snapshots.use(({ snapshot, nowMs }) => rehearse(snapshot, nowMs, proposalOf(snapshot, nowMs, ask)));
+  const begin = () => context.snapshots.use(({ snapshot, nowMs }) => new Rehearsal(snapshot, nowMs, proposalOf(snapshot, nowMs, ask)));
+  const { rehearsed } = await context.rehearsals.run(namespace, begin);
   const planned = revised.services.map((change) => planService(change, ask, rehearsed));
   const removed = revised.gone.map((row) => planRemoval(row, rehearsed));
   return {

@@ -1,6 +1,8 @@
 /**
  * A rollout played in memory: the planner plans, its changes are taken as carried out and healthy at once, and it plans
  * again until it has nothing more to do for the app. What a deploy will do is so decided by the planner itself.
+ *
+ * Everything that it needs of the snapshot is copied when it is made: the planner goes on meanwhile.
  */
 import type { AppId, ReplicaId } from "../shared/model/name.ts";
 import type { Change } from "../shared/plan/change.ts";
@@ -75,18 +77,12 @@ interface Row {
   readonly rev: number;
 }
 
-export function rehearse(snapshot: ClusterSnapshot, nowMs: number, proposal: Proposal): Rehearsed {
-  const world = new World(snapshot, nowMs, proposal);
-  const before = world.places();
-  let isComplete = false;
-  for (let round = 0; round < ROUNDS_MAX && !isComplete; round++) isComplete = !world.step(round);
-  return { before, after: world.places(), reasons: world.reasons, explanations: world.explanations, isComplete };
-}
-
-class World {
-  readonly reasons = new Map<string, Map<string, string>>();
-  readonly explanations = new Map<string, Explanation>();
-  readonly #base: ClusterSnapshot;
+export class Rehearsal {
+  readonly #reasons = new Map<string, Map<string, string>>();
+  readonly #explanations = new Map<string, Explanation>();
+  readonly #before: Places;
+  /** The same in each round. */
+  readonly #fixed: Pick<ClusterSnapshot, "rev" | "sites" | "nodes" | "volumeDrops">;
   readonly #appId: AppId;
   readonly #nodeIndex: ReadonlyMap<string, number>;
   /** What all other apps occupy: the same in each round. */
@@ -97,10 +93,13 @@ class World {
   readonly #app: AppState;
   #services: readonly ServiceState[];
   #deployments: readonly DeploymentState[];
-  #nowMs: number;
+  readonly #nowMs: number;
+  #round = 0;
+  #isComplete = false;
 
   constructor(base: ClusterSnapshot, nowMs: number, { app, services, deployment }: Proposal) {
-    this.#base = base;
+    const { rev, sites, nodes, volumeDrops } = base;
+    this.#fixed = { rev, sites, nodes: [...nodes], volumeDrops };
     this.#appId = app.id;
     this.#nowMs = nowMs;
     this.#app = app;
@@ -110,26 +109,41 @@ class World {
     this.#nodeIndex = new Map(base.nodes.map(({ id }, i) => [id, i]));
     this.#others = othersOnEachNode(base, app.id);
     for (const row of rowsOfApp(base, app.id)) this.#rows.set(row.id, row);
+    this.#before = this.#places();
   }
 
-  /** False: nothing is left to do for the app. */
-  step(round: number): boolean {
-    const plan = planCluster(this.#snapshot(), { nowMs: this.#nowMs, idSeed: round.toString(16).padStart(16, "0") });
+  /** A round; false when there is none to follow. */
+  step(): boolean {
+    const idSeed = this.#round.toString(16).padStart(16, "0");
+    const plan = planCluster(this.#snapshot(), { nowMs: this.#nowMs, idSeed });
     for (const explanation of plan.explanations)
-      if (explanation.appId === this.#appId && isNews(explanation, this.explanations.get(explanation.service)))
-        this.explanations.set(explanation.service, explanation);
+      if (explanation.appId === this.#appId && isNews(explanation, this.#explanations.get(explanation.service)))
+        this.#explanations.set(explanation.service, explanation);
     let isMoved = false;
     for (const change of plan.changes) if (this.#apply(change)) isMoved = true;
-    return isMoved;
+    this.#round += 1;
+    this.#isComplete = !isMoved;
+    return isMoved && this.#round < ROUNDS_MAX;
   }
 
-  places(): Places {
+  /** As far as it has got. */
+  get rehearsed(): Rehearsed {
+    return {
+      before: this.#before,
+      after: this.#places(),
+      reasons: this.#reasons,
+      explanations: this.#explanations,
+      isComplete: this.#isComplete,
+    };
+  }
+
+  #places(): Places {
     const places = new Map<string, Map<string, SlotPlace>>();
     for (const { id, service, slot, nodeId, run } of this.#rows.values()) {
       if (!run) continue;
       const slots = places.get(service) ?? new Map<string, SlotPlace>();
       const n = this.#nodeIndex.get(nodeId);
-      slots.set(slot, { replica: id, node: n === undefined ? null : this.#base.nodes[n]!.name });
+      slots.set(slot, { replica: id, node: n === undefined ? null : this.#fixed.nodes[n]!.name });
       places.set(service, slots);
     }
     return places;
@@ -184,20 +198,20 @@ class World {
       memoryMiB: service.reservation.memoryMiB,
       hostPorts: service.planning.hostPorts,
       devices: service.reservation.devices,
-      rev: this.#base.rev,
+      rev: this.#fixed.rev,
     });
     this.#say(change.service, change.slot, change.reason);
     return true;
   }
 
   #after(service: string): ReadonlyMap<string, string> {
-    return this.reasons.get(service) ?? new Map();
+    return this.#reasons.get(service) ?? new Map();
   }
 
   #say(service: string, slot: string, reason: string): void {
-    const slots = this.reasons.get(service) ?? new Map<string, string>();
+    const slots = this.#reasons.get(service) ?? new Map<string, string>();
     slots.set(slot, reason);
-    this.reasons.set(service, slots);
+    this.#reasons.set(service, slots);
   }
 
   #snapshot(): ClusterSnapshot {
@@ -207,7 +221,7 @@ class World {
       nodeOf: ({ nodeId }) => this.#nodeIndex.get(nodeId) ?? -1,
     });
     return {
-      ...this.#base,
+      ...this.#fixed,
       apps: [this.#app],
       services: this.#services,
       deployments: this.#deployments,

@@ -4,7 +4,7 @@
  */
 import type { DeploymentId } from "../shared/model/name.ts";
 import type { Context } from "./context.ts";
-import { type DeployDraft, draftRollback } from "./deploy.ts";
+import { reviseToEarlier } from "./deploy.ts";
 import { BerthError } from "./errors.ts";
 import type { Guard, Mutation } from "./store/commit-types.ts";
 import { readDeploymentState } from "./store/read-history.ts";
@@ -37,16 +37,16 @@ interface Owed {
 }
 
 async function mutationOf(context: Context, owed: Owed): Promise<Mutation> {
-  // The draft reads anew: what it finds may be newer than what failed.
+  // This reads anew: what it finds may be newer than what failed.
   const isNewest: Guard = { table: "apps", key: { id: owed.appId }, equals: { revision: owed.revision } };
-  let draft: DeployDraft;
+  let revised: Awaited<ReturnType<typeof reviseToEarlier>>;
   try {
-    draft = await draftRollback(context, { ...owed, createdBy: "berth" });
+    revised = await reviseToEarlier(context, { ...owed, createdBy: "berth" });
   } catch (error) {
     if (!(error instanceof BerthError) || error.retryable) throw error;
     return forgo(owed, isNewest, error.message);
   }
-  const { changes, guards, events, message } = draft;
+  const { changes, guards, events, message } = revised;
   if (changes.length === 0) return forgo(owed, isNewest, "it is the same as what failed");
   const detail = `${message}, because deployment ${owed.deployment} failed`;
   const audit = { actor: "berth", verb: "rollback", namespace: owed.namespace, object: `app/${owed.app}`, detail };

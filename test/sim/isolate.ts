@@ -5,6 +5,7 @@ import type { Context } from "../../worker/context.ts";
 import { createCluster, type KeyFiles } from "../../worker/init.ts";
 import { makeSigner } from "../../worker/keys.ts";
 import type { Clock, Random, Registry } from "../../worker/ports.ts";
+import { Rehearsals } from "../../worker/rehearsals.ts";
 import { rollBack } from "../../worker/roll-back.ts";
 import { Channels } from "../../worker/shard/channels.ts";
 import { makePlanning } from "../../worker/shard/planning.ts";
@@ -88,6 +89,7 @@ export class Isolate implements Door {
       shard,
       channels: new Channels({ clock, random, wake: (id) => shard.wake(id) }),
       snapshots,
+      rehearsals: new Rehearsals(clock),
       signer,
       registry: images,
       clock,

@@ -8,6 +8,7 @@ import { newId } from "../../../worker/new-id.ts";
 import type { Context } from "../../../worker/context.ts";
 import { toResponse } from "../../../worker/errors.ts";
 import type { Clock, Log, Random, Registry } from "../../../worker/ports.ts";
+import { Rehearsals } from "../../../worker/rehearsals.ts";
 import { Channels } from "../../../worker/shard/channels.ts";
 import type { Planning } from "../../../worker/shard/planner.ts";
 import { makeTicking } from "../../../worker/shard/ticking.ts";
@@ -169,7 +170,8 @@ export class ControlPlane {
     const channels = new Channels({ clock, random, wake: (id) => shard.wake(id) });
     const registry: Registry = { resolve: async () => null };
     const address = { url: "https://127.0.0.1:7443", spki: null };
-    const context: Context = { store, shard, channels, snapshots, signer, registry, clock, random, log, address };
+    const rehearsals = new Rehearsals(clock);
+    const context: Context = { store, shard, channels, snapshots, rehearsals, signer, registry, clock, random, log, address };
     await shard.start();
     return new ControlPlane({ context, ring, log, clock, database });
   }

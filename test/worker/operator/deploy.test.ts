@@ -373,6 +373,13 @@ describe("the rollback of a deployment that failed", () => {
     expect((await world.get<App>(APP)).body.deployment!.message).toBe(`rollback to ${first.revision}`);
   });
 
+  test("is not rehearsed: the planner's loop waits for it", async () => {
+    const { world, deployment } = await twoDeployments();
+    world.context.rehearsals.run = () => Promise.reject(new Error("rehearsed"));
+    await rollBack(world.context, deployment);
+    expect((await kinds(world))[0]).toBe("rollback");
+  });
+
   test("is a forward revision by berth, and is made once", async () => {
     const { world, deployment, first } = await twoDeployments();
     await rollBack(world.context, deployment);
