@@ -119,3 +119,21 @@ describe("keys", () => {
     expect(await world.dump()).not.toContain("hunter2");
   });
 });
+
+test("sent again while the first is under way, it is not refused for what the first has done", async () => {
+  const world = await World.start();
+  const headers = keyNow("race");
+  const ask = () => world.call<{ name: string }>("POST", "/v1/sites", { body: { name: "berlin" }, headers });
+  const { database } = world.context.store;
+  const read = database.read.bind(database);
+  database.read = async (statements) => {
+    const results = await read(statements);
+    if (!JSON.stringify(statements).includes('\\"ops\\"')) return results;
+    // It has seen that the key is unused, and before it goes on the twin is carried out.
+    database.read = read;
+    expect((await ask()).status).toBe(201);
+    return results;
+  };
+  const again = await ask();
+  expect([again.status, again.headers.get("idempotent-replayed"), again.body.name]).toEqual([201, "true", "berlin"]);
+});

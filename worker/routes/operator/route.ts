@@ -308,7 +308,15 @@ async function carryOut<A>(raw: RawCall, work: Work<A>): Promise<{ answer: unkno
     if (known !== null) return replay(raw, known, fingerprint);
   }
   for (let attempt = 1; ; attempt++) {
-    const draft = await work.draft();
+    let draft: Draft<A>;
+    try {
+      draft = await work.draft();
+    } catch (refusal) {
+      // The same request, sent again while the first was under way, may be refused for what the first has done.
+      const known = opId === null ? null : await readOperation(context.store, opId);
+      if (known === null) throw refusal;
+      return replay(raw, known, fingerprint);
+    }
     const isNothing = draft.changes.length === 0;
     if (isNothing && opId === null) return { answer: stamped(draft.answer, draft.marks), rev: draft.marks.rev, replayed: false };
     const kept = opId === null ? undefined : await keep(context, { request: fingerprint, answer: draft.answer }, work.isSecret === true);
