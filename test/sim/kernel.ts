@@ -76,6 +76,8 @@ export class Kernel {
   ): Promise<Result> {
     const { caller, target, what, thereMs, backMs } = input;
     return new Promise((resolve, reject) => {
+      // What a process was about to ask when it was killed is never asked.
+      if (!caller.isAlive) return;
       const answer = (give: () => void) => void this.after(backMs, caller, "", give);
       this.after(thereMs, target, what, () => {
         carryOut(effect, { resolve, reject, answer });

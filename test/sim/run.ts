@@ -1,7 +1,8 @@
 /**
  * `npm run sim -- --seeds N [--seed S] [--from K] [--budget 60m] [--faults F22,F23] [--each] [--stop] [--trace FILE] [--json]`: plays
  * histories on every core and says what broke; --each plays the seeds of each fault by itself, --stop ends at the first
- * that breaks something. `npm run sim -- --planted [--only NAME] [--tenth N]`: see planted.ts. Exit code 1 when an invariant did, or when the faults of a batch did not bite.
+ * that breaks something. `npm run sim -- --planted [--only NAME] [--tenth N]`: see planted.ts. `npm run sim -- --awaits
+ * [--only POINT]`: see kill-at-awaits.ts. Exit code 1 when an invariant did, or when the faults of a batch did not bite.
  */
 import { type ChildProcess, fork, spawnSync } from "node:child_process";
 import { availableParallelism } from "node:os";
@@ -11,6 +12,7 @@ import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { FAULTS } from "./faults.ts";
 import type { HistoryOptions, Outcome } from "./history.ts";
+import { type AwaitsOptions, killAtAwaits } from "./kill-at-awaits.ts";
 import { findPlanted, type PlantedOptions } from "./planted.ts";
 
 const SEEDS_DEFAULT = "20";
@@ -44,7 +46,7 @@ interface Options {
   readonly trace: string | undefined;
 }
 
-function readOptions(): Options | { readonly planted: PlantedOptions } {
+function readOptions(): Options | { readonly planted: PlantedOptions } | { readonly awaits: AwaitsOptions } {
   const { values } = parseArgs({
     options: {
       seeds: { type: "string", default: SEEDS_DEFAULT },
@@ -56,11 +58,13 @@ function readOptions(): Options | { readonly planted: PlantedOptions } {
       stop: { type: "boolean", default: false },
       trace: { type: "string" },
       planted: { type: "boolean", default: false },
+      awaits: { type: "boolean", default: false },
       only: { type: "string" },
       tenth: { type: "string" },
       json: { type: "boolean", default: false },
     },
   });
+  if (values.awaits) return { awaits: { only: values.only, json: values.json } };
   if (values.planted)
     return { planted: { only: values.only, tenth: values.tenth === undefined ? undefined : Number(values.tenth), json: values.json } };
   const faults = values.faults?.split(",");
@@ -192,6 +196,7 @@ function describeFailure(outcome: Outcome): string {
 }
 
 const asked = readOptions();
+if ("awaits" in asked) process.exit(await killAtAwaits(asked.awaits));
 if ("planted" in asked) process.exit(await findPlanted(asked.planted));
 const options = asked;
 const batch = new Batch(options);

@@ -85,18 +85,16 @@ export class World {
   async build(): Promise<void> {
     await this.play(async () => {
       await this.startIsolate();
-      await this.#makeAdmin();
+      await this.makeAdmin();
       for (let site = 1; site <= this.#options.sites; site++) {
         await this.must("POST", "/v1/sites", { name: `site-${site}` });
         const made = (await this.must("POST", "/v1/join-tokens", { site: `site-${site}`, uses: 100 })) as { token: string };
-        this.#joinTokens.set(`site-${site}`, made.token);
+        this.giveJoinToken(`site-${site}`, made.token);
       }
     }, 60_000);
     for (let at = 1; at <= this.#options.nodes; at++) {
       const site = `site-${((at - 1) % this.#options.sites) + 1}`;
-      const machine = this.#machine(`m${at}`, site);
-      this.machines.push(machine);
-      this.startAgent(machine);
+      this.addMachine(`m${at}`, site);
     }
     await this.kernel.run(this.nowMs + 60_000, () => this.nodesReady() === this.#options.nodes);
     if (this.nodesReady() !== this.#options.nodes)
@@ -115,6 +113,18 @@ export class World {
       memoryMiB: 4_096,
       rate: 1 + this.random.between(-0.0001, 0.0001),
     });
+  }
+
+  /** One that joins with a token of its site, when there is one. */
+  addMachine(name: string, site: string): Machine {
+    const machine = this.#machine(name, site);
+    this.machines.push(machine);
+    this.startAgent(machine);
+    return machine;
+  }
+
+  giveJoinToken(site: string, token: string): void {
+    this.#joinTokens.set(site, token);
   }
 
   startAgent(machine: Machine): void {
@@ -179,7 +189,7 @@ export class World {
     };
   }
 
-  async #makeAdmin(): Promise<void> {
+  async makeAdmin(): Promise<void> {
     const forked = this.kernel.random.fork("admin");
     this.adminToken = newToken({ bytes: (count) => forked.bytes(count) });
     const store = new Store(this.database.portOf(this.operator));
