@@ -85,6 +85,7 @@ CREATE TABLE `deployments` (
 	`started_ms` integer NOT NULL,
 	`finished_ms` integer,
 	`rollback_to` integer,
+	`halted` integer NOT NULL,
 	`rev` integer NOT NULL
 );
 

@@ -25,6 +25,9 @@ export interface DeployDraft {
   readonly answer: DeployAnswer;
 }
 
+/** The planner makes a rollback that is owed at its next look. */
+const ROLLBACK_BEGINS_S = 2;
+
 interface AppAsk {
   readonly namespace: string;
   readonly app: string;
@@ -56,7 +59,7 @@ export async function draftScale(
 ): Promise<DeployDraft> {
   const view = await readForDeploy(context.store, ask);
   refuseUndeployable(view, ask);
-  const { current } = view;
+  const { current, good } = view;
   if (current === null) throw noApp(ask.namespace, ask.app);
   const service = Object.hasOwn(current.spec.services, ask.service) ? current.spec.services[ask.service] : undefined;
   if (service === undefined) throw new BerthError("not_found", `app ${ask.app} has no service ${ask.service}`, { reason: "service" });
@@ -64,11 +67,30 @@ export async function draftScale(
     throw new BerthError("refused", `${ask.service} is global: it runs once on every node that matches, so it has no count to set`, {
       reason: "global",
     });
-  const spec: AppSpec = { ...current.spec, services: { ...current.spec.services, [ask.service]: { ...service, replicas: ask.replicas } } };
+  if (view.rollbackTo !== null)
+    throw new BerthError(
+      "conflict",
+      `the last deployment of ${ask.app} failed and it is about to be rolled back to revision ${view.rollbackTo}; scale it again in a moment, when that has begun`,
+      { reason: "rollback", retryAfterS: ROLLBACK_BEGINS_S },
+    );
+  const spec = rescale(current.spec, ask);
   refuseSpec(ask.app, spec);
   const message = `scale ${ask.service} ${service.replicas} → ${ask.replicas}`;
-  return await draft(context, view, { ...ask, spec, images: imagesOf(view, current.revision), kind: "scale", message });
+  const next = { ...ask, spec, images: imagesOf(view, current.revision), kind: "scale", message, scaled: ask.service } as const;
+  if (!view.hasFailed || service.replicas === ask.replicas) return await draft(context, view, next);
+  const isGood = good !== null && Object.hasOwn(good.spec.services, ask.service);
+  if (isGood) refuseSpec(ask.app, rescale(good.spec, ask));
+  const notes = [
+    `the last deployment of ${ask.app} failed, so this changes the count of ${ask.service} and updates nothing; berth deploy tries again, and berth rollback ${ask.app} goes back`,
+    ...(isGood ? [`new replicas of ${ask.service} are as in revision ${good.revision}, the last that has not failed`] : []),
+  ];
+  return await draft(context, view, { ...next, notes });
 }
+
+const rescale = (spec: AppSpec, { service, replicas }: { readonly service: string; readonly replicas: number }): AppSpec => ({
+  ...spec,
+  services: { ...spec.services, [service]: { ...spec.services[service]!, replicas } },
+});
 
 type RollbackAsk = AppAsk & { readonly toRevision?: number | undefined };
 
@@ -150,12 +172,13 @@ type Next = AppAsk & {
   readonly images: Images;
   readonly kind: DeployKind;
   readonly message: string;
+  readonly scaled?: string;
   readonly notes?: readonly string[];
 };
 
 async function draft(context: Context, view: DeployView, next: Next): Promise<DeployDraft> {
   const revised = revise(view, next, context.random);
-  const plan: DeployPlan = await previewDeploy(context, { view, revised, spec: next.spec, images: next.images, namespace: next.namespace });
+  const plan: DeployPlan = await previewDeploy(context, { ...next, view, revised });
   const { appId, changes, guards, events, deployment } = revised;
   const answer = { plan: { ...plan, notes: [...(next.notes ?? []), ...plan.notes] }, deployment };
   return { marks: view.marks, appId, changes, guards, events, message: next.message, answer };

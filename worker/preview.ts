@@ -1,6 +1,7 @@
 /** What a deploy will do before it does it: the rows it would write, rehearsed with the planner, and put in words. */
 import type { DeployPlan, PlannedService } from "../shared/api/resources.ts";
 import type { AppSpec } from "../shared/model/app.ts";
+import { canonicalJson } from "../shared/model/content.ts";
 import { colocatedServices } from "../shared/model/desire.ts";
 import type { AppId, DeploymentId, NodeId } from "../shared/model/name.ts";
 import type { ClusterSnapshot, ServiceState } from "../shared/plan/snapshot.ts";
@@ -9,7 +10,7 @@ import type { Context } from "./context.ts";
 import { differences } from "./differences.ts";
 import { type Proposal, Rehearsal, type Rehearsed, type SlotPlace } from "./rehearsal.ts";
 import type { Images } from "./resolve-images.ts";
-import { imagesOf, imageText, type Revised, type ServiceChange } from "./revise.ts";
+import { type DeployKind, imagesOf, imageText, type Revised, type ServiceChange } from "./revise.ts";
 import type { Row } from "./store/commit-types.ts";
 import type { DeployView } from "./store/read-apps.ts";
 
@@ -17,6 +18,7 @@ export interface PreviewAsk {
   readonly namespace: string;
   readonly view: DeployView;
   readonly revised: Revised;
+  readonly kind: DeployKind;
   readonly spec: AppSpec;
   readonly images: Images;
 }
@@ -44,10 +46,10 @@ export async function previewDeploy(context: Context, ask: PreviewAsk): Promise<
   };
 }
 
-function proposalOf(snapshot: ClusterSnapshot, nowMs: number, { namespace, view, revised, spec, images }: PreviewAsk): Proposal {
+function proposalOf(snapshot: ClusterSnapshot, nowMs: number, { namespace, view, revised, kind, spec }: PreviewAsk): Proposal {
   const id = revised.appId as AppId;
   const known = snapshot.services.filter(({ appId }) => appId === id);
-  const services = revised.services.map(({ desired, before, isReplaced }): ServiceState => {
+  const services = revised.services.map(({ desired, image, before, isReplaced }): ServiceState => {
     const { name, mode, replicas, spec: hash, reservation, planning } = desired;
     const shown = known.find((service) => service.name === name);
     const kept = isReplaced || before === null ? null : before;
@@ -58,7 +60,7 @@ function proposalOf(snapshot: ClusterSnapshot, nowMs: number, { namespace, view,
       replicas,
       spec: hash,
       revision: kept?.revision ?? NEXT_REVISION,
-      image: kept === null ? imageText(images, planning.imageReference) : (shown?.image ?? ""),
+      image: kept === null ? image : (shown?.image ?? ""),
       resolver: (shown?.resolver ?? null) as NodeId | null,
       reservation,
       planning,
@@ -84,10 +86,11 @@ function proposalOf(snapshot: ClusterSnapshot, nowMs: number, { namespace, view,
       appId: id,
       revision: NEXT_REVISION,
       fromRevision: view.app?.revision ?? null,
-      kind: "deploy",
+      kind,
       startedMs: nowMs,
       rev: snapshot.rev,
     },
+    isHalted: revised.isHalted || (revised.isUnchanged && view.hasFailed),
   };
 }
 
@@ -95,9 +98,15 @@ function planService(change: ServiceChange, ask: PreviewAsk, rehearsed: Rehearse
   const { desired } = change;
   const { order, reason: orderReason } = updateOrder(desired.planning);
   const words = wordsOf(change, ask);
-  const isCountAlone = change.isChanged && !change.isReplaced && words.length === 1 && words[0]!.startsWith("replicas ");
-  const action = change.before === null ? "create" : isCountAlone ? "scale" : change.isChanged ? "update" : "keep";
-  return { service: desired.name, action, differences: words, order, orderReason, ...slotsOf(desired.name, rehearsed) };
+  const isCountAlone = ask.revised.isHalted || (!change.isReplaced && words.length === 1 && words[0]!.startsWith("replicas "));
+  const slots = slotsOf(desired.name, rehearsed);
+  const { replace } = slots.counts;
+  const isUpdated = replace > 0 || (change.isChanged && !isCountAlone);
+  const action = change.before === null ? "create" : isUpdated ? "update" : change.isChanged ? "scale" : "keep";
+  // As when a scale takes the place of a rollout that is under way, or a node is lost.
+  if (words.length === 0 && action === "update")
+    words.push(`nothing, but ${replace} of its replicas ${replace === 1 ? "is" : "are"} not as wanted and replaced`);
+  return { service: desired.name, action, differences: words, order, orderReason, ...slots };
 }
 
 function planRemoval(row: Row<"services">, rehearsed: Rehearsed): PlannedService {
@@ -112,18 +121,21 @@ function planRemoval(row: Row<"services">, rehearsed: Rehearsed): PlannedService
   };
 }
 
-function wordsOf({ desired, before }: ServiceChange, { view, spec, images }: PreviewAsk): string[] {
+function wordsOf({ desired, image, before, isReplaced }: ServiceChange, { view, revised, spec }: PreviewAsk): string[] {
   const specs = view.current?.spec.services ?? {};
   const old = before !== null && Object.hasOwn(specs, desired.name) ? specs[desired.name] : undefined;
   if (old === undefined) return [];
   const words = differences(old, spec.services[desired.name]!);
   const reference = desired.planning.imageReference;
-  const [from, to] = [imageText(imagesOf(view, view.app?.revision ?? null), reference), imageText(images, reference)];
-  if (old.workload.image === reference && from !== "" && from !== to)
-    words.unshift(`image ${reference} moved ${short(from)} → ${to === "" ? "not resolved" : short(to)}`);
-  // A config's text, or how berth writes a spec down, can differ where no field does.
-  if (words.length === 0 && before?.spec !== desired.spec) words.push("contents of a config changed");
-  if (words.length === 0 && view.hasFailed) words.push("nothing, but its last deployment failed: what is not healthy is tried anew");
+  if (revised.isHalted) return words;
+  const from = imageText(imagesOf(view, view.app?.revision ?? null), reference);
+  if (old.workload.image === reference && from !== "" && from !== image)
+    words.unshift(`image ${reference} moved ${short(from)} → ${image === "" ? "not resolved" : short(image)}`);
+  // A config's text, or how berth writes a spec down, can differ where no field does; and so can a row that a scale has
+  // turned back since the app failed.
+  const isTurnedBack = view.hasFailed && canonicalJson(view.current!.spec.configs) === canonicalJson(spec.configs);
+  if (words.length === 0 && before?.spec !== desired.spec && !isTurnedBack) words.push("contents of a config changed");
+  if (words.length === 0 && isReplaced) words.push("nothing, but its last deployment failed: what is not healthy is tried anew");
   return words;
 }
 

@@ -25,6 +25,8 @@ export interface Proposal {
   readonly app: AppState;
   readonly services: readonly ServiceState[];
   readonly deployment: DeploymentState;
+  /** It failed, and this changes counts alone. */
+  readonly isHalted: boolean;
 }
 
 export interface SlotPlace {
@@ -91,18 +93,20 @@ export class Rehearsal {
   readonly #rows = new Map<string, Row>();
   readonly #volumes: VolumeState[];
   readonly #app: AppState;
+  readonly #failed: ClusterSnapshot["failed"];
   #services: readonly ServiceState[];
   #deployments: readonly DeploymentState[];
   readonly #nowMs: number;
   #round = 0;
   #isComplete = false;
 
-  constructor(base: ClusterSnapshot, nowMs: number, { app, services, deployment }: Proposal) {
+  constructor(base: ClusterSnapshot, nowMs: number, { app, services, deployment, isHalted }: Proposal) {
     const { rev, sites, nodes, volumeDrops } = base;
     this.#fixed = { rev, sites, nodes: [...nodes], volumeDrops };
     this.#appId = app.id;
     this.#nowMs = nowMs;
     this.#app = app;
+    this.#failed = isHalted ? [{ appId: app.id, revision: app.revision }] : [];
     this.#services = services.map(hurried);
     this.#deployments = [deployment];
     this.#volumes = base.volumes.filter((volume) => volume.namespace === app.namespace && volume.app === app.name);
@@ -225,7 +229,7 @@ export class Rehearsal {
       apps: [this.#app],
       services: this.#services,
       deployments: this.#deployments,
-      failed: [],
+      failed: this.#failed,
       rollbacks: [],
       volumes: this.#volumes,
       replicas: joined(this.#others, own),

@@ -6,7 +6,7 @@
 import type { Deployment } from "../shared/api/resources.ts";
 import type { AppSpec } from "../shared/model/app.ts";
 import { canonicalJson } from "../shared/model/content.ts";
-import { type DesiredService, desireApp } from "../shared/model/desire.ts";
+import { type DesiredConfig, type DesiredService, desireApp } from "../shared/model/desire.ts";
 import { newId } from "./new-id.ts";
 import type { Random } from "./ports.ts";
 import type { Images } from "./resolve-images.ts";
@@ -23,10 +23,17 @@ export interface Revise {
   readonly kind: DeployKind;
   readonly message: string;
   readonly createdBy: string;
+  /** The service that a scale is about. */
+  readonly scaled?: string;
 }
 
+/** `body`: null where it is stored already. */
+type Wanted = Omit<DesiredService, "spec" | "body"> & { readonly spec: string; readonly body: string | null };
+
 export interface ServiceChange {
-  readonly desired: DesiredService;
+  readonly desired: Wanted;
+  /** What its image reference means; empty while nobody knows. */
+  readonly image: string;
   readonly before: Row<"services"> | null;
   /** Its replicas are to run something else (the spec or the image behind it), or the same after a failure. */
   readonly isReplaced: boolean;
@@ -38,6 +45,8 @@ export interface Revised {
   readonly appId: string;
   /** Nothing differs: no row is written. */
   readonly isUnchanged: boolean;
+  /** Scales an app that failed: nothing but counts changes. */
+  readonly isHalted: boolean;
   readonly services: readonly ServiceChange[];
   readonly gone: readonly Row<"services">[];
   readonly changes: readonly RowChange[];
@@ -48,20 +57,17 @@ export interface Revised {
 }
 
 export function revise(view: DeployView, next: Revise, random: Random): Revised {
-  const { services: desired, configs } = desireApp(next.namespace, next.spec);
-  const imagesBefore = imagesOf(view, view.app?.revision ?? null);
-  // After a failure the same again is another try: what it failed for may have been mended outside the cluster.
-  const isRetry = next.kind === "deploy" && view.hasFailed;
-  const services = desired.map((service) => compare(service, view, { before: imagesBefore, after: next.images, isRetry }));
-  const names = new Set(desired.map(({ name }) => name));
+  const isHalted = next.scaled !== undefined && view.hasFailed;
+  const { services, configs } = isHalted ? rescaled(view, next, next.scaled) : compared(view, next);
+  const names = new Set(services.map(({ desired }) => desired.name));
   const gone = view.services.filter(({ name, removed }) => !removed && !names.has(name));
   const appId = view.app?.id ?? newId(random, "app");
   const isUnchanged = view.app !== null && gone.length === 0 && services.every(({ isChanged }) => !isChanged);
-  const base = { appId, isUnchanged, services, gone };
+  const base = { appId, isUnchanged, isHalted, services, gone };
   if (isUnchanged) return { ...base, changes: [], guards: [], events: [], deployment: null };
 
   const deploymentId = newId(random, "d");
-  const fromRevision = view.app?.revision ?? null;
+  const fromRevision = comesFrom(view, next.kind);
   const { namespace, kind, message, createdBy } = next;
   const app = next.spec.name;
   return {
@@ -71,10 +77,10 @@ export function revise(view: DeployView, next: Revise, random: Random): Revised 
       { op: "insert", table: "appRevisions", rows: [{ appId, revision: REV, spec: next.spec, createdBy, createdMs: NOW, message }] },
       ...serviceChanges(appId, services, gone),
       ...bodyChanges([
-        ...services.map(({ desired: { spec, body } }) => ({ hash: spec, kind: "spec" as const, body })),
+        ...services.flatMap(({ desired: { spec, body } }) => (body === null ? [] : [{ hash: spec, kind: "spec" as const, body }])),
         ...configs.map(({ hash, content }) => ({ hash, kind: "config" as const, body: content })),
       ]),
-      { op: "insert", table: "images", rows: imageRows(appId, desired, next.images) },
+      ...imageChanges(view, { appId, isHalted, services, images: next.images }),
       ...supersede(view),
       {
         op: "insert",
@@ -91,6 +97,7 @@ export function revise(view: DeployView, next: Revise, random: Random): Revised 
             createdBy,
             startedMs: NOW,
             finishedMs: null,
+            halted: isHalted,
           },
         ],
       },
@@ -136,6 +143,52 @@ export function imagesOf(view: Pick<DeployView, "images">, revision: number | nu
 export const imageText = (images: Images, reference: string): string =>
   images.get(reference)?.digest ?? images.get(reference)?.imageId ?? "";
 
+/** Every service as the spec has it. */
+function compared(view: DeployView, next: Revise): Changes {
+  const { services, configs } = desireApp(next.namespace, next.spec);
+  const before = imagesOf(view, view.app?.revision ?? null);
+  // After a failure the same again is another try: what it failed for may have been mended outside the cluster.
+  const isRetry = next.kind === "deploy" && view.hasFailed;
+  return { services: services.map((service) => compare(service, view, { before, after: next.images, isRetry })), configs };
+}
+
+/**
+ * After a failure a scale is no wish to try again: one count changes, and other rows stay as they are, whatever the app
+ * declares. What is new of the service is as it was in the last revision that has not failed, where that had it.
+ */
+function rescaled(view: DeployView, next: Revise, name: string): Changes {
+  const { replicas } = next.spec.services[name]!;
+  const imageOf = (revision: number, reference: string) => imageText(imagesOf(view, revision), reference);
+  const { services, configs } = view.good === null ? { services: [], configs: [] } : desireApp(next.namespace, view.good.spec);
+  const good = services.find((service) => service.name === name && service.mode === "replicated");
+  const changes = view.services.flatMap((row): ServiceChange[] => {
+    if (row.removed) return [];
+    const image = imageOf(row.revision, row.planning.imageReference);
+    const before = { before: row, image, isReplaced: false };
+    if (row.name !== name || row.replicas === replicas) return [{ ...before, desired: { ...row, body: null }, isChanged: false }];
+    if (good === undefined) return [{ ...before, desired: { ...row, replicas, body: null }, isChanged: true }];
+    const goodImage = imageOf(view.good!.revision, good.planning.imageReference);
+    const isReplaced = row.spec !== good.spec || (image !== "" && goodImage !== "" && image !== goodImage);
+    return [{ before: row, image: isReplaced ? goodImage : image, desired: { ...good, replicas }, isReplaced, isChanged: true }];
+  });
+  return { services: changes, configs };
+}
+
+interface Changes {
+  readonly services: readonly ServiceChange[];
+  readonly configs: readonly DesiredConfig[];
+}
+
+/**
+ * Where it goes back to when it fails: the last revision that has not failed. A scale goes on with the rollout that it
+ * takes the place of, and comes from where that came.
+ */
+function comesFrom(view: DeployView, kind: DeployKind): number | null {
+  const [running] = view.deployments;
+  if (kind === "scale" && running !== undefined) return running.fromRevision;
+  return (view.hasFailed ? view.good : view.app)?.revision ?? null;
+}
+
 function compare(
   desired: DesiredService,
   view: DeployView,
@@ -143,11 +196,11 @@ function compare(
 ): ServiceChange {
   const row = view.services.find(({ name }) => name === desired.name) ?? null;
   const before = row?.removed === false ? row : null;
-  if (before === null) return { desired, before, isReplaced: true, isChanged: true };
   const { imageReference } = desired.planning;
-  const [imageBefore, imageAfter] = [imageText(to.before, imageReference), imageText(to.after, imageReference)];
+  const [imageBefore, image] = [imageText(to.before, imageReference), imageText(to.after, imageReference)];
+  if (before === null) return { desired, image, before, isReplaced: true, isChanged: true };
   // An image that was not known becomes known when a node says so; that moves nothing.
-  const isImageMoved = imageBefore !== "" && imageAfter !== imageBefore;
+  const isImageMoved = imageBefore !== "" && image !== imageBefore;
   const isReplaced = to.isRetry || before.spec !== desired.spec || isImageMoved;
   const isChanged =
     isReplaced ||
@@ -155,7 +208,7 @@ function compare(
     before.replicas !== desired.replicas ||
     canonicalJson(before.planning) !== canonicalJson(desired.planning) ||
     canonicalJson(before.reservation) !== canonicalJson(desired.reservation);
-  return { desired, before, isReplaced, isChanged };
+  return { desired, image, before, isReplaced, isChanged };
 }
 
 function appChange(view: DeployView, app: { appId: string; namespace: string; name: string }): RowChange {
@@ -168,17 +221,25 @@ function appChange(view: DeployView, app: { appId: string; namespace: string; na
   };
 }
 
-function imageRows(appId: string, desired: readonly DesiredService[], images: Images) {
-  return [...new Set(desired.map(({ planning }) => planning.imageReference))].map((reference) => {
+/** Of a scale after a failure only what it turned back: services that kept their revision have their images with that. */
+function imageChanges(
+  view: DeployView,
+  to: { readonly appId: string; readonly isHalted: boolean; readonly services: readonly ServiceChange[]; readonly images: Images },
+): RowChange[] {
+  const { appId, isHalted, services } = to;
+  const images = isHalted ? imagesOf(view, view.good?.revision ?? null) : to.images;
+  const shown = isHalted ? services.filter(({ isReplaced }) => isReplaced) : services;
+  const rows = [...new Set(shown.map(({ desired }) => desired.planning.imageReference))].map((reference) => {
     const { digest, imageId } = images.get(reference) ?? { digest: null, imageId: null };
     return { appId, revision: REV as typeof REV, reference, digest, imageId, resolver: null };
   });
+  return rows.length === 0 ? [] : [{ op: "insert", table: "images", rows }];
 }
 
 /** A service that runs the same spec and image keeps its `revision`: its replicas are current as they are. */
 function serviceChanges(appId: string, services: readonly ServiceChange[], gone: readonly Row<"services">[]): RowChange[] {
   const changes: RowChange[] = [];
-  const row = ({ name, mode, replicas, spec, reservation, planning }: DesiredService) => ({
+  const row = ({ name, mode, replicas, spec, reservation, planning }: Wanted) => ({
     appId,
     name,
     mode,

@@ -98,7 +98,7 @@ export class Placing {
     const notes = () => this.#draft.notes(service);
     const count = `${work.updates.length} of its slots ${work.updates.length === 1 ? "is" : "are"} on another revision or node than wanted`;
     if (work.context.halted) {
-      notes().waiting.add(`the last deployment failed, so nothing is updated until the next one: ${count}`);
+      notes().waiting.add(`the last deployment failed, so nothing is updated until the next deploy or rollback: ${count}`);
       return;
     }
     const { parallelism, delayMs } = service.planning;

@@ -31,6 +31,8 @@ interface Deploying {
   readonly works: Work[];
   readonly gated: ReadonlyMap<string, readonly string[]>;
   readonly failure: Failure | null;
+  /** It scales an app that failed: nothing is updated, by it or because of it. */
+  readonly halted: boolean;
   /** Rows of removed services that are still to be verified gone, on nodes that are not lost. */
   readonly leftovers: number;
 }
@@ -128,12 +130,12 @@ class Planner {
       this.#index,
       staying.filter((s) => services[s]!.planning.colocate),
     );
-    const halted = deployment === null && this.#index.failedRevisions.get(app.id) === app.revision;
+    const halted = this.#index.failedRevisions.get(app.id) === app.revision;
     const context: AppContext = { app, deployment, halted, home: home.rank, homeIsBound: home.bound, follows: home.follows, mayMove: true };
     const views = staying.map((s) =>
       viewSlots(this.#index, s, standardOf(this.#index, services[s]!, context), wantedSlots(this.#index, s, context)),
     );
-    const failure = deployment === null ? null : findFailure(this.#index, this.#draft, views, deployment);
+    const failure = deployment === null ? null : findFailure(this.#index, this.#draft, views, { deployment, halted });
     // A deployment found failed just now stops changing things just now.
     const isHalted = failure !== null || halted;
     const isOutdated = ({ bySlot, service }: SlotView) =>
@@ -145,7 +147,7 @@ class Planner {
     const viewOf = new Map(views.map((view) => [view.service.name, view]));
     const gated = new Map<string, readonly string[]>();
     const works = views.map((view) => {
-      const sentences = deployment === null || failure ? [] : gates(view.service.planning.dependsOn, (name) => viewOf.get(name));
+      const sentences = deployment === null || isHalted ? [] : gates(view.service.planning.dependsOn, (name) => viewOf.get(name));
       if (sentences.length > 0) gated.set(view.service.name, sentences);
       return decide(this.#index, this.#draft, {
         view,
@@ -155,22 +157,30 @@ class Planner {
       });
     });
     this.works.push(...works);
-    if (deployment) this.deploying.push({ deployment, works, gated, failure, leftovers });
+    if (deployment) this.deploying.push({ deployment, works, gated, failure, halted, leftovers });
   }
 }
 
-function judge(index: ClusterIndex, draft: Draft, placing: Placing, { deployment, works, gated, failure, leftovers }: Deploying): void {
+function judge(index: ClusterIndex, draft: Draft, placing: Placing, deploying: Deploying): void {
+  const { deployment, works, gated, failure, halted, leftovers } = deploying;
   if (failure) {
-    fail(draft, deployment, failure);
+    fail(draft, deploying, failure);
     return;
   }
   const placedAny = works.some((work) => placing.placedOf(work.view.service).ranks.length > 0);
-  const unfinished = works.find((work) => work.pending + work.updates.length > placing.placedOf(work.view.service).away.size);
+  const toDo = (work: Work) => work.pending + (halted ? 0 : work.updates.length);
+  const unfinished = works.find((work) => toDo(work) > placing.placedOf(work.view.service).away.size);
   if (!unfinished && !placedAny && leftovers === 0) {
     const { slots, away } = countSlots(works, placing);
     // Nothing of it runs anywhere: it is neither done nor wrong until a node is back.
     if (away > 0 && away === slots) return;
-    draft.finish({ id: deployment.id, appId: deployment.appId, state: "succeeded", message: success(works, placing), rollbackTo: null });
+    draft.finish({
+      id: deployment.id,
+      appId: deployment.appId,
+      state: "succeeded",
+      message: halted ? SCALED : success(works, placing),
+      rollbackTo: null,
+    });
     return;
   }
   if (placedAny || works.some((work) => work.paused || isComingBack(index, work))) return;
@@ -192,12 +202,15 @@ function judge(index: ClusterIndex, draft: Draft, placing: Placing, { deployment
   const message = refusal
     ? `${service.name} slot ${refusal.slot} cannot be placed: ${refusal.message}`
     : `${service.name}: ${gated.get(service.name)?.[0] ?? "its replicas are not healthy and nothing moves any more"}`;
-  fail(draft, deployment, { service, message });
+  fail(draft, deploying, { service, message });
 }
 
-function fail(draft: Draft, deployment: DeploymentState, { service, message }: Failure): void {
-  // A rollback that fails is not rolled back: the two revisions would take turns for ever.
-  const rollsBack = service.planning.failureAction === "rollback" && deployment.kind !== "rollback";
+const SCALED = "the count is as asked; nothing was updated, because the deployment before it failed";
+
+function fail(draft: Draft, { deployment, halted }: Deploying, { service, message }: Failure): void {
+  // A rollback that fails is not rolled back: the two revisions would take turns for ever. Nor is a scale that changed
+  // counts alone: what the deployment before it left was to stay.
+  const rollsBack = service.planning.failureAction === "rollback" && deployment.kind !== "rollback" && !halted;
   draft.finish({
     id: deployment.id,
     appId: deployment.appId,

@@ -162,7 +162,10 @@ export interface ClusterSnapshot {
   readonly services: readonly ServiceState[];
   /** Running ones; at most one an app. */
   readonly deployments: readonly DeploymentState[];
-  /** Apps whose latest deployment failed, with the revision: their rollouts stay where they are until the next deploy. */
+  /**
+   * Apps whose latest deployment failed, or scales one that did, with its revision: their rollouts stay where they are
+   * until the next deploy or rollback.
+   */
   readonly failed: readonly { readonly appId: AppId; readonly revision: number }[];
   /** Those of them whose policy is to go back and whose rollback has not been made yet. */
   readonly rollbacks: readonly DeploymentId[];

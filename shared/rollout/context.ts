@@ -7,7 +7,7 @@ import type { SlotView, Standard } from "./slots.ts";
 export interface AppContext {
   readonly app: AppState;
   readonly deployment: DeploymentState | null;
-  /** The latest deployment failed: updates stay where they are, lost replicas are still replaced. */
+  /** The latest deployment failed, or scales an app of which that is true: updates stay where they are, lost replicas are still replaced. */
   readonly halted: boolean;
   /** Rank of the node its colocated services share; -1: none chosen yet, or nothing to share. */
   readonly home: number;
@@ -19,9 +19,12 @@ export interface AppContext {
   readonly mayMove: boolean;
 }
 
+/** A deployment runs that may replace what is there; one that only scales what failed may not. */
+const isUpdating = ({ deployment, halted }: AppContext) => deployment !== null && !halted;
+
 export function standardOf(index: ClusterIndex, service: ServiceState, context: AppContext): Standard {
   const { constraints, colocate } = service.planning;
-  if (context.deployment === null) return { allowed: null, home: colocate && context.follows ? context.home : -1 };
+  if (!isUpdating(context)) return { allowed: null, home: colocate && context.follows ? context.home : -1 };
   return { allowed: constraints.length === 0 ? null : index.space.feasibility.satisfying(constraints), home: colocate ? context.home : -1 };
 }
 
@@ -42,7 +45,7 @@ export function wantedSlots(index: ClusterIndex, s: number, context: AppContext)
   for (const row of index.rowsOf(s)) {
     const rank = index.rankOfRow(row);
     if (rank < 0 || index.snapshot.replicas.run[row] === 0) continue;
-    if (context.deployment === null || isIn(allowed, rank)) setBit(wanted, rank);
+    if (!isUpdating(context) || isIn(allowed, rank)) setBit(wanted, rank);
   }
   return ranks(wanted);
 }

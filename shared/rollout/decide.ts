@@ -133,7 +133,7 @@ class Decider {
         this.index.node(row) !== null &&
         !this.index.isTerminal(row)
       ) {
-        this.work.pending += 1;
+        if (!this.work.context.halted) this.work.pending += 1;
         continue;
       }
       if (this.index.node(row) === null) this.draft.end(row, "nodeRemoved");
@@ -361,11 +361,15 @@ class Decider {
   }
 }
 
-/** Whether a deployment answers for the row: it made it, or it changed the row's service. */
-export function concerns(index: ClusterIndex, row: number, service: ServiceState, { deployment }: Pick<AppContext, "deployment">): boolean {
-  return (
-    deployment !== null && (service.revision === deployment.revision || index.snapshot.replicas.assignedMs[row]! >= deployment.startedMs)
-  );
+/** Whether a deployment answers for the row: it made it, or it changed the row's service and may replace it. */
+export function concerns(
+  index: ClusterIndex,
+  row: number,
+  service: ServiceState,
+  { deployment, halted }: Pick<AppContext, "deployment" | "halted">,
+): boolean {
+  if (deployment === null) return false;
+  return (!halted && service.revision === deployment.revision) || index.snapshot.replicas.assignedMs[row]! >= deployment.startedMs;
 }
 
 /** Why a slot without any row is filled. */

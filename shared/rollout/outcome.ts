@@ -18,13 +18,19 @@ export interface Failure {
 }
 
 /** The first failure in order of service name and slot, or null. Sets the wake-up for deadlines still to come. */
-export function findFailure(index: ClusterIndex, draft: Draft, views: readonly SlotView[], deployment: DeploymentState): Failure | null {
+export function findFailure(
+  index: ClusterIndex,
+  draft: Draft,
+  views: readonly SlotView[],
+  context: { readonly deployment: DeploymentState; readonly halted: boolean },
+): Failure | null {
+  const { deployment } = context;
   for (const view of views) {
     for (const number of wantedNumbers(view.wanted)) {
       const slot = view.bySlot.get(number);
       if (!slot) continue;
       for (const row of [...slot.rows.current, ...slot.rows.finished, ...slot.rows.rejected]) {
-        if (!concerns(index, row, view.service, { deployment }) || !isCurrentSpec(index, row, view.service)) continue;
+        if (!concerns(index, row, view.service, context) || !isCurrentSpec(index, row, view.service)) continue;
         const fault = faultOf(index, draft, row, { service: view.service, deployment });
         if (fault) return { service: view.service, message: `${view.service.name} slot ${slot.name} on ${index.node(row)!.name} ${fault}` };
       }

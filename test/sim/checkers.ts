@@ -380,12 +380,12 @@ export class Checkers {
     }
   }
 
-  /** Told from what the operator asked for alone. One that was refused for good was said to be. */
+  /** Told from what the operator asked for alone. One that was refused for good was said to be; a scale after a failure owes none. */
   #checkRollbacks(): void {
     this.looks("I38");
     const owing = this.#world.database.look(`
       select d.id, a.name, d.message from deployments d join apps a on a.id = d.app_id and a.revision = d.revision
-      where d.state = 'failed' and d.kind <> 'rollback' and d.from_revision is not null and a.deleting = 0
+      where d.state = 'failed' and d.kind <> 'rollback' and d.halted = 0 and d.from_revision is not null and a.deleting = 0
         and exists (select 1 from services s where s.app_id = a.id and s.removed = 0 and s.planning ->> '$.failureAction' = 'rollback')
         and not exists (select 1 from events e where e.object_id = d.id and e.type = 'notRolledBack')`);
     for (const { id, name, message } of owing)

@@ -130,6 +130,7 @@ export const deploymentRow = (app: number, number: number, over: Partial<Insert<
   startedMs: 0,
   finishedMs: null,
   rollbackTo: null,
+  halted: false,
   ...over,
 });
 

@@ -64,7 +64,7 @@ export const FEED_TABLES = {
     pageRows: LARGE_ROWS,
   },
   deployments: {
-    columns: plain("id", "app_id", "revision", "from_revision", "kind", "state", "started_ms", "rollback_to"),
+    columns: plain("id", "app_id", "revision", "from_revision", "kind", "state", "started_ms", "rollback_to", "halted"),
     from: "deployments t",
     order: "rev",
     pageRows: SMALL_ROWS,

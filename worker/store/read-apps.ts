@@ -1,5 +1,5 @@
 /** Apps: as operators see them, and as a deploy needs them. */
-import { and, asc, count, desc, eq, isNotNull, lt, max, notExists, or, type SQL, sql } from "drizzle-orm";
+import { and, asc, count, desc, eq, inArray, isNotNull, lt, max, notExists, or, type SQL, sql } from "drizzle-orm";
 import type { Workload } from "../../shared/model/app.ts";
 import type { Row } from "./commit-types.ts";
 import { preparedRead } from "./prepared-read.ts";
@@ -159,15 +159,19 @@ export interface DeployView {
   readonly namespace: Row<"namespaces"> | null;
   readonly app: Row<"apps"> | null;
   readonly current: Row<"appRevisions"> | null;
-  /** The revision asked for (`target`), or the newest before the current whose deployment did not fail. */
+  /** The newest before the current that has not failed: its deployment did not, nor does it scale one that did. */
+  readonly good: Row<"appRevisions"> | null;
+  /** The revision asked for (`target`), or `good`. */
   readonly target: Row<"appRevisions"> | null;
   readonly services: readonly Row<"services">[];
   /** Those that are resolved, of every revision, oldest first. */
   readonly images: readonly Row<"images">[];
   /** Running ones. */
   readonly deployments: readonly Row<"deployments">[];
-  /** The deployment of the current revision failed: what is asked for is not what runs. */
+  /** The deployment of the current revision failed, or scales one that did: what is asked for is not what runs. */
   readonly hasFailed: boolean;
+  /** The revision that the app is to be rolled back to and is not yet; null: none. */
+  readonly rollbackTo: number | null;
   /** Also those that an earlier app of the name left behind. */
   readonly volumes: readonly Row<"volumes">[];
   readonly registries: readonly Row<"registries">[];
@@ -177,18 +181,18 @@ export interface DeployView {
 
 const DEPLOY_VIEW = preparedRead<{ namespace: string; app: string; target: number | null }>()((db, value) => {
   const isApp = and(eq(apps.namespace, value("namespace")), eq(apps.name, value("app"))) as SQL;
+  const isFailed = or(eq(deployments.state, "failed"), deployments.halted) as SQL;
   const failed = db
     .select({ id: deployments.id })
     .from(deployments)
-    .where(
-      and(eq(deployments.appId, appRevisions.appId), eq(deployments.revision, appRevisions.revision), eq(deployments.state, "failed")),
-    );
+    .where(and(eq(deployments.appId, appRevisions.appId), eq(deployments.revision, appRevisions.revision), isFailed));
   const previous = db
     .select({ revision: max(appRevisions.revision) })
     .from(appRevisions)
     .innerJoin(apps, eq(apps.id, appRevisions.appId))
     .where(and(isApp, lt(appRevisions.revision, apps.revision), notExists(failed)));
-  const isWanted = eq(appRevisions.revision, sql`coalesce(${value("target")}, (${previous}))`);
+  const isGood = inArray(appRevisions.revision, previous);
+  const isTarget = eq(appRevisions.revision, sql`${value("target")}`);
   return [
     db
       .select()
@@ -196,10 +200,10 @@ const DEPLOY_VIEW = preparedRead<{ namespace: string; app: string; target: numbe
       .where(eq(namespaces.name, value("namespace"))),
     db.select().from(apps).where(isApp),
     db
-      .select({ revision: appRevisions })
+      .select({ revision: appRevisions, isGood: sql<number>`${isGood}` })
       .from(appRevisions)
       .innerJoin(apps, eq(apps.id, appRevisions.appId))
-      .where(and(isApp, or(eq(appRevisions.revision, apps.revision), isWanted))),
+      .where(and(isApp, or(eq(appRevisions.revision, apps.revision), isGood, isTarget))),
     db.select({ service: services }).from(services).innerJoin(apps, eq(apps.id, services.appId)).where(isApp).orderBy(asc(services.name)),
     db
       .select({ image: images })
@@ -211,9 +215,7 @@ const DEPLOY_VIEW = preparedRead<{ namespace: string; app: string; target: numbe
       .select({ deployment: deployments })
       .from(deployments)
       .innerJoin(apps, eq(apps.id, deployments.appId))
-      .where(
-        and(isApp, or(eq(deployments.state, "running"), and(eq(deployments.state, "failed"), eq(deployments.revision, apps.revision)))),
-      )
+      .where(and(isApp, or(eq(deployments.state, "running"), and(isFailed, eq(deployments.revision, apps.revision)))))
       .orderBy(desc(deployments.revision)),
     db
       .select({ volume: volumes, node: nodes.name })
@@ -240,16 +242,20 @@ export async function readForDeploy(
   );
   const [app] = appRows;
   const revisions = revisionRows.map(({ revision }) => revision);
+  const good = revisionRows.find(({ isGood }) => isGood === 1)?.revision ?? null;
+  const failures = deploymentRows.filter(({ deployment }) => deployment.state === "failed" || deployment.halted);
   return {
     marks: marksIn(marks),
     namespace: namespaceRows[0] ?? null,
     app: app ?? null,
     current: revisions.find(({ revision }) => revision === app?.revision) ?? null,
-    target: revisions.find(({ revision }) => (asked.target === undefined ? revision !== app?.revision : revision === asked.target)) ?? null,
+    good,
+    target: target === null ? good : (revisions.find(({ revision }) => revision === target) ?? null),
     services: serviceRows.map(({ service }) => service),
     images: imageRows.map(({ image }) => image),
     deployments: deploymentRows.flatMap(({ deployment }) => (deployment.state === "running" ? [deployment] : [])),
-    hasFailed: deploymentRows.some(({ deployment }) => deployment.state === "failed"),
+    hasFailed: failures.length > 0,
+    rollbackTo: failures.find(({ deployment }) => deployment.rollbackTo !== null)?.deployment.rollbackTo ?? null,
     volumes: volumeRows.map(({ volume }) => volume),
     registries: registryRows,
     nodeNames: new Map(volumeRows.map(({ volume, node }) => [volume.nodeId, node ?? volume.nodeId])),

@@ -336,6 +336,8 @@ export const deployments = sqliteTable(
     finishedMs: integer("finished_ms"),
     /** Set as it fails: the revision to go back to. Owed while it is its app's newest deployment; null: nothing is owed. */
     rollbackTo: integer("rollback_to"),
+    /** It scales an app whose deployment failed: it changes counts alone, and its revision has failed as much as that one. */
+    halted: integer("halted", { mode: "boolean" }).notNull(),
     rev: rev(),
   },
   (t) => [index("deployments_app").on(t.appId), index("deployments_rev").on(t.rev), index("deployments_state").on(t.state)],

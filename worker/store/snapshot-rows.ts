@@ -17,6 +17,7 @@ export interface ImageState {
 
 export interface LatestDeployment extends DeploymentState {
   readonly rollbackTo: number | null;
+  readonly halted: boolean;
   readonly state: "running" | "succeeded" | "failed" | "superseded";
 }
 
@@ -94,7 +95,7 @@ export function rowToService(row: FeedRow): ServiceState {
 }
 
 export function rowToDeployment(row: FeedRow): LatestDeployment {
-  const [id, appId, revision, fromRevision, kind, state, startedMs, rollbackTo, rev] = row as readonly [
+  const [id, appId, revision, fromRevision, kind, state, startedMs, rollbackTo, halted, rev] = row as readonly [
     DeploymentId,
     AppId,
     number,
@@ -104,8 +105,9 @@ export function rowToDeployment(row: FeedRow): LatestDeployment {
     number,
     number | null,
     number,
+    number,
   ];
-  return { id, appId, revision, fromRevision, kind, state, startedMs, rollbackTo, rev };
+  return { id, appId, revision, fromRevision, kind, state, startedMs, rollbackTo, halted: halted === 1, rev };
 }
 
 export function rowToVolume(row: FeedRow): VolumeState {

@@ -246,11 +246,10 @@ export class SnapshotKeeper {
     const deployments: DeploymentState[] = [];
     const failed: { appId: AppState["id"]; revision: number }[] = [];
     const rollbacks: DeploymentId[] = [];
-    for (const { state, rollbackTo, ...deployment } of this.#deployments.values()) {
+    for (const { state, rollbackTo, halted, ...deployment } of this.#deployments.values()) {
       if (state === "running") deployments.push(deployment);
-      if (state !== "failed") continue;
-      failed.push({ appId: deployment.appId, revision: deployment.revision });
-      if (rollbackTo !== null && this.#apps.get(deployment.appId)?.deleting === false) rollbacks.push(deployment.id);
+      if (state === "failed" || halted) failed.push({ appId: deployment.appId, revision: deployment.revision });
+      if (state === "failed" && rollbackTo !== null && this.#apps.get(deployment.appId)?.deleting === false) rollbacks.push(deployment.id);
     }
     this.#shown = {
       rev,

@@ -95,7 +95,7 @@ const rowOptions = fc.record({
 
 const appOptions = fc.record({
   services: fc.array(fc.tuple(serviceOptions, fc.array(rowOptions, { maxLength: 6 })), { minLength: 1, maxLength: 4 }),
-  deploying: fc.constantFrom("no", "deploy", "scale", "failed", "deleting"),
+  deploying: fc.constantFrom("no", "deploy", "scale", "failed", "scaleOfFailed", "deleting"),
   dependent: fc.boolean(),
 });
 
@@ -124,9 +124,9 @@ export const anyWorld: fc.Arbitrary<World> = fc
         });
         for (const [r, row] of rows.entries()) addRow(made, name, { row, number: r, nodes: nodes.length });
       });
-      if (deploying === "deploy" || deploying === "scale")
-        made.deployment({ kind: deploying, fromRevision: 1, startedMs: START_MS - 20_000 });
-      if (deploying === "failed") made.failed.push({ appId: made.apps[a]!.id, revision: 2 });
+      if (deploying === "deploy" || deploying === "scale" || deploying === "scaleOfFailed")
+        made.deployment({ kind: deploying === "deploy" ? "deploy" : "scale", fromRevision: 1, startedMs: START_MS - 20_000 });
+      if (deploying === "failed" || deploying === "scaleOfFailed") made.failed.push({ appId: made.apps[a]!.id, revision: 2 });
     });
     const withVolumes = made.services.filter((service) => service.planning.volumes.length > 0 && service.mode === "replicated");
     if (withVolumes.length > 0 && nodes.length > 0) {

@@ -34,13 +34,15 @@ export class Simulation {
   /** Rows that were on a lost node: several may come back at once. */
   readonly #returned = new Set<string>();
   readonly #started = new Map<string, number>();
+  /** Services as they were when a deployment of their app last succeeded, by app. */
+  readonly #good = new Map<AppId, ReadonlyMap<string, ServiceState>>();
   #plans = 0;
 
   constructor(world: World) {
     this.world = world;
   }
 
-  /** A new revision of the app: services named take the change. */
+  /** A new revision of the app: services named take the change. See `revise` for what a scale does after a failure. */
   deploy(
     app: string,
     changes: Record<string, Partial<Omit<ServiceState, "planning">> & { planning?: Partial<ServicePlanning> }>,
@@ -49,9 +51,15 @@ export class Simulation {
     const state = this.world.apps.find((candidate) => candidate.name === app)!;
     const revision = state.revision + 1;
     this.world.apps = this.world.apps.map((candidate) => (candidate === state ? { ...state, revision } : candidate));
-    for (const [name, change] of Object.entries(changes))
-      this.world.changeService(name, { ...change, ...(change.spec === undefined ? {} : { revision }) });
+    const isHalted = options.kind === "scale" && this.isHalted(state.id);
+    for (const [name, change] of Object.entries(changes)) {
+      const service = this.world.serviceOf(name);
+      const good = isHalted ? this.#good.get(state.id)?.get(name) : undefined;
+      const isReplaced = good === undefined ? change.spec !== undefined : good.spec !== service.spec;
+      this.world.changeService(name, { ...good, ...change, revision: isReplaced ? revision : service.revision });
+    }
     this.world.failed = this.world.failed.filter((failed) => failed.appId !== state.id);
+    if (isHalted) this.world.failed.push({ appId: state.id, revision });
     this.world.deployments = this.world.deployments.filter((deployment) => deployment.appId !== state.id);
     this.world.deployments.push({
       id: idOf("d", `${app}/${revision}`) as DeploymentId,
@@ -63,6 +71,11 @@ export class Simulation {
       rev: 1,
     });
     return this;
+  }
+
+  /** Its last deployment failed, or only scales what did. */
+  isHalted(app: AppId): boolean {
+    return this.world.failed.some((failed) => failed.appId === app);
   }
 
   /** The node's agent falls silent. */
@@ -255,7 +268,12 @@ export class Simulation {
       case "deployment":
         this.outcomes.push(change);
         world.deployments = world.deployments.filter((deployment) => deployment.id !== change.id);
-        if (change.state === "failed")
+        if (change.state === "succeeded" && !this.isHalted(change.appId))
+          this.#good.set(
+            change.appId,
+            new Map(world.services.filter(({ appId }) => appId === change.appId).map((service) => [service.name, service])),
+          );
+        if (change.state === "failed" && !this.isHalted(change.appId))
           world.failed.push({ appId: change.appId as AppId, revision: world.apps.find((app) => app.id === change.appId)!.revision });
     }
   }

@@ -2,6 +2,7 @@
 import { describe, expect, test } from "vitest";
 import { NODE_REPLICAS_MAX } from "../../../shared/schedule/fleet.ts";
 import { ASSIGNMENTS_MAX, CREDENTIALS_MAX } from "../../../shared/wire/poll.ts";
+import type { ServicePlanning } from "../../../shared/plan/snapshot.ts";
 import { Simulation } from "./simulation.ts";
 import { nodeId, world } from "./world.ts";
 
@@ -96,6 +97,87 @@ describe("deploy", () => {
     sim.world.node("n3");
     sim.settle();
     expect(sim.nodesOf("agent")).toEqual(["n1", "n2", "n3"]);
+  });
+});
+
+describe("a scale after a failure", () => {
+  const row = (sim: Simulation, service: string) =>
+    sim
+      .rows(service)
+      .map(({ slot, spec, run, readySinceMs }) => `${slot} ${spec}${run ? "" : " stopping"}${readySinceMs === null ? "" : " ready"}`);
+  /** Two slots that stop first serve v1; v2 failed because of api, before it touched them. */
+  const failed = (planning: Partial<ServicePlanning> = {}) => {
+    const sim = new Simulation(
+      world()
+        .nodes(3)
+        .app("shop")
+        .service("api")
+        .service("web", {
+          replicas: 2,
+          order: "stop-first",
+          dependsOn: [{ service: "api", condition: "healthy", required: true }],
+          ...planning,
+        })
+        .deployment(),
+    ).settle();
+    sim.behaviours.set("v2-api", "crash");
+    sim.deploy("shop", { api: { spec: "v2-api" } }).run(60);
+    sim.world.changeService("web", { spec: "v2", revision: sim.world.apps[0]!.revision });
+    sim.run(5);
+    expect(outcomes(sim)).toEqual(["succeeded", "failed"]);
+    expect(row(sim, "web")).toEqual(["0 spec-web-1 ready", "1 spec-web-1 ready"]);
+    return sim;
+  };
+
+  test("of another service leaves what serves alone", () => {
+    const sim = failed();
+    const before = sim.rows("web");
+    sim.deploy("shop", { api: { replicas: 2 } }, { kind: "scale" }).settle();
+    expect(sim.rows("web")).toEqual(before);
+    expect(row(sim, "api")).toEqual(["0 spec-api-1 ready", "1 spec-api-1 ready"]);
+    expect(sim.outcomes.at(-1)).toMatchObject({
+      state: "succeeded",
+      message: "the count is as asked; nothing was updated, because the deployment before it failed",
+    });
+  });
+
+  test("down stops what is over the count, and nothing else", () => {
+    const sim = failed();
+    const [kept] = sim.rows("web");
+    sim.deploy("shop", { web: { replicas: 1 } }, { kind: "scale" }).settle();
+    expect(sim.rows("web")).toEqual([kept]);
+    expect(sim.floor.get("web")).toBe(1);
+    expect(outcomes(sim).at(-1)).toBe("succeeded");
+  });
+
+  test("up places what last worked, though what it depends on is not up to date; the next deploy updates all", () => {
+    const sim = failed();
+    sim.deploy("shop", { web: { replicas: 3 } }, { kind: "scale" }).settle();
+    expect(row(sim, "web")).toEqual(["0 spec-web-1 ready", "1 spec-web-1 ready", "2 spec-web-1 ready"]);
+    sim.deploy("shop", { web: { replicas: 4 } }, { kind: "scale" }).settle();
+    expect(row(sim, "web")).toHaveLength(4);
+    expect(outcomes(sim)).toEqual(["succeeded", "failed", "succeeded", "succeeded"]);
+    sim.deploy("shop", { api: { spec: "v3-api" }, web: { spec: "v3" } }).settle();
+    expect(row(sim, "web")).toEqual(["0", "1", "2", "3"].map((slot) => `${slot} v3 ready`));
+  });
+
+  test("that fails is not rolled back: what the failure left was to stay", () => {
+    const sim = failed({ failureAction: "rollback" });
+    const before = sim.rows("web");
+    sim.behaviours.set("spec-web-1", "crash");
+    sim.deploy("shop", { web: { replicas: 3 } }, { kind: "scale" }).run(30);
+    expect(sim.outcomes.at(-1)).toMatchObject({ state: "failed", rollbackTo: null, message: expect.stringMatching(/^web slot 2 /) });
+    expect(sim.rows("web").filter(({ slot }) => slot !== "2")).toEqual(before);
+  });
+
+  test("answers for no replica that was there before it", () => {
+    const sim = failed();
+    sim.world.replicas = sim.world.replicas.map((one) =>
+      one.slot === "1" ? { ...one, state: "starting", restarts: 5, readySinceMs: null } : one,
+    );
+    sim.behaviours.set("spec-web-1", "ready");
+    sim.deploy("shop", { api: { replicas: 2 } }, { kind: "scale" }).run(30);
+    expect(outcomes(sim).at(-1)).toBe("succeeded");
   });
 });
 

@@ -259,6 +259,99 @@ describe("scale", () => {
   });
 });
 
+describe("scale after a failure", () => {
+  const apps = (web: string, replicas: number, api = "x.test/api:1"): AppSpecInput =>
+    appSpec("shop", {
+      services: { web: { workload: { image: web }, replicas, update: { failureAction: "pause" } }, api: { workload: { image: api } } },
+    });
+  const scale = (world: World, service: string, replicas: number, query = "") =>
+    world.call<DeployAnswer>("PATCH", `${APP}/services/${service}${query}`, { body: { replicas } });
+  const end = (world: World, { id }: Deployment, state: "failed" | "succeeded", rollbackTo: number | null = null) =>
+    world.plane.commit({ changes: [{ op: "update", table: "deployments", rows: [{ id, state, rollbackTo }] }] });
+  /** The first is good, the second, which has a new image of both, failed. */
+  async function failed(rollbackTo: (first: Deployment) => number | null = () => null) {
+    const registry = registryOf({ "x.test/web:1": digest("a"), "x.test/web:2": digest("b"), "x.test/api:1": digest("c") });
+    const world = await start({ registry });
+    const first = (await world.deploy(apps("x.test/web:1", 2))).body.deployment!;
+    await end(world, first, "succeeded");
+    const second = (await world.deploy(apps("x.test/web:2", 2, "x.test/api:2"))).body.deployment!;
+    await end(world, second, "failed", rollbackTo(first));
+    return { world, registry, first, second };
+  }
+  const rows = async (world: World) =>
+    new Map((await new SnapshotKeeper(world.context.store).advance()).snapshot.services.map((service) => [service.name, service]));
+
+  test("changes one count: the service is as it last worked, others stay as they are, and the app is still failed", async () => {
+    const { world, first, second } = await failed();
+    const before = await rows(world);
+    const { body } = await scale(world, "web", 4);
+    expect(body.deployment).toMatchObject({ kind: "scale", fromRevision: first.revision, message: "scale web 2 → 4" });
+    expect(body.plan.notes).toEqual(
+      expect.arrayContaining([
+        "the last deployment of shop failed, so this changes the count of web and updates nothing; berth deploy tries again, and berth rollback shop goes back",
+        `new replicas of web are as in revision ${first.revision}, the last that has not failed`,
+      ]),
+    );
+    expect(serviceOf({ body })).toMatchObject({ action: "scale", differences: ["replicas 2 → 4"] });
+    expect(serviceOf({ body }, "api")).toMatchObject({ action: "keep", differences: [] });
+    const after = await rows(world);
+    expect(after.get("web")).toMatchObject({ replicas: 4, image: digest("a"), planning: { imageReference: "x.test/web:1" } });
+    expect(after.get("web")!.spec).not.toBe(before.get("web")!.spec);
+    expect(after.get("api")).toEqual(before.get("api"));
+    const { snapshot } = await new SnapshotKeeper(world.context.store).advance();
+    expect([snapshot.failed, snapshot.deployments.length]).toEqual([
+      [{ appId: snapshot.apps[0]!.id, revision: snapshot.apps[0]!.revision }],
+      1,
+    ]);
+
+    await scale(world, "web", 1);
+    const again = await rows(world);
+    expect(again.get("web")).toMatchObject({ replicas: 1, spec: after.get("web")!.spec, revision: after.get("web")!.revision });
+    expect(again.get("api")).toEqual(before.get("api"));
+    expect((await scale(world, "web", 1)).body.plan.unchanged).toBe(true);
+    const back = await world.call<DeployAnswer>("POST", `${APP}/rollback?dryRun=true`, { body: {} });
+    expect(back.body.plan.notes[0]).toBe(`this returns to revision ${first.revision} (deploy)`);
+    const retry = await world.deploy(apps("x.test/web:2", 1, "x.test/api:2"));
+    expect(retry.body.deployment).toMatchObject({ kind: "deploy", fromRevision: first.revision });
+    expect(serviceOf(retry).differences).toEqual(["nothing, but its last deployment failed: what is not healthy is tried anew"]);
+    expect((await rows(world)).get("web")).toMatchObject({ spec: before.get("web")!.spec, image: digest("b") });
+    expect((await new SnapshotKeeper(world.context.store).advance()).snapshot.failed).toEqual([]);
+    expect(second.fromRevision).toBe(first.revision);
+  });
+
+  test("of the first deployment there ever was scales what there is", async () => {
+    const world = await start();
+    const first = (await world.deploy(apps("x.test/web:1", 2))).body.deployment!;
+    await end(world, first, "failed");
+    const before = (await rows(world)).get("web")!;
+    const { body } = await scale(world, "web", 1);
+    expect(body.deployment).toMatchObject({ fromRevision: null });
+    expect((await rows(world)).get("web")).toMatchObject({ replicas: 1, spec: before.spec, revision: before.revision });
+  });
+
+  test("while a rollback is owed is refused, to be tried again", async () => {
+    const { world, first, second } = await failed(({ revision }) => revision);
+    const before = await world.dump();
+    const { status, body, headers } = await world.call("PATCH", `${APP}/services/web`, { body: { replicas: 4 } });
+    expect([status, body.error.reason, body.error.retryable, headers.get("retry-after")]).toEqual([409, "rollback", true, "2"]);
+    expect(body.error.message).toBe(
+      `the last deployment of shop failed and it is about to be rolled back to revision ${first.revision}; scale it again in a moment, when that has begun`,
+    );
+    expect(await world.dump()).toBe(before);
+    await rollBack(world.context, second.id);
+    const { body: scaled } = await scale(world, "web", 4);
+    expect(scaled.deployment).toMatchObject({ kind: "scale", fromRevision: first.revision });
+    expect((await rows(world)).get("web")).toMatchObject({ replicas: 4, image: digest("a") });
+  });
+
+  test("in a rollout comes from where the rollout came", async () => {
+    const { world, first } = await failed();
+    const third = (await world.deploy(apps("x.test/web:3", 2))).body.deployment!;
+    expect(third.fromRevision).toBe(first.revision);
+    expect((await scale(world, "web", 3)).body.deployment).toMatchObject({ kind: "scale", fromRevision: first.revision });
+  });
+});
+
 describe("rollback", () => {
   test("goes forward to what the revision before had, its images included", async () => {
     const registry = registryOf({ "registry.test/web:1": digest("a"), "registry.test/web:2": digest("b") });

@@ -201,6 +201,42 @@ describe("replicas", () => {
     });
   });
 
+  test("scaling in the middle of another rollout shows what that goes on to replace", async () => {
+    const world = await World.start();
+    const nodes = [await world.node(1), await world.node(2)];
+    await world.deploy(spec({ web: lone("x.test/web:1", { replicas: 2 }), api: lone("x.test/api:1") }));
+    await running(world, "web", nodes);
+    await world.deploy(spec({ web: lone("x.test/web:2", { replicas: 2 }), api: lone("x.test/api:1") }));
+    const scale = (service: string) =>
+      world.call<DeployAnswer>("PATCH", `${APP}/services/${service}?dryRun=true`, { body: { replicas: 3 } });
+    const { plan } = (await scale("api")).body;
+    expect(of(plan)).toMatchObject({
+      action: "update",
+      differences: ["nothing, but 2 of its replicas are not as wanted and replaced"],
+      counts: { replace: 2 },
+    });
+    expect(of((await scale("web")).body.plan)).toMatchObject({
+      action: "update",
+      differences: ["replicas 2 → 3"],
+      counts: { replace: 2, create: 1 },
+    });
+  });
+
+  test("scaling after a failure replaces nothing", async () => {
+    const world = await World.start();
+    const nodes = [await world.node(1), await world.node(2)];
+    await world.deploy(spec({ web: lone("x.test/web:1", { replicas: 2 }), api: lone("x.test/api:1") }));
+    await running(world, "web", nodes);
+    const { body } = await world.deploy(spec({ web: lone("x.test/web:2", { replicas: 2 }), api: lone("x.test/api:1") }));
+    await world.plane.commit({ changes: [{ op: "update", table: "deployments", rows: [{ id: body.deployment!.id, state: "failed" }] }] });
+    const scale = async (service: string, replicas: number) =>
+      (await world.call<DeployAnswer>("PATCH", `${APP}/services/${service}?dryRun=true`, { body: { replicas } })).body.plan;
+    expect(of(await scale("api", 2))).toMatchObject({ action: "keep", counts: { keep: 2, replace: 0 } });
+    expect(of(await scale("web", 1))).toMatchObject({ action: "scale", counts: { keep: 1, remove: 1, replace: 0 } });
+    expect(of(await scale("web", 3))).toMatchObject({ action: "scale", counts: { keep: 2, create: 1, replace: 0 } });
+    expect(of(await scale("web", 2))).toMatchObject({ action: "keep", counts: { keep: 2, replace: 0 } });
+  });
+
   test("a service that is gone is shown with what stops", async () => {
     const world = await World.start();
     const nodes = [await world.node(1)];
