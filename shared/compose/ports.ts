@@ -76,7 +76,8 @@ function expand(port: ParsedPort, item: Found<Tree>, service: Section): PortSpec
     service.refuse(item, `the protocol ${protocol} is not supported`, "use tcp or udp");
     return [];
   }
-  if (hostIp !== undefined && !PortSpec.shape.hostIp.safeParse(hostIp).success) {
+  const address = PortSpec.shape.hostIp.safeParse(hostIp);
+  if (!address.success) {
     service.wrong(item, `"${hostIp}" is no IP address`, "write an address of the node, or none for all");
     return [];
   }
@@ -104,7 +105,7 @@ function expand(port: ParsedPort, item: Found<Tree>, service: Section): PortSpec
     target: target.from + offset,
     protocol,
     ...(published === undefined ? {} : { published: published.from + offset }),
-    ...(hostIp === undefined ? {} : { hostIp }),
+    ...(address.data === undefined ? {} : { hostIp: address.data }),
   }));
 }
 

@@ -8,6 +8,7 @@
  * itself.
  */
 import { z } from "zod";
+import { canonicalAddress } from "./host-port.ts";
 import { ContentHash, LabelKey, Labels, Name, RESERVED_NAMES } from "./name.ts";
 import { serviceErrors } from "./service-errors.ts";
 
@@ -42,7 +43,7 @@ export const PortSpec = z.strictObject({
   /** Port on the host; absent: the engine chooses one and the replica reports it. */
   published: PortNumber.optional(),
   /** Address on the host to bind; absent: all. */
-  hostIp: z.union([z.ipv4(), z.ipv6()]).optional(),
+  hostIp: z.union([z.ipv4(), z.ipv6()]).overwrite(canonicalAddress).optional(),
 });
 export type PortSpec = z.infer<typeof PortSpec>;
 

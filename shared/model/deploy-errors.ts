@@ -6,6 +6,7 @@ import { type AppSpec, type Constraint, REPLICAS_MAX } from "./app.ts";
 import { tooLarge } from "./app-size.ts";
 import { admits, phrase } from "./constraint.ts";
 import { colocatedServices } from "./desire.ts";
+import { type HostPort, portsClash } from "./host-port.ts";
 
 export interface DeployError {
   /** Stable. */
@@ -111,15 +112,13 @@ function memberErrors(app: AppSpec, name: string, group: readonly string[]): Dep
 }
 
 function portErrors(app: AppSpec, group: readonly string[]): DeployError[] {
-  const taken: { service: string; port: number; protocol: string; hostIp: string }[] = [];
+  const taken: (HostPort & { service: string })[] = [];
   const errors: DeployError[] = [];
   for (const name of group) {
     for (const { published, protocol, hostIp = "" } of app.services[name]!.workload.ports) {
       if (published === undefined) continue;
-      const clash = taken.find(
-        (other) =>
-          other.port === published && other.protocol === protocol && (other.hostIp === "" || hostIp === "" || other.hostIp === hostIp),
-      );
+      const wanted = { port: published, protocol, hostIp };
+      const clash = taken.find((other) => portsClash(other, wanted));
       if (clash && clash.service !== name) {
         errors.push({
           code: "host_port_conflict",
@@ -128,7 +127,7 @@ function portErrors(app: AppSpec, group: readonly string[]): DeployError[] {
           path: `services.${name}.workload.ports`,
         });
       }
-      taken.push({ service: name, port: published, protocol, hostIp });
+      taken.push({ service: name, ...wanted });
     }
   }
   return errors;

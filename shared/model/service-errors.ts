@@ -5,6 +5,7 @@
  */
 import { z } from "zod";
 import type { Constraint, Mount, PortSpec, ServiceSpec, Workload } from "./app.ts";
+import { addressesOverlap } from "./host-port.ts";
 
 export interface ServiceError {
   /** From the service on. */
@@ -215,12 +216,6 @@ function mountErrors(mounts: readonly Mount[]): ServiceError[] {
   return errors;
 }
 
-/** Absent: every address. `0.0.0.0` and `::` are every one of their family, and a service may well have both. */
-function overlap(a: string | undefined, b: string | undefined): boolean {
-  if (a === undefined || b === undefined || a === b) return true;
-  return a.includes(":") === b.includes(":") && [a, b].some((address) => address === "0.0.0.0" || address === "::");
-}
-
 function portErrors(ports: readonly PortSpec[]): ServiceError[] {
   const taken = new Map<string, PortSpec[]>();
   const errors: ServiceError[] = [];
@@ -229,7 +224,7 @@ function portErrors(ports: readonly PortSpec[]): ServiceError[] {
     const key = `${port.published}/${port.protocol}`;
     const others = taken.get(key) ?? [];
     taken.set(key, [...others, port]);
-    const clash = others.find(({ hostIp }) => overlap(hostIp, port.hostIp));
+    const clash = others.find(({ hostIp = "" }) => addressesOverlap(hostIp, port.hostIp ?? ""));
     if (clash !== undefined)
       errors.push({
         path: ["ports"],

@@ -14,6 +14,7 @@
  *   floor      no more slots of a service lose their last ready replica than its parallelism allows
  */
 import { admits } from "../model/constraint.ts";
+import { portsClash } from "../model/host-port.ts";
 import type { NodeId } from "../model/name.ts";
 import { REPLICA_STATES, TERMINAL_STATES } from "../wire/report.ts";
 import { NODE_REPLICAS_MAX } from "../schedule/fleet.ts";
@@ -268,12 +269,9 @@ class Linter {
   /** Only what is added now: rows that clash already are not this plan's doing. */
   #checkPorts(service: ServiceState, node: NodeState): void {
     const taken = this.#loads.get(node.id)?.ports ?? [];
-    for (const { port, protocol, hostIp } of service.planning.hostPorts) {
-      const clash = taken.some(
-        (other) => other.port === port && other.protocol === protocol && (other.hostIp === "" || hostIp === "" || other.hostIp === hostIp),
-      );
-      if (clash) this.#say("port", `${node.name} would have host port ${port}/${protocol} twice`);
-    }
+    for (const wanted of service.planning.hostPorts)
+      if (taken.some((other) => portsClash(other, wanted)))
+        this.#say("port", `${node.name} would have host port ${wanted.port}/${wanted.protocol} twice`);
   }
 
   #checkVolumes(service: ServiceState, { appId, slot, nodeId }: Assign, node: NodeState): void {

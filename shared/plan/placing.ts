@@ -394,8 +394,7 @@ class ServicePlacing {
       if (!hasBit(bits, rank)) return null;
     const same = (a: HostPort) => hostPorts[row]!.some((b) => a.port === b.port && a.protocol === b.protocol && a.hostIp === b.hostIp);
     const newPorts = demand.hostPorts.filter((port) => !same(port));
-    const taken = fleet.portsTaken(newPorts);
-    if (taken && hasBit(taken, rank)) return null;
+    if (fleet.isPortTakenBeside(rank, newPorts, hostPorts[row]!)) return null;
     const extra: Demand = {
       replicas: 0,
       cpuMillis: Math.max(0, demand.cpuMillis - cpuMillis[row]!),

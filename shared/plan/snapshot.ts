@@ -3,6 +3,7 @@
  * because 100,000 of them as objects are over an isolate's memory.
  */
 import type { Constraint, Reservation } from "../model/app.ts";
+import type { HostPort } from "../model/host-port.ts";
 import type { AppId, DeploymentId, NodeId, ReplicaId } from "../model/name.ts";
 import type { ReplicaState } from "../wire/report.ts";
 
@@ -45,13 +46,6 @@ export interface AppState {
   readonly revision: number;
   readonly deleting: boolean;
   readonly rev: number;
-}
-
-export interface HostPort {
-  readonly port: number;
-  readonly protocol: "tcp" | "udp";
-  /** Empty: all addresses. Two ports clash when number and protocol are equal and one ip is empty or both are equal. */
-  readonly hostIp: string;
 }
 
 /** The planner's half of a ServiceSpec, stored as JSON with the service. Made by `servicePlanning` in shared/model/desire.ts. */
@@ -174,4 +168,4 @@ export interface ClusterSnapshot {
   readonly replicas: ReplicaTable;
 }
 
-export type { ReplicaState };
+export type { HostPort, ReplicaState };

@@ -6,10 +6,11 @@
  * Invariant: free capacity only shrinks while one plan is made. Whatever did not fit once does not fit later.
  */
 import type { Reservation } from "../model/app.ts";
+import { addressesOverlap } from "../model/host-port.ts";
 import type { NodeId } from "../model/name.ts";
 import type { ClusterSnapshot, HostPort, NodeState } from "../plan/snapshot.ts";
 import { REPLICA_STATES } from "../wire/report.ts";
-import { type Bits, bitsFor, clearBit, setBit } from "./bits.ts";
+import { type Bits, bitsFor, clearBit, hasBit, setBit } from "./bits.ts";
 import { hash32 } from "./hash.ts";
 import { obtain } from "./obtain.ts";
 
@@ -142,12 +143,22 @@ export class Fleet {
     let taken: Bits | null = null;
     for (const { port, protocol, hostIp } of ports) {
       for (const [takenIp, nodes] of this.#ports.get(`${protocol}/${port}`) ?? []) {
-        if (hostIp !== "" && takenIp !== "" && hostIp !== takenIp) continue;
+        if (!addressesOverlap(hostIp, takenIp)) continue;
         taken ??= bitsFor(this.count);
         for (let w = 0; w < taken.length; w += 1) taken[w]! |= nodes[w]!;
       }
     }
     return taken;
+  }
+
+  /** One of the ports is taken on the node, and not by whoever has `own` there. */
+  isPortTakenBeside(rank: number, ports: readonly HostPort[], own: readonly HostPort[]): boolean {
+    for (const { port, protocol, hostIp } of ports)
+      for (const [takenIp, nodes] of this.#ports.get(`${protocol}/${port}`) ?? []) {
+        if (!addressesOverlap(hostIp, takenIp) || !hasBit(nodes, rank)) continue;
+        if (!own.some((held) => held.port === port && held.protocol === protocol && held.hostIp === takenIp)) return true;
+      }
+    return false;
   }
 
   /** Nodes that have yet to delete an older volume of one of these names; null: none has. */

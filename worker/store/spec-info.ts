@@ -1,5 +1,6 @@
 /** What the planner reads of replica specs, kept by hash: bodies never change, so one read of each is enough. */
 import { z } from "zod";
+import { canonicalAddress } from "../../shared/model/host-port.ts";
 import type { SpecInfo } from "./replica-columns.ts";
 import type { Store } from "./store.ts";
 
@@ -49,7 +50,7 @@ export class SpecInfos {
 
 function infoOf(hash: string, { image, reservation, ports }: z.infer<typeof Part>): SpecInfo {
   const hostPorts = ports.flatMap(({ published, protocol, hostIp }) =>
-    published === undefined ? [] : [{ port: published, protocol, hostIp: hostIp ?? "" }],
+    published === undefined ? [] : [{ port: published, protocol, hostIp: canonicalAddress(hostIp ?? "") }],
   );
   const { cpuMillis, memoryMiB, devices } = reservation;
   return { hash, imageReference: image, cpuMillis, memoryMiB, hostPorts, devices };

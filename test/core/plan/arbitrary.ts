@@ -47,7 +47,7 @@ export const nodeOptions = fc.record({
 const port = fc.record({
   port: fc.constantFrom(80, 443),
   protocol: fc.constant("tcp" as const),
-  hostIp: fc.constantFrom("", "10.0.0.1", "10.0.0.2"),
+  hostIp: fc.constantFrom("", "0.0.0.0", "::", "10.0.0.1", "127.0.0.1", "::1"),
 });
 
 export const serviceOptions = fc.record({

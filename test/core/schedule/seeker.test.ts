@@ -28,6 +28,15 @@ function attribute(snapshot: ClusterSnapshot, node: NodeState, key: string): str
   return { "node.site": node.site, "node.name": node.name, "node.arch": node.arch }[key];
 }
 
+/** A host that has these addresses and no others. */
+const ADDRESSES = ["10.0.0.1", "127.0.0.1", "::1"];
+function boundBy(hostIp: string): string[] {
+  if (hostIp === "") return ADDRESSES;
+  if (hostIp === "0.0.0.0") return ADDRESSES.filter((address) => address.includes("."));
+  if (hostIp === "::") return ADDRESSES.filter((address) => address.includes(":"));
+  return [hostIp];
+}
+
 /** What a node is worth to the next slot, smaller first; null: it may not run there. Kept from the rules, not from the code. */
 class Oracle {
   readonly free: Map<string, { cpu: number; memory: number; gpu: number; ports: { port: number; hostIp: string }[] }>;
@@ -55,7 +64,7 @@ class Oracle {
       (this.own.get(node.id) ?? 0) < (planning.maxPerNode ?? Number.POSITIVE_INFINITY) &&
       planning.hostPorts.every((wanted) =>
         free.ports.every(
-          (taken) => taken.port !== wanted.port || (taken.hostIp !== "" && wanted.hostIp !== "" && taken.hostIp !== wanted.hostIp),
+          (taken) => taken.port !== wanted.port || !boundBy(taken.hostIp).some((address) => boundBy(wanted.hostIp).includes(address)),
         ),
       ) &&
       free.cpu >= reservation.cpuMillis &&
