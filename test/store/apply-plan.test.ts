@@ -481,6 +481,45 @@ test("an app that is to keep its data drops no volume, and where it is stays kno
   expect(await store.db.select().from(volumes)).toMatchObject([{ namespace: "default", app: "app-1", slot: "1", nodeId: id("n", 2) }]);
 });
 
+test.for<[string, Parameters<PlanApplier["apply"]>[2]]>([
+  ["whole", "whole"],
+  ["narrow", "narrow"],
+])("what is explained of a service that went and came again is stored again, by a %s plan", async ([, width]) => {
+  const { store, keeper } = await world();
+  const applier = new PlanApplier(store, 10);
+  const explained: Explanation = {
+    appId: APP,
+    service: "web",
+    atRev: 0,
+    nodes: 3,
+    feasible: 0,
+    rejected: [],
+    placed: [],
+    placedTotal: 0,
+    unplaced: [],
+    waiting: [],
+  };
+  const explain = async (changes: Change[] = []) => {
+    const { snapshot } = await keeper.advance();
+    await applier.apply(snapshot, { rev: snapshot.rev, changes, wakeAtMs: null, explanations: [explained] }, width);
+  };
+  const count = async () => (await store.db.select().from(explanations)).length;
+  await explain();
+  expect(await count()).toBe(1);
+  for (const removal of [[{ kind: "removeService", appId: APP, service: "web" }], [{ kind: "removeApp", appId: APP }]] as Change[][]) {
+    await explain(removal);
+    expect(await count()).toBe(0);
+    await must(store, {
+      changes: [
+        { op: "insert", table: "apps", rows: [appRow(1)], onConflict: "replace" },
+        { op: "insert", table: "services", rows: [serviceRow(1, "web")], onConflict: "replace" },
+      ],
+    });
+    await explain();
+    expect(await count()).toBe(1);
+  }
+});
+
 test("explanations are stored when they say something new, and move no rev by themselves", async () => {
   const { store, plan } = await world();
   const explanation = (atRev: number, feasible: number): Explanation => ({

@@ -8,6 +8,7 @@
 import type { Change, ClusterPlan } from "../../shared/plan/change.ts";
 import type { Explanation } from "../../shared/plan/explanation.ts";
 import type { ClusterSnapshot } from "../../shared/plan/snapshot.ts";
+import { obtain } from "../../shared/schedule/obtain.ts";
 import { assert } from "./assert.ts";
 import { type CommitResult, type NewRow, NOW, type RowChange } from "./commit-types.ts";
 import { planEvents } from "./plan-events.ts";
@@ -48,8 +49,8 @@ const PHASE: Record<Change["kind"], number> = {
 export class PlanApplier {
   readonly #store: Store;
   readonly #chunkMax: number;
-  /** What was last stored for each service, without its rev: the same explanation again is not written again. */
-  #explained = new Map<string, string>();
+  /** What is stored for each service, by app and name, without its rev: the same explanation again is not written again. */
+  readonly #explained = new Map<string, Map<string, string>>();
 
   constructor(store: Store, chunkMax = CHANGES_A_CHUNK_MAX) {
     this.#store = store;
@@ -61,7 +62,7 @@ export class PlanApplier {
    * refused: see `#applyByApp`.
    */
   async apply(snapshot: ClusterSnapshot, plan: ClusterPlan, width: PlanWidth = "whole"): Promise<Applied> {
-    const explanations = this.#newExplanations(plan.explanations);
+    const explanations = this.#newExplanations(plan);
     if (plan.changes.length === 0) {
       await this.#explain(explanations);
       return { kind: "unchanged" };
@@ -74,11 +75,11 @@ export class PlanApplier {
       refused: null,
     };
     if (width === "narrow") await this.#applyByApp(byApp(plan.changes, progress.index), progress);
-    else await this.#applyChunks(plan.changes, progress, explanationRows(explanations, plan.changes));
+    else await this.#applyChunks(plan.changes, progress, explanationRows(explanations));
     const { rev, refused, chunks } = progress;
     if (refused !== null) return { kind: "conflict", message: refused.message, committedChunks: chunks, rev };
     if (width === "narrow") await this.#explain(explanations);
-    for (const { key, text } of explanations) this.#explained.set(key, text);
+    else this.#remember(explanations);
     return { kind: "committed", rev };
   }
 
@@ -123,6 +124,7 @@ export class PlanApplier {
       progress.rev = result.rev;
       progress.chunks += 1;
       for (const id of movedNodes(changes)) moved.set(id, result.rev);
+      this.#forget(chunk);
     }
   }
 
@@ -138,16 +140,40 @@ export class PlanApplier {
   /** Explanations are answers to `why`, not state: they move no rev and ring nobody. */
   async #explain(explanations: readonly Explained[]): Promise<void> {
     if (explanations.length === 0) return;
-    await this.#store.commit({ advance: "none", changes: explanationRows(explanations, []) });
-    for (const { key, text } of explanations) this.#explained.set(key, text);
+    await this.#store.commit({ advance: "none", changes: explanationRows(explanations) });
+    this.#remember(explanations);
   }
 
-  #newExplanations(explanations: readonly Explanation[]): Explained[] {
+  /** None for what the same plan removes: nobody would clear it up. */
+  #newExplanations({ explanations, changes }: ClusterPlan): Explained[] {
+    const removed = new Set(
+      changes.flatMap((change) =>
+        change.kind === "removeApp"
+          ? [change.appId as string]
+          : change.kind === "removeService"
+            ? [`${change.appId} ${change.service}`]
+            : [],
+      ),
+    );
     return explanations.flatMap((explanation) => {
-      const key = `${explanation.appId} ${explanation.service}`;
+      const { appId, service } = explanation;
       const text = JSON.stringify({ ...explanation, atRev: 0 });
-      return this.#explained.get(key) === text ? [] : [{ key, text, explanation }];
+      const isKnown = this.#explained.get(appId)?.get(service) === text;
+      return isKnown || removed.has(appId) || removed.has(`${appId} ${service}`) ? [] : [{ text, explanation }];
     });
+  }
+
+  #remember(explanations: readonly Explained[]): void {
+    for (const { text, explanation } of explanations)
+      obtain(this.#explained, explanation.appId, () => new Map<string, string>()).set(explanation.service, text);
+  }
+
+  /** Their rows went with them. */
+  #forget(committed: readonly Change[]): void {
+    for (const change of committed) {
+      if (change.kind === "removeApp") this.#explained.delete(change.appId);
+      if (change.kind === "removeService") this.#explained.get(change.appId)?.delete(change.service);
+    }
   }
 }
 
@@ -164,21 +190,13 @@ interface Progress {
 }
 
 interface Explained {
-  readonly key: string;
   readonly text: string;
   readonly explanation: Explanation;
 }
 
-/** None for what the same plan removes: nobody would clear it up. */
-function explanationRows(explanations: readonly Explained[], changes: readonly Change[]): RowChange[] {
-  const removed = new Set(
-    changes.flatMap((change) =>
-      change.kind === "removeApp" ? [change.appId as string] : change.kind === "removeService" ? [`${change.appId} ${change.service}`] : [],
-    ),
-  );
-  const kept = explanations.filter(({ key, explanation }) => !removed.has(key) && !removed.has(explanation.appId));
-  if (kept.length === 0) return [];
-  const rows = kept.map(
+function explanationRows(explanations: readonly Explained[]): RowChange[] {
+  if (explanations.length === 0) return [];
+  const rows = explanations.map(
     ({ explanation }): NewRow<"explanations"> => ({
       appId: explanation.appId,
       service: explanation.service,
