@@ -10,7 +10,7 @@ export class ClusterIndex {
   readonly nowMs: number;
   readonly apps: ReadonlyMap<AppId, AppState>;
   readonly deployments: ReadonlyMap<AppId, DeploymentState>;
-  /** Revision of an app whose latest deployment failed. */
+  /** Revision of an app whose latest deployment failed, or scales one that did. */
   readonly failedRevisions: ReadonlyMap<AppId, number>;
   /** Indices of each app's services, in name order. */
   readonly servicesOf: ReadonlyMap<AppId, readonly number[]>;
@@ -132,6 +132,11 @@ export class ClusterIndex {
       if (!data.has(key) && this.nodeIndex(nodeId) >= 0) data.set(key, nodeId);
     }
     return data;
+  }
+
+  /** A deployment runs that changed the service, and may replace what is there of it. */
+  isDeploying({ appId, revision }: ServiceState): boolean {
+    return this.deployments.get(appId)?.revision === revision && this.failedRevisions.get(appId) !== revision;
   }
 
   boundTo(service: ServiceState, slot: string, volume: string): NodeId | null {

@@ -9,7 +9,7 @@ import type { Demand } from "../schedule/fleet.ts";
 import { refusalOf, type Survey, summary, surveyNodes, type Tie } from "../schedule/rejection.ts";
 import { obtain } from "../schedule/obtain.ts";
 import { NOWHERE, Seeker } from "../schedule/seeker.ts";
-import { type Slot, wantedNumbers } from "../rollout/slots.ts";
+import { isCurrentSpec, type Slot, wantedNumbers } from "../rollout/slots.ts";
 import type { PlanReason } from "./change.ts";
 import type { ClusterIndex } from "./cluster-index.ts";
 import type { Draft } from "./draft.ts";
@@ -228,7 +228,7 @@ class ServicePlacing {
   #updateOne(slot: Slot): boolean {
     const { old, finished } = slot.rows;
     const leaving = [...old, ...finished];
-    const reason: PlanReason = leaving.every((row) => this.#isMisplacedOnly(row)) ? "constraint" : "update";
+    const reason: PlanReason = leaving.every((row) => isCurrentSpec(this.#index, row, this.#service)) ? "constraint" : "update";
     const { order, mayStopFirst } = this.#work.order;
     if (old.length === 0 || order === "start-first") {
       const { rank, refusal } = this.#nodeFor(slot.name, slot.number, NOWHERE);
@@ -250,11 +250,6 @@ class ServicePlacing {
     for (const row of leaving) this.#draft.stop(row, reason);
     this.#work.paused = true;
     return true;
-  }
-
-  #isMisplacedOnly(row: number): boolean {
-    const { spec, image } = this.#index.snapshot.replicas;
-    return spec[row] === this.#service.spec && (image[row] === this.#service.image || image[row] === "" || this.#service.image === "");
   }
 
   /** The node for a slot: the one it is tied to, else the best one. */

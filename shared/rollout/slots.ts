@@ -51,8 +51,9 @@ export interface Standard {
 export function isCurrentSpec(index: ClusterIndex, row: number, service: ServiceState): boolean {
   const { spec, image, revision } = index.snapshot.replicas;
   if (spec[row] !== service.spec || (image[row] !== service.image && image[row] !== "" && service.image !== "")) return false;
-  // The same spec deployed again after a failure: what serves stays, what is broken is tried anew.
-  return revision[row]! >= service.revision || !isBroken(index, row);
+  // The same spec deployed again after a failure: what serves stays, what is broken is tried anew. In that deployment
+  // alone, since a replica's restarts are counted over its life.
+  return revision[row]! >= service.revision || !isBroken(index, row) || !index.isDeploying(service);
 }
 
 export function classify(index: ClusterIndex, row: number, service: ServiceState, standard: Standard): RowClass {

@@ -22,6 +22,14 @@ const words = (made: World): string[] => {
 const starting = { state: "starting", readySinceMs: null, assignedMs: START_MS - 20_000 } as const;
 const rejected = { state: "rejected", readySinceMs: null } as const;
 const data = [{ name: "data", engineName: "e", readOnly: false }];
+/** A deployment of the same spec, tried again, had kept what served; it restarted three times in its life. */
+const kept = (): World =>
+  world()
+    .nodes(1)
+    .app("shop", { revision: 3 })
+    .service("db", { revision: 3, volumes: data })
+    .volume("db", 0, "n1")
+    .replica("db", 0, "n1", { revision: 1, restarts: 3, readySinceMs: null });
 /** Of a group at home on n1, a member that n1 rejected is on n2. */
 const ahead = (api: Partial<ReplicaRow>): World =>
   world()
@@ -278,6 +286,17 @@ describe("what is decided", () => {
           .nodes(1)
           .service("web", { spec: "v2", order: "start-first", hostPorts: [{ port: 80, protocol: "tcp", hostIp: "" }] })
           .replica("web", 0, "n1", { spec: "v1" }),
+    ],
+    ["a kept replica with restarts behind it is left alone when it is not ready for a moment", [], () => kept()],
+    [
+      "also while something else of its app is deployed or scaled",
+      ["succeeded"],
+      () => kept().deployment({ revision: 4, startedMs: START_MS - 20_000, fromRevision: 3 }),
+    ],
+    [
+      "another try of its spec replaces it, and says so",
+      ["stop db/0 n1 update"],
+      () => kept().deployment({ revision: 3, startedMs: START_MS - 20_000, fromRevision: 1 }),
     ],
     [
       "start-first by wish yields to a volume",
