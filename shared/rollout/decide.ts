@@ -217,8 +217,11 @@ class Decider {
     const isTied = service.planning.colocate && this.work.context.home >= 0;
     const newest = byAge[byAge.length - 1]!;
     const untilMs = assignedMs[newest]! + service.planning.healthyDeadlineMs;
-    const anyway = outdated || (candidates.length === 0 && this.index.nowMs >= untilMs) ? byAge[0] : undefined;
-    const keeper = (isTied && !outdated ? this.#atHome(candidates) : candidates[0]) ?? anyway;
+    const isLate = this.index.nowMs >= untilMs;
+    const anyway = outdated || (candidates.length === 0 && isLate) ? byAge[0] : undefined;
+    // One that is ready elsewhere than its group waits for the other as long, and no longer.
+    const best = isTied && !outdated ? (this.#atHome(candidates) ?? (isLate ? candidates[0] : undefined)) : candidates[0];
+    const keeper = best ?? anyway;
     const isSettled = this.#settled(rows);
     if (keeper === undefined || !isSettled) {
       if (isSettled) for (const row of byAge.slice(1, -1)) this.draft.stop(row, "nodeReturned");

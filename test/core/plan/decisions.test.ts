@@ -22,6 +22,15 @@ const words = (made: World): string[] => {
 const starting = { state: "starting", readySinceMs: null, assignedMs: START_MS - 20_000 } as const;
 const rejected = { state: "rejected", readySinceMs: null } as const;
 const data = [{ name: "data", engineName: "e", readOnly: false }];
+/** A group at home on n2, where web does not get ready; where it came from it serves. */
+const apart = (web: Partial<ReplicaRow>): World =>
+  world()
+    .nodes(2)
+    .service("web", { colocate: true })
+    .service("api", { colocate: true })
+    .replica("web", 0, "n1")
+    .replica("web", 0, "n2", { state: "starting", readySinceMs: null, ...web })
+    .replica("api", 0, "n2");
 /** A deployment of the same spec, tried again, had kept what served; it restarted three times in its life. */
 const kept = (): World =>
   world()
@@ -286,6 +295,16 @@ describe("what is decided", () => {
           .nodes(1)
           .service("web", { spec: "v2", order: "start-first", hostPorts: [{ port: 80, protocol: "tcp", hostIp: "" }] })
           .replica("web", 0, "n1", { spec: "v1" }),
+    ],
+    [
+      "a colocated slot that serves on another node than its group's waits for its replica there",
+      [],
+      () => apart({ assignedMs: START_MS - 299_000 }),
+    ],
+    [
+      "and keeps the one that serves when the other has had its time",
+      ["stop web/0 n2 nodeReturned"],
+      () => apart({ assignedMs: START_MS - 300_000 }),
     ],
     ["a kept replica with restarts behind it is left alone when it is not ready for a moment", [], () => kept()],
     [
