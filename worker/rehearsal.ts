@@ -13,11 +13,12 @@ import type {
   ClusterSnapshot,
   DeploymentState,
   HostPort,
+  NodeState,
   ReplicaTable,
   ServiceState,
   VolumeState,
 } from "../shared/plan/snapshot.ts";
-import { TERMINAL_FROM } from "../shared/schedule/fleet.ts";
+import { NODE_REPLICAS_MAX, TERMINAL_FROM } from "../shared/schedule/fleet.ts";
 import { REPLICA_STATES } from "../shared/wire/report.ts";
 
 /** The app as it would be after the commit. */
@@ -101,8 +102,7 @@ export class Rehearsal {
   #isComplete = false;
 
   constructor(base: ClusterSnapshot, nowMs: number, { app, services, deployment, isHalted }: Proposal) {
-    const { rev, sites, nodes, volumeDrops } = base;
-    this.#fixed = { rev, sites, nodes: [...nodes], volumeDrops };
+    const { rev, sites, volumeDrops } = base;
     this.#appId = app.id;
     this.#nowMs = nowMs;
     this.#app = app;
@@ -111,7 +111,9 @@ export class Rehearsal {
     this.#deployments = [deployment];
     this.#volumes = base.volumes.filter((volume) => volume.namespace === app.namespace && volume.app === app.name);
     this.#nodeIndex = new Map(base.nodes.map(({ id }, i) => [id, i]));
-    this.#others = othersOnEachNode(base, app.id);
+    const others = othersOnEachNode(base, app.id);
+    this.#others = others.table;
+    this.#fixed = { rev, sites, nodes: others.nodes, volumeDrops };
     for (const row of rowsOfApp(base, app.id)) this.#rows.set(row.id, row);
     this.#before = this.#places();
   }
@@ -342,27 +344,27 @@ function rowsOfApp(base: ClusterSnapshot, appId: AppId): Row[] {
 
 /**
  * What all other apps occupy on each node, as one row that nobody wants and that is still there: the scheduler counts
- * sums, so a round costs the nodes and this app instead of every replica of the cluster. Only how many replicas a node
- * may have at most (NODE_REPLICAS_MAX) is not rehearsed.
+ * sums, so a round costs the nodes and this app instead of every replica of the cluster. So that the row counts as all of
+ * them, its node may have so many fewer.
  */
-function othersOnEachNode(base: ClusterSnapshot, appId: AppId): ReplicaTable {
+function othersOnEachNode(base: ClusterSnapshot, appId: AppId): { readonly table: ReplicaTable; readonly nodes: readonly NodeState[] } {
   const { replicas: table, services, nodes } = base;
   const isOwn = services.map((service) => service.appId === appId);
   const cpuMillis = new Int32Array(nodes.length);
   const memoryMiB = new Int32Array(nodes.length);
-  const isOccupied = new Uint8Array(nodes.length);
+  const counts = new Uint32Array(nodes.length);
   const hostPorts: HostPort[][] = nodes.map(() => []);
   const devices: Record<string, number>[] = nodes.map(() => ({}));
   for (let i = 0; i < table.length; i++) {
     const n = table.node[i]!;
     if (n < 0 || table.state[i]! >= TERMINAL_FROM || isOwn[table.service[i]!] === true) continue;
-    isOccupied[n] = 1;
+    counts[n]! += 1;
     cpuMillis[n]! += table.cpuMillis[i]!;
     memoryMiB[n]! += table.memoryMiB[i]!;
     for (const port of table.hostPorts[i]!) hostPorts[n]!.push(port);
     for (const kind in table.devices[i]!) devices[n]![kind] = (devices[n]![kind] ?? 0) + table.devices[i]![kind]!;
   }
-  const occupied = nodes.flatMap((_, n) => (isOccupied[n] === 1 ? [n] : []));
+  const occupied = nodes.flatMap((_, n) => (counts[n]! > 0 ? [n] : []));
   const row = (n: number): Row => ({
     id: `r_others-${n}` as ReplicaId,
     service: "",
@@ -384,5 +386,8 @@ function othersOnEachNode(base: ClusterSnapshot, appId: AppId): ReplicaTable {
     devices: devices[n]!,
     rev: base.rev,
   });
-  return tableOf(occupied.map(row), { serviceOf: () => -1, nodeOf: (_, i) => occupied[i]! });
+  return {
+    table: tableOf(occupied.map(row), { serviceOf: () => -1, nodeOf: (_, i) => occupied[i]! }),
+    nodes: nodes.map((node, n) => (counts[n]! > 1 ? { ...node, replicasMax: NODE_REPLICAS_MAX - counts[n]! + 1 } : node)),
+  };
 }

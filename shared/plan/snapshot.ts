@@ -36,6 +36,8 @@ export interface NodeState {
   readonly cpuMillis: number;
   readonly memoryMiB: number;
   readonly devices: Readonly<Record<string, number>>;
+  /** Fewer than NODE_REPLICAS_MAX, where rows of the snapshot stand for several replicas. */
+  readonly replicasMax?: number;
   readonly rev: number;
 }
 

@@ -82,7 +82,7 @@ export class Fleet {
     for (let rank = 0; rank < count; rank += 1) this.rankOf[order[rank]!] = rank;
     this.cpuFree = new Float64Array(count);
     this.memoryFree = new Float64Array(count);
-    this.replicasFree = new Int32Array(count).fill(NODE_REPLICAS_MAX);
+    this.replicasFree = new Int32Array(count);
     this.#cpuShare = new Float64Array(count);
     this.#memoryShare = new Float64Array(count);
     this.#bucketOf = new Uint16Array(count);
@@ -177,6 +177,7 @@ export class Fleet {
   #enter(node: NodeState, rank: number): void {
     this.cpuFree[rank] = node.cpuMillis;
     this.memoryFree[rank] = node.memoryMiB;
+    this.replicasFree[rank] = node.replicasMax ?? NODE_REPLICAS_MAX;
     this.#cpuShare[rank] = node.cpuMillis > 0 ? 1 / node.cpuMillis : 0;
     this.#memoryShare[rank] = node.memoryMiB > 0 ? 1 / node.memoryMiB : 0;
     for (const kind in node.devices) this.#devicesOf(kind)[rank] = node.devices[kind]!;

@@ -163,6 +163,40 @@ describe("replicas", () => {
     expect(await placed("shop")).toEqual(shown.sort());
   });
 
+  test("how many replicas a node has counts", async () => {
+    const world = await World.start();
+    const nodes = [await world.node(1)];
+    await world.deploy(appSpec("bulk", { services: { web: lone("x.test/bulk:1", { reservation: { cpuMillis: 0, memoryMiB: 0 } }) } }));
+    const { body } = await world.get<App>("/v1/namespaces/default/apps/bulk");
+    const { results } = await world.context.store.readRaw(["select spec, revision from services"]);
+    const row = results[0]!.rows[0]!;
+    await world.plane.commit({
+      changes: [
+        {
+          op: "insert",
+          table: "replicas",
+          rows: Array.from({ length: 998 }, (_, slot) => ({
+            id: id("r", slot),
+            appId: body.id,
+            service: "web",
+            slot: String(slot),
+            nodeId: nodes[0]!,
+            spec: String(row[0]),
+            revision: Number(row[1]),
+            desired: "run" as const,
+            reason: "initial",
+            assignedMs: 1,
+            attempt: 0,
+            stoppedMs: null,
+          })),
+        },
+      ],
+    });
+    const plan = await preview(world, spec({ web: lone("x.test/web:1", { replicas: 3 }) }));
+    expect(of(plan).counts).toMatchObject({ create: 2, unplaced: 1 });
+    expect(of(plan).replicas[2]).toMatchObject({ slot: "2", reason: "replicas" });
+  });
+
   test("a new image replaces each slot, start-first, from where to where", async () => {
     const world = await World.start();
     const nodes = [await world.node(1), await world.node(2)];
