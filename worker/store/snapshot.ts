@@ -53,6 +53,8 @@ export class SnapshotKeeper {
   readonly #apps = new Map<string, AppState>();
   /** Newest of each app. */
   readonly #deployments = new Map<string, LatestDeployment>();
+  /** Whose newest deployment it is, by id: an app that goes takes a tombstone with it for each of its deployments. */
+  readonly #appOfDeployment = new Map<string, string>();
   readonly #volumes = new Map<string, VolumeState>();
   readonly #volumeDrops = new Map<string, VolumeDropState>();
   readonly #images = new Map<string, ImageState>();
@@ -98,7 +100,7 @@ export class SnapshotKeeper {
     this.#cursors = CURSORS_AT_START;
     this.#replicas.clear();
     for (const held of [this.#sites, this.#apps, this.#deployments, this.#volumes, this.#volumeDrops, this.#images]) held.clear();
-    for (const held of [this.#nodeRows, this.#reportedSessions]) held.clear();
+    for (const held of [this.#appOfDeployment, this.#nodeRows, this.#reportedSessions]) held.clear();
     this.#nodes.clear();
     this.#services.clear();
     this.#imagesChanged.clear();
@@ -179,11 +181,16 @@ export class SnapshotKeeper {
 
   #putDeployment(deployment: LatestDeployment): void {
     const held = this.#deployments.get(deployment.appId);
-    if (!held || deployment.revision >= held.revision) this.#deployments.set(deployment.appId, deployment);
+    if (held && deployment.revision < held.revision) return;
+    if (held) this.#appOfDeployment.delete(held.id);
+    this.#deployments.set(deployment.appId, deployment);
+    this.#appOfDeployment.set(deployment.id, deployment.appId);
   }
 
   #removeDeployment(id: string): void {
-    for (const [appId, deployment] of this.#deployments) if (deployment.id === id) this.#deployments.delete(appId);
+    const appId = this.#appOfDeployment.get(id);
+    if (appId !== undefined) this.#deployments.delete(appId);
+    this.#appOfDeployment.delete(id);
   }
 
   #putReplica(row: FeedRow): void {
