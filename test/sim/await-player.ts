@@ -1,10 +1,10 @@
-/** A process that is killed at one await after another, as it is told: see kill-at-awaits.ts. */
+/** A process that plays histories in which the control plane is killed at awaits, as it is told: see kill-at-awaits.ts. */
 import process from "node:process";
 import type { Point } from "./awaits.ts";
-import { playAwait } from "./each-await.ts";
+import { playAwaits } from "./each-await.ts";
 
-process.on("message", (target: Point | "nowhere") => {
-  playAwait(target === "nowhere" ? null : target).then(
+process.on("message", (targets: Point[]) => {
+  playAwaits(targets).then(
     (outcome) => process.send?.(outcome),
     (error: unknown) => {
       throw error;
