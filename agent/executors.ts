@@ -150,8 +150,16 @@ export function makeExecutors(context: ExecutorContext): Executors {
         devicePaths: devices.paths,
         engine: context.engineInfo(),
       });
-      const id = await createOrFind(context, record, body);
-      putLater({ ...recordOf(replica), containerId: id, imageId, state: "starting", devices: devices.held });
+      // Before the engine is asked: another replica that is made meanwhile must not be given the same ones.
+      ledger.rememberRecord({ ...recordOf(replica), devices: devices.held });
+      let id: string;
+      try {
+        id = await createOrFind(context, record, body);
+      } catch (error) {
+        ledger.rememberRecord({ ...recordOf(replica), devices: {} });
+        throw error;
+      }
+      putLater({ ...recordOf(replica), containerId: id, imageId, state: "starting" });
       observed.see(madeContainer({ id, name: containerName(record.ref), imageId }));
     },
 

@@ -2,7 +2,7 @@
  * Keeps a report within what the control plane takes in one request. What there is no room for is told by the reports
  * that follow, so it stays unacknowledged.
  */
-import { type ReplicaFact, TERMINAL_STATES } from "../../shared/wire/report.ts";
+import { ReplicaFact, TERMINAL_STATES } from "../../shared/wire/report.ts";
 
 /**
  * Of BODY_BYTES_MAX = 1,000,000 in the control plane, which also bounds others' requests. A fact without its details is at
@@ -36,6 +36,12 @@ const sizeOf = (value: unknown): number => Buffer.byteLength(JSON.stringify(valu
 
 const withoutDetails = (fact: ReplicaFact): ReplicaFact => ({ ...fact, message: "", ports: [], logTail: [] });
 
+/**
+ * As the control plane would take it. A report with one fact that breaks the schema is refused whole, and with it all else
+ * that the node says: such a fact goes without what an engine or a workload can make too long.
+ */
+const sound = (fact: ReplicaFact): ReplicaFact => (ReplicaFact.safeParse(fact).success ? fact : withoutDetails(fact));
+
 export interface Fitted {
   readonly facts: readonly ReplicaFact[];
   /** Replicas that are not told of in full. */
@@ -55,7 +61,7 @@ export function fitAll(facts: readonly ReplicaFact[], room: Room): Fitted | null
   order.sort((a, b) => Number(b.isOver) - Number(a.isOver) || a.fact.ageMs - b.fact.ageMs);
   for (const { fact, index } of order) {
     // The first that does not fit ends it: a report is not filled up with what is older.
-    if (left.size === 0 && room.take(sizeOf(fact) - sizes[index]!)) fitted[index] = fact;
+    if (left.size === 0 && room.take(sizeOf(fact) - sizes[index]!)) fitted[index] = sound(fact);
     else left.add(fact.replica);
   }
   return { facts: fitted, left };
@@ -64,6 +70,6 @@ export function fitAll(facts: readonly ReplicaFact[], room: Room): Fitted | null
 /** The first facts, as many as fit, each in full. */
 export function fitSome(facts: readonly ReplicaFact[], room: Room): Fitted {
   const end = facts.findIndex((fact) => !room.takes(fact));
-  if (end === -1) return { facts, left: new Set() };
-  return { facts: facts.slice(0, end), left: new Set(facts.slice(end).map(({ replica }) => replica)) };
+  if (end === -1) return { facts: facts.map(sound), left: new Set() };
+  return { facts: facts.slice(0, end).map(sound), left: new Set(facts.slice(end).map(({ replica }) => replica)) };
 }

@@ -48,7 +48,8 @@ export const ReplicaFact = z.object({
   restarts: z.number().int().min(0),
   exitCode: z.number().int().nullable(),
   oomKilled: z.boolean(),
-  ports: z.array(PortBinding).max(1024),
+  /** A workload publishes up to 1,024 ports, and an engine may bind each on IPv4 and on IPv6. */
+  ports: z.array(PortBinding).max(2_048),
   /** Bytes of the image pull so far, while preparing. */
   pull: z.object({ currentBytes: z.number().int().min(0), totalBytes: z.number().int().min(0) }).nullable(),
   /** The last lines of output after an unexpected exit, at most 20 lines of 512 characters. */

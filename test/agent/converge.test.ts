@@ -405,6 +405,22 @@ describe("the owner's policy", () => {
   });
 });
 
+test("two replicas that are made at once are given two of the node's devices", async () => {
+  const devices = { serial: { count: 2, paths: ["/dev/zero", "/dev/full"] } };
+  await writeFile(join(ground.dataDir, "policy.json"), JSON.stringify({ devices }));
+  await ground.start();
+  const app = appOf(web.tag);
+  app.services.web!.reservation = { devices: { serial: 1 } };
+  const replicas = ground.control.assign(["0", "1"].map((slot) => ({ app, service: "web", slot })));
+  const given: unknown[] = [];
+  for (const replica of replicas) {
+    await ground.control.untilState(replica, "running");
+    const { HostConfig } = (await ground.container(replica)) as unknown as { HostConfig: { Devices: { PathOnHost: string }[] } };
+    given.push(...HostConfig.Devices.map(({ PathOnHost }) => PathOnHost));
+  }
+  expect(given.sort()).toEqual(["/dev/full", "/dev/zero"]);
+});
+
 describe("a policy that cannot be read", () => {
   test("stops nothing and ends nothing; what is new waits until it can be", async () => {
     const file = join(ground.dataDir, "policy.json");

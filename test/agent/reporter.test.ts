@@ -3,7 +3,7 @@ import { FactBook } from "../../agent/fact-book.ts";
 import { Reporter } from "../../agent/link/reporter.ts";
 import type { FactBase } from "../../shared/converge/facts.ts";
 import { NODE_REPLICAS_MAX } from "../../shared/schedule/fleet.ts";
-import type { NodeFacts, ReplicaFact, ReportRequest } from "../../shared/wire/report.ts";
+import { type NodeFacts, type ReplicaFact, ReportRequest } from "../../shared/wire/report.ts";
 import { BODY_BYTES_MAX } from "../../worker/body.ts";
 
 let end = new AbortController();
@@ -26,6 +26,11 @@ function reporting(options: { readonly nodeFacts?: unknown; readonly volumes?: r
           if (bytes > BODY_BYTES_MAX) {
             refused.push(bytes);
             return { kind: "refused", code: "too_large", message: "", status: 413 };
+          }
+          const unsound = ReportRequest.shape.replicas.safeParse((body as ReportRequest).replicas);
+          if (!unsound.success) {
+            refused.push(0);
+            return { kind: "refused", code: "invalid", message: unsound.error.message, status: 400 };
           }
           reports.push(body as ReportRequest);
           return { kind: "ok", status: 200, text: JSON.stringify({ ackSeq: (body as ReportRequest).seq }), era: null };
@@ -64,9 +69,13 @@ function reporting(options: { readonly nodeFacts?: unknown; readonly volumes?: r
 }
 
 const LARGE = Number.MAX_SAFE_INTEGER;
+const LETTERS = "abcdefghijklmnopqrstuvwxyz";
 /** As large as the schema lets a fact be. */
 const largest = (index: number, state: FactBase["state"] = "running"): FactBase => ({
-  replica: `r_${String(index).padStart(16, "a")}` as FactBase["replica"],
+  replica: `r_${index
+    .toString(26)
+    .replace(/./g, (digit) => LETTERS[Number.parseInt(digit, 26)]!)
+    .padStart(16, "a")}` as FactBase["replica"],
   state,
   reason: "ö".repeat(64),
   message: "\u2028".repeat(2048),
@@ -75,7 +84,7 @@ const largest = (index: number, state: FactBase["state"] = "running"): FactBase 
   restarts: LARGE,
   exitCode: -LARGE,
   oomKilled: false,
-  ports: Array.from({ length: 1024 }, () => ({ target: 65_535, protocol: "tcp" as const, hostIp: "f".repeat(64), hostPort: 65_535 })),
+  ports: Array.from({ length: 2_048 }, () => ({ target: 65_535, protocol: "tcp" as const, hostIp: "f".repeat(64), hostPort: 65_535 })),
   pull: { currentBytes: LARGE, totalBytes: LARGE },
   logTail: Array.from({ length: 20 }, () => "\u0001".repeat(512)),
 });
@@ -123,6 +132,20 @@ test("as many replicas as a node is given, each fact as large as can be, are nam
   );
   expect(reports.slice(1).some(({ complete, replicas }) => complete || replicas.length === 0)).toBe(false);
 }, 30_000);
+
+test("a fact that no control plane would take goes without its details, and keeps no other back", async () => {
+  const { reports, refused, facts, open } = reporting();
+  const ports = Array.from({ length: 3_000 }, () => ({ target: 1, protocol: "udp" as const, hostIp: "0.0.0.0", hostPort: 1 }));
+  facts.put({ ...largest(0), ports }, { readySinceMs: 0, seenMs: 0 });
+  facts.put(largest(1), { readySinceMs: 0, seenMs: 0 });
+  open();
+  await vi.waitFor(() => expect(facts.hasNews).toBe(false));
+  expect(refused).toEqual([]);
+  expect(reports[0]!.replicas.map((fact) => [fact.state, fact.ports.length])).toEqual([
+    ["running", 0],
+    ["running", 2_048],
+  ]);
+});
 
 test("what the first report has no room for is told by those that follow", async () => {
   const nodeFacts = { labels: Object.fromEntries(Array.from({ length: 64 }, (_, i) => [`${i}`.padStart(128, "k"), "ö".repeat(256)])) };
