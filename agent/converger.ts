@@ -160,7 +160,7 @@ export class Converger {
   /** Every assignment has a record from the moment that it is seen. */
   #rememberNew(): void {
     const { ledger, host } = this.#input;
-    for (const ref of ledger.accepted?.manifest.assignments ?? []) {
+    for (const ref of ledger.assignments()) {
       const known = ledger.record(ref.replica);
       if (known === undefined) ledger.rememberRecord(newRecord(ref, host.bootId));
       // Its image was resolved meanwhile; all else of an assignment never changes.
@@ -170,7 +170,7 @@ export class Converger {
 
   #views(): Map<string, ReplicaView> {
     const { ledger, facts } = this.#input;
-    const desired = new Map((ledger.accepted?.manifest.assignments ?? []).map((ref) => [ref.replica as string, ref]));
+    const desired = new Map(ledger.assignments().map((ref) => [ref.replica as string, ref]));
     const views = new Map<string, ReplicaView>();
     for (const [id, record] of ledger.records) {
       const ref = desired.get(id);

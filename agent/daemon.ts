@@ -107,7 +107,7 @@ export class NodeAgent {
           engine: () => converger.engine,
           volumes: () => converger.volumes,
           hasDrops: () => (ledger.accepted?.manifest.dropVolumes ?? []).length > 0,
-          generation: () => ledger.accepted?.held.generation ?? 0,
+          generation: () => ledger.generation(null),
           isKnown: () => converger.isKnown,
         },
         onRefused: (session, answer) => link.refused(session, answer),
@@ -132,7 +132,7 @@ export class NodeAgent {
       handler: {
         keySet: () => this.#keySet,
         putKeySet: (keySet, jws) => this.#putKeySet(keySet, jws),
-        generation: (era) => (ledger.accepted?.held.era === era ? ledger.accepted.held.generation : 0),
+        generation: (era) => ledger.generation(era),
         opened: (session) => reporter.opened(session),
         manifest: async (jws, session) => {
           const result = await this.#accept(jws, session, ledger);
@@ -198,7 +198,7 @@ export class NodeAgent {
     }
     const verdict = ledger.judge(manifest, jws, session.era);
     if (verdict.kind === "refuse") return { kind: "refused", message: verdict.message };
-    if (verdict.kind === "current") {
+    if (verdict.kind === "current" && ledger.isWhole) {
       ledger.confirm();
       return { kind: "accepted" };
     }

@@ -122,7 +122,10 @@ export function makeExecutors(context: ExecutorContext): Executors {
       for (const [index, mount] of spec.workload.mounts.entries()) {
         if (mount.kind !== "config") continue;
         const content = await ledger.config(spec.configs[mount.config] ?? "");
-        if (content === null) throw new Error(`the content of config ${mount.config} is not in the ledger`);
+        if (content === null) {
+          ledger.foundIncomplete();
+          throw new Error(`the content of config ${mount.config} is not in the ledger; it is fetched again`);
+        }
         await context.disk.writeAtomic(configPath(replica, index), content, { mode: mount.mode, uid: mount.uid, gid: mount.gid });
       }
       context.configsWritten.add(replica);

@@ -2,7 +2,8 @@
  * The agent's durable memory. After `open` everything is in memory and the disk is only written.
  *
  * Invariants.
- * - A manifest is current only when every body that it names is on disk: a reboot with no network can run all of it.
+ * - A manifest is accepted only when every body that it names is on disk: a reboot with no network can run all of it.
+ *   What of them is lost later is fetched again; until then what needs it waits, and all else runs.
  * - The manifest is kept as received and verified again when it is read.
  * - A terminal record is on disk before anyone is told of it.
  * - Nothing in here crash-loops: what cannot be read is fetched again or proved again from the containers themselves.
@@ -13,7 +14,7 @@ import { ReplicaRecord } from "../shared/converge/record.ts";
 import { ReplicaSpec } from "../shared/model/app.ts";
 import { JOSE_TYPES } from "../shared/wire/jose.ts";
 import type { KeySet } from "../shared/wire/keys.ts";
-import { Manifest } from "../shared/wire/poll.ts";
+import { type AssignmentRef, Manifest } from "../shared/wire/poll.ts";
 import { digestHex, verifyKeySet, verifyLease } from "./crypto.ts";
 import type { Identity } from "./identity.ts";
 import type { PulledEntry } from "./images.ts";
@@ -48,6 +49,8 @@ export class Ledger {
   #accepted: Accepted | null = null;
   #isAbandoned = false;
   #isConfirmed = false;
+  /** Everything that the accepted manifest names is here. */
+  #isWhole = true;
   #pulled: readonly PulledEntry[] = [];
 
   private constructor(disk: Disk, log: Log) {
@@ -87,6 +90,23 @@ export class Ledger {
   }
   get pulled(): readonly PulledEntry[] {
     return this.#pulled;
+  }
+  /** Of the accepted manifest: all but those whose body was lost. */
+  assignments(): AssignmentRef[] {
+    const all = this.#accepted?.manifest.assignments ?? [];
+    return this.#isWhole ? all : all.filter(({ spec }) => this.#specs.has(spec));
+  }
+  /** To be told to the control plane: of a set that is not whole it is 0, so that the set is sent again. */
+  generation(era: string | null): number {
+    const held = this.#accepted?.held;
+    return held === undefined || !this.#isWhole || (era !== null && held.era !== era) ? 0 : held.generation;
+  }
+  get isWhole(): boolean {
+    return this.#isWhole;
+  }
+  /** Something that the accepted manifest names was found missing. */
+  foundIncomplete(): void {
+    this.#isWhole = false;
   }
   /** Text: why this agent cannot use it. */
   spec(hash: string): ReplicaSpec | string {
@@ -147,6 +167,7 @@ export class Ledger {
     await this.#manifestFile.write({ jws, keySet });
     this.#accepted = { manifest, held: heldOf(manifest, jws) };
     this.#isConfirmed = true;
+    this.#isWhole = true;
     await this.#sweep(manifest);
   }
 
@@ -155,7 +176,7 @@ export class Ledger {
    * the manifest does not name is not known to be unwanted: a disk can be rolled back, or its newest file be torn.
    */
   confirm(): void {
-    if (this.#accepted !== null) this.#isConfirmed = true;
+    if (this.#accepted !== null && this.#isWhole) this.#isConfirmed = true;
   }
   get isConfirmed(): boolean {
     return this.#isConfirmed;
@@ -175,6 +196,7 @@ export class Ledger {
     this.#accepted = { manifest, held: { era: "", generation: 0, digest: "" } };
     this.#isAbandoned = true;
     this.#isConfirmed = true;
+    this.#isWhole = true;
   }
   get isAbandoned(): boolean {
     return this.#isAbandoned;
@@ -246,9 +268,14 @@ export class Ledger {
     try {
       const keySet = await verifyKeySet(file.keySet, identity.root);
       const manifest = await openManifest(file.jws, { keySet, node: identity.enrolled.node, cluster: identity.enrolled.cluster });
-      const missing = await this.missingSpecs(manifest);
-      if (missing.length > 0) throw new Error(`${missing.length} of its bodies are missing`);
       this.#accepted = { manifest, held: heldOf(manifest, file.jws) };
+      const missing = {
+        specs: (await this.missingSpecs(manifest)).length,
+        configs: (await this.missingConfigs(manifest)).length,
+        credentials: this.missingCredentials(manifest).length,
+      };
+      this.#isWhole = missing.specs + missing.configs + missing.credentials === 0;
+      if (!this.#isWhole) this.#log.warn({ missing }, "the ledger has lost some of what its manifest names; that is fetched again");
     } catch (error) {
       this.#log.warn({ error: String(error) }, "the manifest in the ledger cannot be used; it is fetched again");
     }

@@ -252,6 +252,56 @@ describe("a broken ledger (F9)", () => {
     expect(left.map(({ Id, State }) => [Id, State.StartedAt])).toEqual([[before.Id, before.State.StartedAt]]);
   });
 
+  test("one body lost before a reboot with no network: all other work starts, and that one's when it was fetched again", async () => {
+    await ground.start();
+    const second = { ...withEverything(), name: "second" };
+    const [kept, torn] = ground.control.assign([
+      { app: withEverything(), service: "web" },
+      { app: second, service: "web" },
+    ]);
+    for (const replica of [kept, torn]) await ground.control.untilState(replica, "running");
+    await ground.stop();
+    const record = await readFile(join(ground.dataDir, "replicas", `${torn}.json`), "utf8");
+    const { ref } = JSON.parse(record.slice(record.indexOf("\n") + 1)) as { ref: { spec: string } };
+    await writeFile(join(ground.dataDir, "bodies", ref.spec), "torn");
+    for (const { Id } of await ground.containers()) await ground.host.docker(["stop", "-t", "0", Id]);
+    ground.control.disturb = (_, response) => {
+      response.destroy();
+      return true;
+    };
+    await ground.start();
+    const runs = async () => (await ground.containers()).filter(({ State }) => State.Running).map(({ Config }) => Config.Labels["berth.app"]);
+    await until("the other to run", async () => (await runs()).length > 0);
+    expect(await runs()).toEqual([withEverything().name]);
+    ground.control.disturb = null;
+    await until("both to run", async () => (await runs()).length === 2);
+  });
+
+  test.each([
+    ["the content of a config", "bodies"],
+    ["a registry's credentials", "credentials"],
+  ])("%s, lost while it was away, is fetched again", async (_, folder) => {
+    await ground.start();
+    const registry = "locked.example:5000";
+    ground.control.putCredential("default", registry, { version: 1, username: "u", password: "p" });
+    const [replica] = ground.control.assign([{ app: withEverything(), service: "web" }], {
+      credentials: [{ namespace: "default", registry, version: 1 }],
+    });
+    await ground.control.untilState(replica, "running");
+    await ground.stop();
+    const before = await startedAt();
+    const directory = join(ground.dataDir, folder);
+    for (const name of await readdir(directory)) {
+      const text = await readFile(join(directory, name), "utf8");
+      if (folder === "credentials" || !text.includes('"workload"')) await writeFile(join(directory, name), "torn");
+    }
+    ground.control.requests.length = 0;
+    await ground.start();
+    await until("it to be asked for", async () => ground.control.requests.some((request) => request.includes(`/${folder}/`)));
+    await until("the set to be held", () => ground.control.reports.at(-1)?.generation === 1);
+    expect(await startedAt()).toEqual(before);
+  });
+
   test("while it has no manifest and no control plane, nothing is stopped", async () => {
     await ground.start();
     const [replica] = ground.control.assign([{ app: withEverything(), service: "web" }]);
