@@ -18,9 +18,6 @@ const CUT_AFTER_MS = 2_000;
 /** An idle answer that comes at once, again and again, is a server that does not hold: asking on would only heat it. */
 const IDLE_MIN_MS = 150;
 const IDLE_PAUSE_MS = 1_000;
-/** An unauthenticated refusal could come from anyone on the way: a removal is believed when it stays. */
-const REMOVALS_TO_BELIEVE = 3;
-const REMOVAL_RETRY_MS = 2_000;
 const CHALLENGE_BYTES = 16;
 const INSTANCE_BYTES = 16;
 
@@ -59,7 +56,6 @@ export class Link {
   #state: LinkState = "opening";
   #session: Session | null = null;
   #failures = 0;
-  #removals = 0;
   #message = "";
   #wake = new AbortController();
 
@@ -99,8 +95,7 @@ export class Link {
 
   async #wait(signal: AbortSignal): Promise<LinkEvent> {
     const { clock, random } = this.#input;
-    const ms = this.#removals > 0 ? REMOVAL_RETRY_MS : pauseMs(this.#state, Math.max(1, this.#failures), random.fraction());
-    await pause(clock, ms, signal);
+    await pause(clock, pauseMs(this.#state, Math.max(1, this.#failures), random.fraction()), signal);
     return "waited";
   }
 
@@ -116,9 +111,9 @@ export class Link {
       instance: this.#instance,
       challenge: random.bytes(CHALLENGE_BYTES),
     });
+    if (opened.kind === "removed") return "removal";
     if (opened.kind !== "opened") return this.#failed(opened);
     this.#session = opened.session;
-    this.#removals = 0;
     handler.heard();
     handler.opened(opened.session);
     return "granted";
@@ -140,12 +135,7 @@ export class Link {
 
   #eventOf(answer: Exclude<Answer, { kind: "ok" }>): LinkEvent {
     this.#message = describeAnswer(answer);
-    if (answer.kind !== "refused") return "failed";
-    const event = eventOfRefusal(answer.code);
-    if (event !== "removal") return event;
-    this.#removals++;
-    if (this.#removals >= REMOVALS_TO_BELIEVE) return "removal";
-    return "sessionLost";
+    return answer.kind === "refused" ? eventOfRefusal(answer.code) : "failed";
   }
 
   async #poll(signal: AbortSignal): Promise<LinkEvent> {
@@ -216,6 +206,8 @@ function eventOfRefusal(code: string): LinkEvent {
     case "session_replaced":
     case "bad_proof":
     case "unauthenticated":
+    // Believed when it is signed: the answer to the next session is, if it is true.
+    case "removed":
       return "sessionLost";
     case "pending_approval":
       return "pendingApproval";
@@ -223,8 +215,6 @@ function eventOfRefusal(code: string): LinkEvent {
       return "quarantine";
     case "unsupported_protocol":
       return "unsupported";
-    case "removed":
-      return "removal";
     default:
       return "failed";
   }

@@ -1,7 +1,7 @@
 /** The key set and the session: the two answers on which everything else rests. Both are verified without a clock. */
 import { JOSE_TYPES } from "../../shared/wire/jose.ts";
 import { KeysAnswer, type KeySet } from "../../shared/wire/keys.ts";
-import { SessionGrant, type SessionPayload, SignedBody } from "../../shared/wire/session.ts";
+import { Removal, RemovalAnswer, SessionGrant, type SessionPayload, SignedBody } from "../../shared/wire/session.ts";
 import { PROTOCOL_VERSION } from "../../shared/wire/version.ts";
 import { encode64, type NodeKeys, signSession, unseal, VerifyError, verifyKeySet, verifyLease } from "../crypto.ts";
 import { type Answer, parseAnswer, type Session, type Transport } from "./transport.ts";
@@ -50,7 +50,10 @@ export interface SessionInput {
   readonly challenge: Uint8Array;
 }
 
-export async function openSession(input: SessionInput): Promise<Opened<{ readonly session: Session }>> {
+/** An operator has removed this node, and the control plane has signed that. */
+export type Removed = { readonly kind: "removed" };
+
+export async function openSession(input: SessionInput): Promise<Opened<{ readonly session: Session }> | Removed> {
   const { transport, keys, node } = input;
   const challenge = encode64(input.challenge);
   const payload: SessionPayload = {
@@ -68,6 +71,7 @@ export async function openSession(input: SessionInput): Promise<Opened<{ readonl
     path: "/agent/v1/session",
     body: { jws: await signSession(keys, node, payload) },
   });
+  if (answer.kind === "refused" && answer.code === "removed") return await readRemoval(answer.text, { ...input, challenge });
   if (answer.kind !== "ok") return { kind: "answer", answer };
   const body = parseAnswer(answer.text, SignedBody);
   if (body === null) return untrusted("the session grant that was sent is malformed");
@@ -82,5 +86,23 @@ export async function openSession(input: SessionInput): Promise<Opened<{ readonl
   } catch (error) {
     if (error instanceof VerifyError || error instanceof Error) return untrusted(error.message);
     throw error;
+  }
+}
+
+/** Anybody on the way can answer that a node was removed; all that it runs is stopped for the signed word alone. */
+async function readRemoval(
+  text: string,
+  expected: Pick<SessionInput, "node" | "cluster" | "keySet"> & { readonly challenge: string },
+): Promise<NotOpened | Removed> {
+  const unproved = (why: string) =>
+    untrusted(`something answers that this node was removed from its cluster, and that is not believed: ${why}`);
+  const body = parseAnswer(text, RemovalAnswer);
+  if (body === null) return unproved("it is not signed");
+  try {
+    const { iss, aud, challenge } = Removal.parse(await verifyLease(body.jws, JOSE_TYPES.removal, expected.keySet));
+    if (iss !== expected.cluster || aud !== expected.node) return unproved("it is of another cluster or node");
+    return challenge === expected.challenge ? { kind: "removed" } : unproved("it answers another request");
+  } catch (error) {
+    return unproved(error instanceof Error ? error.message : String(error));
   }
 }

@@ -20,8 +20,8 @@ export interface Session {
 
 export type Answer =
   | { readonly kind: "ok"; readonly status: number; readonly text: string; readonly era: string | null }
-  /** The control plane said no, in its own words. */
-  | { readonly kind: "refused"; readonly code: string; readonly message: string; readonly status: number }
+  /** The control plane said no, in its own words; `text` is the whole answer. */
+  | { readonly kind: "refused"; readonly code: string; readonly message: string; readonly status: number; readonly text: string }
   /** Whatever answered, it was not the control plane. */
   | { readonly kind: "foreign"; readonly message: string }
   | { readonly kind: "failed"; readonly error: HttpError };
@@ -117,7 +117,7 @@ export class Transport {
 function refusalOf(status: number, text: string): Answer {
   try {
     const { error } = Refusal.parse(JSON.parse(text));
-    return { kind: "refused", code: error.code, message: error.message, status };
+    return { kind: "refused", code: error.code, message: error.message, status, text };
   } catch {
     return { kind: "foreign", message: `answered with status ${status} and no reason` };
   }

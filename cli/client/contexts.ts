@@ -92,7 +92,30 @@ export function findLocalDirectory(cwd: string): string | null {
 
 const DEFAULT_LOCAL_URL = "http://127.0.0.1:7420";
 
+/**
+ * A directory that somebody else put here, or could have changed, would be told everything that a command sends: it is
+ * taken only from this account, from root, and under sudo from the account that called it.
+ */
+function refuseStrangers(directory: string): void {
+  const uid = process.getuid?.();
+  if (uid === undefined) return;
+  const trusted = new Set([uid, 0, ...(uid === 0 && process.env["SUDO_UID"] !== undefined ? [Number(process.env["SUDO_UID"])] : [])]);
+  for (const file of [directory, join(directory, TOKEN_FILE), join(directory, ADDRESS_FILE)]) {
+    const found = statSync(file, { throwIfNoEntry: false });
+    if (found === undefined || (trusted.has(found.uid) && (found.mode & 0o002) === 0)) continue;
+    throw new CliError(
+      `${file} ${trusted.has(found.uid) ? "may be written by everybody" : "belongs to another account"}, so what it says is not followed`,
+      {
+        exitCode: EXIT.unreachable,
+        details: ["A .berth directory says which control plane a command talks to, and with which token."],
+        next: "berth --context NAME …   (or run it from another directory)",
+      },
+    );
+  }
+}
+
 export function readLocalTarget(directory: string): Target {
+  refuseStrangers(directory);
   const addressPath = join(directory, ADDRESS_FILE);
   const address = existsSync(addressPath)
     ? (JSON.parse(readFileSync(addressPath, "utf8")) as LocalAddress)

@@ -27,6 +27,8 @@ export interface DownOptions {
   readonly port: number;
 }
 
+/** Any of them is a cluster's memory: its database, its keys, the identity of the agent here. */
+const CLUSTER_FILES = ["berth.db", "keys", "agent"];
 /** A container's longest usual stop is its 10 s of grace. */
 const GONE_TIMEOUT_MS = 60_000;
 const STOP_TIMEOUT_MS = 30_000;
@@ -34,6 +36,13 @@ const STOP_TIMEOUT_MS = 30_000;
 export async function down(shell: Shell, { dataDir, deleteData, port }: DownOptions): Promise<void> {
   const { terminal } = shell;
   if (!existsSync(path.join(dataDir, TOKEN_FILE))) {
+    const kept = CLUSTER_FILES.filter((name) => existsSync(path.join(dataDir, name)));
+    if (kept.length > 0)
+      throw new CliError(`nothing was removed: ${path.join(dataDir, TOKEN_FILE)} is missing, and a cluster is here`, {
+        exitCode: EXIT.failed,
+        details: [`What it runs can be removed only with its admin token. Of the cluster there are: ${kept.join(", ")}.`],
+        next: `put the token back into ${path.join(dataDir, TOKEN_FILE)} and run npm start -- --down again`,
+      });
     await removeFiles(dataDir);
     line(terminal, "Nothing to remove: no cluster was made here.");
     return;

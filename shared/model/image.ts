@@ -31,7 +31,8 @@ export function parseImage(reference: string): ImageParts | null {
 
 /** What a person runs to give a namespace a login to a registry. Said by agents and the control plane, so that the CLI can offer it. */
 export const loginCommand = (registry: string, namespace: string): string => `berth registry login ${registry} -n ${namespace}`;
-const LOGIN_COMMAND = /\bberth registry login [a-z0-9.:-]+ -n [a-z0-9-]+/;
+/** A name ends in a letter or digit, so a full stop behind it is the sentence's. */
+const LOGIN_COMMAND = /\bberth registry login [a-z0-9.:-]+ -n [a-z0-9](?:[a-z0-9._-]*[a-z0-9])?/;
 /** The login command that a sentence names; null: none. */
 export const loginCommandIn = (sentence: string): string | null => LOGIN_COMMAND.exec(sentence)?.[0] ?? null;
 

@@ -9,6 +9,7 @@ export const JOSE_TYPES = {
   enrolled: "berth-enrolled+jwt",
   session: "berth-session+jwt",
   sessionGrant: "berth-session-grant+jwt",
+  removal: "berth-removal+jwt",
   request: "berth-request+jwt",
   manifest: "berth-manifest+jwt",
   auditHead: "berth-audit-head+jwt",

@@ -1,6 +1,7 @@
 /**
  * `POST /agent/v1/session` {jws}: compact, typ `session`, signed by the node's key (kid = node id), payload below.
- * Answer {jws}: compact, typ `sessionGrant`, signed by the lease key, `aud` the node id.
+ * Answer {jws}: compact, typ `sessionGrant`, signed by the lease key, `aud` the node id. To a node that an operator has
+ * removed: 410 with {error, jws}: compact, typ `removal`, signed by the lease key. An agent stops its work for nothing less.
  */
 import { z } from "zod";
 import { NodeId } from "../model/name.ts";
@@ -31,6 +32,15 @@ export const SessionGrant = z.object({
   sealedKey: z.string().max(2048),
 });
 export type SessionGrant = z.infer<typeof SessionGrant>;
+
+export const Removal = z.object({
+  iss: z.string(),
+  aud: z.string(),
+  /** Of the request that it answers. */
+  challenge: z.string(),
+});
+export type Removal = z.infer<typeof Removal>;
+export const RemovalAnswer = z.object({ jws: z.string().max(4_096) });
 
 /** Body of the two signed requests, session and enrolment answers alike. */
 export const SignedBody = z.object({ jws: z.string().max(65_536) });

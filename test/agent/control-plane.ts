@@ -52,10 +52,13 @@ export type Disturbance = (request: IncomingMessage, response: ServerResponse) =
 class Refusal extends Error {
   readonly status: number;
   readonly code: string;
-  constructor(status: number, code: string, message = code) {
+  /** What the answer holds besides. */
+  readonly more: object;
+  constructor(status: number, code: string, message = code, more: object = {}) {
     super(message);
     this.status = status;
     this.code = code;
+    this.more = more;
   }
 }
 
@@ -248,6 +251,7 @@ export class ControlPlane {
       if (error instanceof Refusal)
         await this.#send(response, error.status, {
           error: { code: error.code, message: error.message, reason: error.code, details: [], retryable: false },
+          ...error.more,
         });
       else
         await this.#send(response, 500, {
@@ -319,11 +323,18 @@ export class ControlPlane {
     return { jws: await this.signer.sign(JOSE_TYPES.enrolled, grant) };
   }
 
+  removal(challenge: string): Promise<string> {
+    return this.signer.sign(JOSE_TYPES.removal, { iss: CLUSTER, aud: NODE, challenge });
+  }
+
   async #openSession(jws: string): Promise<unknown> {
-    if (this.isRemoved) throw new Refusal(410, "removed", "this node was removed from the cluster by an operator");
     if (this.#node === null) throw new Refusal(401, "unauthenticated");
     const { payload } = await compactVerify(jws, await importJWK(this.#node.signKey, "Ed25519"));
     const asked = SessionPayload.parse(JSON.parse(new TextDecoder().decode(payload)));
+    if (this.isRemoved)
+      throw new Refusal(410, "removed", "this node was removed from the cluster by an operator", {
+        jws: await this.removal(asked.challenge),
+      });
     if (!(await this.signer.nonceIsFresh(asked.serverNonce))) throw new Refusal(401, "stale_nonce");
     if (this.admission === "pending") throw new Refusal(403, "pending_approval", "waits for an operator");
     this.#session = ++this.sessions;

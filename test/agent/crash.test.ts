@@ -270,7 +270,8 @@ describe("a broken ledger (F9)", () => {
       return true;
     };
     await ground.start();
-    const runs = async () => (await ground.containers()).filter(({ State }) => State.Running).map(({ Config }) => Config.Labels["berth.app"]);
+    const runs = async () =>
+      (await ground.containers()).filter(({ State }) => State.Running).map(({ Config }) => Config.Labels["berth.app"]);
     await until("the other to run", async () => (await runs()).length > 0);
     expect(await runs()).toEqual([withEverything().name]);
     ground.control.disturb = null;

@@ -392,21 +392,27 @@ describe("a session", () => {
     expect(ground.control.requests.length).toBe(requests);
   });
 
-  test("one refusal that says removed is not believed", async () => {
+  test.each([
+    ["unsigned", async () => undefined],
+    ["signed for another request", () => ground.control.removal("A".repeat(22))],
+    ["signed by another key", async () => "eyJhbGciOiJFZDI1NTE5In0.e30.AAAA"],
+  ])("a refusal that says removed, %s, is not believed however often it comes", async (_, signature) => {
     await ground.start();
     await running();
     await untouched(async () => {
       let lies = 0;
+      const jws = await signature();
       ground.control.disturb = (request, response) => {
-        if (lies > 0 || request.url !== "/agent/v1/poll") return false;
+        if (lies === 4 || request.url === "/agent/v1/keys") return false;
         lies++;
         response
           .writeHead(410, { [PROTOCOL_HEADER]: "1", "content-type": "application/json" })
-          .end(JSON.stringify({ error: { code: "removed", message: "you are gone" } }));
+          .end(JSON.stringify({ error: { code: "removed", message: "you are gone" }, ...(jws === undefined ? {} : { jws }) }));
         return true;
       };
       ground.control.wakePolls();
       await until("another session", () => ground.control.sessions === 2);
+      expect(lies).toBe(4);
     });
   });
 });

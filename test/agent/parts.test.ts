@@ -114,6 +114,11 @@ describe("a pull that failed", () => {
     expect(said).toContain("there is no image r.test:5000/team/web:1");
     expect(loginCommandIn(said)).toBeNull();
   });
+
+  test.each(["shops", "team_a", "shop.eu", "a-b", "x"])("names the namespace %s whole, also at a sentence's end", (namespace) => {
+    const command = `berth registry login r.test:5000 -n ${namespace}`;
+    for (const end of ["", ".", ", then deploy again"]) expect(loginCommandIn(`give it one: ${command}${end}`)).toBe(command);
+  });
 });
 
 describe("the systemd unit", () => {

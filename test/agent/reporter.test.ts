@@ -25,12 +25,12 @@ function reporting(options: { readonly nodeFacts?: unknown; readonly volumes?: r
           const bytes = Buffer.byteLength(JSON.stringify(body));
           if (bytes > BODY_BYTES_MAX) {
             refused.push(bytes);
-            return { kind: "refused", code: "too_large", message: "", status: 413 };
+            return { kind: "refused", code: "too_large", message: "", status: 413, text: "" };
           }
           const unsound = ReportRequest.shape.replicas.safeParse((body as ReportRequest).replicas);
           if (!unsound.success) {
             refused.push(0);
-            return { kind: "refused", code: "invalid", message: unsound.error.message, status: 400 };
+            return { kind: "refused", code: "invalid", message: unsound.error.message, status: 400, text: "" };
           }
           reports.push(body as ReportRequest);
           return { kind: "ok", status: 200, text: JSON.stringify({ ackSeq: (body as ReportRequest).seq }), era: null };

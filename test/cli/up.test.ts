@@ -8,12 +8,15 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { extract } from "tar-stream";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { down } from "../../cli/up/down.ts";
 import { EngineApi } from "../../cli/up/engine-api.ts";
 import { ensureEngine, ownEngine, probeEngine, socketOf, stopOwnEngine } from "../../cli/up/engine.mjs";
 import { ensureHelloImage, librariesOf, noteHelloImage, removeHelloImages } from "../../cli/up/hello-image.ts";
 import { volumesOf } from "../../cli/up/volumes.ts";
 import { openLogFile } from "../../cli/up/log-file.ts";
 import { hold, holderOf, isPortTaken, listenerOn, release } from "../../cli/up/lock.ts";
+
+import { shellOf } from "./terminal.ts";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
 let dir: string;
@@ -278,6 +281,14 @@ describe("the bootstrap, as far as it gets without packages", () => {
     });
     expect(status).toBe(1);
     expect(text).toMatch(/npm error network down|Nothing answers on/);
+  });
+
+  test.each(["berth.db", "keys", "agent"])("a cluster whose admin token is gone is not removed: %s stays", async (name) => {
+    const dataDir = await mkdtemp(join(tmpdir(), "berth-down-"));
+    await writeFile(join(dataDir, name), "precious");
+    await expect(down(shellOf(), { dataDir, deleteData: true, port: 1 })).rejects.toThrow(/admin-token is missing, and a cluster is here/);
+    expect(await readFile(join(dataDir, name), "utf8")).toBe("precious");
+    await rm(dataDir, { recursive: true });
   });
 
   test("nothing to remove where nothing was made, and nothing is installed to find that out", async () => {

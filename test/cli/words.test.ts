@@ -1,4 +1,4 @@
-import { mkdtemp, mkdir, writeFile, readFile, stat } from "node:fs/promises";
+import { chmod, chown, mkdtemp, mkdir, writeFile, readFile, stat } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
@@ -226,6 +226,24 @@ describe("contexts", () => {
     await mkdir(join(home, ".config", "berth"), { recursive: true });
     await writeFile(join(home, ".config", "berth", "contexts.json"), "{}", { mode: 0o644 });
     expect(() => readContexts(env)).toThrow(/others may read it/);
+  });
+
+  test("a directory of another account, or that everybody may write, is not followed", async () => {
+    const { env, clone } = await world();
+    await makeLocal(clone);
+    const token = join(clone, ".berth", "admin-token");
+    const { uid, gid } = await stat(token);
+    // Only root can give a file away.
+    const strangers = uid === 0 ? [token, join(clone, ".berth")] : [];
+    for (const file of strangers) {
+      await chown(file, 65_534, 65_534);
+      expect(() => resolveTarget({ env, cwd: clone })).toThrow(/belongs to another account, so what it says is not followed/);
+      await chown(file, uid, gid);
+    }
+    await chmod(token, 0o666);
+    expect(() => resolveTarget({ env, cwd: clone })).toThrow(/may be written by everybody/);
+    await chmod(token, 0o600);
+    expect(resolveTarget({ env, cwd: clone })).toMatchObject({ source: "directory" });
   });
 
   test("the order: option, environment, directory, choice", async () => {

@@ -1,6 +1,7 @@
 import { eq } from "drizzle-orm";
 import { generateKeyPair } from "jose";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { JOSE_TYPES } from "../../../shared/wire/jose.ts";
 import { countReturns } from "../../../worker/routes/agent/session.ts";
 import { events, nodes } from "../../../worker/store/schema.ts";
 import { ControlPlane } from "./control-plane.ts";
@@ -81,9 +82,12 @@ describe("a session", () => {
         },
       ],
     });
-    const answer = await open();
+    const challenge = "c".repeat(22);
+    const answer = await open({ payload: { challenge } });
     expect(answer.status).toBe(410);
-    expect((await errorOf(answer)).code).toBe("removed");
+    const { error, jws } = (await answer.json()) as { error: { code: string }; jws: string };
+    expect(error.code).toBe("removed");
+    expect(await agent.verify(jws, JOSE_TYPES.removal, agent.node)).toEqual({ iss: agent.keySet.iss, aud: agent.node, challenge });
   });
 
   test("is opened ten times at once by a node and then once a second; others do not notice", async () => {

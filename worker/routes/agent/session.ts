@@ -9,7 +9,7 @@
 import type { Context as Request } from "hono";
 import { NodeId } from "../../../shared/model/name.ts";
 import { JOSE_TYPES } from "../../../shared/wire/jose.ts";
-import { type SessionGrant, SessionPayload, SignedBody } from "../../../shared/wire/session.ts";
+import { type Removal, type SessionGrant, SessionPayload, SignedBody } from "../../../shared/wire/session.ts";
 import { PROTOCOL_VERSION_MIN } from "../../../shared/wire/version.ts";
 import { parseJson, readBody } from "../../body.ts";
 import type { Context } from "../../context.ts";
@@ -42,7 +42,7 @@ export async function openSession(context: Context, limit: RateLimit, c: Request
   const view = await readForSession(context.store, payload.node);
   if (view.node === null) {
     // Whoever asks has not proved a key: a removed node and one that never was look alike but for the code.
-    if (view.isRemoved) throw removedError();
+    if (view.isRemoved) return await removal(context, c, payload);
     throw new BerthError("unauthenticated", "this node is not known to this cluster", { reason: "unknown" });
   }
   await verifyCompact(jws, await importEd25519(view.node.signKey));
@@ -56,6 +56,7 @@ export async function openSession(context: Context, limit: RateLimit, c: Request
   // After the proof: nobody else uses up what a node has.
   limit.take(payload.node);
   const opened = await commitSession(context, payload);
+  if (opened === null) return await removal(context, c, payload);
   const key = await context.signer.sessionKey(payload.node, opened.session);
   const { clusterId, era } = context.shard.cluster;
   const grant: SessionGrant = {
@@ -69,14 +70,21 @@ export async function openSession(context: Context, limit: RateLimit, c: Request
   return c.json({ jws: await context.signer.sign(JOSE_TYPES.sessionGrant, grant) });
 }
 
+/** Signed: it ends all that the node runs, and whoever answers in the control plane's place must not be able to say so. */
+async function removal({ signer, shard }: Context, c: Request, { node, challenge }: SessionPayload): Promise<Response> {
+  const claims: Removal = { iss: shard.cluster.clusterId, aud: node, challenge };
+  return c.json({ ...removedError().toBody(), jws: await signer.sign(JOSE_TYPES.removal, claims) }, 410);
+}
+
+/** Null: the node was removed meanwhile. */
 async function commitSession(
   context: Context,
   payload: SessionPayload,
-): Promise<{ readonly session: number; readonly node: Row<"nodes"> }> {
+): Promise<{ readonly session: number; readonly node: Row<"nodes"> } | null> {
   const { store, shard } = context;
   for (let attempt = 1; attempt <= TRIES_MAX; attempt++) {
     const { node, nowMs } = await readForSession(store, payload.node);
-    if (node === null) throw removedError();
+    if (node === null) return null;
     if (node.admission === "pending")
       throw new BerthError("pending_approval", `node ${node.name} waits for an operator: berth node approve ${node.name}`, {
         retryAfterS: APPROVAL_RETRY_S,
