@@ -9,6 +9,11 @@ import { bindRootOf, type Policy } from "./policy.ts";
 import type { Host } from "./ports.ts";
 
 type Bind = Extract<Mount, { kind: "bind" }>;
+export const hasBinds = (spec: ReplicaSpec): boolean => bindsOf(spec).length > 0;
+
+/** One run of a container: process ids begin anew with each boot. */
+export const runOf = ({ id, pid }: { readonly id: string; readonly pid: number }, bootId: string): string => `${bootId} ${id} ${pid}`;
+
 const bindsOf = (spec: ReplicaSpec): Bind[] => spec.workload.mounts.filter((mount) => mount.kind === "bind");
 
 /** A problem as a sentence, or null. Makes the directories that `createHostPath` asks for. */

@@ -16,6 +16,7 @@ import { EngineError, type EngineInfo } from "./engine/engine.ts";
 import { EngineWatch } from "./engine-watch.ts";
 import { type ExecutorContext, type Executors, makeExecutors } from "./executors.ts";
 import type { FactBook } from "./fact-book.ts";
+import { hasBinds, runOf } from "./binds.ts";
 import { imageKeyOf, pullReference } from "./images.ts";
 import { Observed } from "./observed.ts";
 import { judgeByPolicy, type ReadPolicy } from "./policy.ts";
@@ -35,6 +36,7 @@ const CLASS_OF: Readonly<Record<StepKind, "engine" | "pull" | "free">> = {
   writeConfigs: "free",
   create: "engine",
   start: "engine",
+  checkMounts: "engine",
   stop: "free",
   remove: "engine",
   conclude: "free",
@@ -183,10 +185,17 @@ export class Converger {
         configsWritten:
           this.#context.configsWritten.has(id) ||
           !(wanted?.kind === "allowed" && wanted.spec.workload.mounts.some((mount) => mount.kind === "config")),
+        areMountsChecked:
+          !(wanted?.kind === "allowed" && hasBinds(wanted.spec)) || record.mountsCheckedOf === this.#runOf(record.containerId),
       });
     }
     for (const id of this.#refusals.keys()) if (!desired.has(id)) this.#refusals.delete(id);
     return views;
+  }
+
+  #runOf(containerId: string | null): string | null {
+    const inspected = containerId === null ? null : this.#observed.inspected(containerId);
+    return inspected === null ? null : runOf(inspected, this.#input.host.bootId);
   }
 
   /** Judged once for each policy: a manifest's assignment never changes but for its image. */

@@ -10,7 +10,7 @@ import type { StepKind, StepOf } from "../shared/converge/steps.ts";
 import type { ReplicaSpec } from "../shared/model/app.ts";
 import { registryOf } from "../shared/model/image.ts";
 import type { ImageFact, ReplicaFact } from "../shared/wire/report.ts";
-import { checkBinds, prepareBinds } from "./binds.ts";
+import { checkBinds, prepareBinds, runOf } from "./binds.ts";
 import { containerProof, type NodeKeys, unseal } from "./crypto.ts";
 import { createBody } from "./engine/create-body.ts";
 import { type Engine, EngineError, type EngineInfo, type InspectedContainer, type Login } from "./engine/engine.ts";
@@ -189,17 +189,19 @@ export function makeExecutors(context: ExecutorContext): Executors {
         restartAtMs: null,
         memory: sameBoot(record, context.host.bootId),
       });
+      await look(containerId);
+    },
+
+    async checkMounts({ replica, containerId }) {
       const inspected = await look(containerId);
-      const difference =
-        inspected === null
-          ? null
-          : await checkBinds({
-              spec: specOf(record),
-              policy: context.policy().policy,
-              host: context.host,
-              process: { pid: inspected.pid, containerId },
-            });
-      if (difference === null) return;
+      if (inspected === null || inspected.status !== "running") return;
+      const { policy } = context.policy();
+      const process = { pid: inspected.pid, containerId };
+      const difference = await checkBinds({ spec: specOf(recordOf(replica)), policy, host: context.host, process });
+      if (difference === null) {
+        putLater({ ...recordOf(replica), mountsCheckedOf: runOf(inspected, context.host.bootId) });
+        return;
+      }
       await engine.kill(containerId);
       await ledger.concludeRecord({ ...recordOf(replica), state: "rejected", reason: "mount", message: difference });
       await look(containerId);

@@ -38,6 +38,8 @@ export const ReplicaRecord = z.object({
   logTail: z.array(z.string()),
   /** Counted devices that it holds: kind → indices. */
   devices: z.record(z.string(), z.array(z.number().int().min(0))).default({}),
+  /** The run of its container whose mounts were looked at and found right: boot, container and process id; null: none was. */
+  mountsCheckedOf: z.string().nullable().default(null),
   /** It has run at least once: a container found stopped has ended, not just been made. */
   hasStarted: z.boolean(),
 });
@@ -57,6 +59,7 @@ export const newRecord = (ref: AssignmentRef, bootId: string): ReplicaRecord => 
   oomKilled: false,
   logTail: [],
   devices: {},
+  mountsCheckedOf: null,
   hasStarted: false,
 });
 

@@ -28,6 +28,8 @@ export interface StepArgs {
   writeConfigs: { readonly replica: string };
   create: { readonly replica: string };
   start: { readonly replica: string; readonly containerId: string };
+  /** Look whether a container that runs has at its mounts what was allowed, and end it if not. */
+  checkMounts: { readonly replica: string; readonly containerId: string };
   stop: { readonly replica: string; readonly containerId: string };
   remove: { readonly replica: string; readonly containerId: string };
   /** Write into the ledger that the replica has ended. */
@@ -142,6 +144,7 @@ function staying(id: string, desired: Desired, view: ReplicaView, world: World):
   if (container === null) return preparing(id, desired, view, world);
   // Whoever paused it wants it so, and lets it go on again.
   if (container.status === "paused") return { waiting: { reason: "paused", message: "paused by somebody at the engine" }, atMs: null };
+  if (container.status === "running" && !view.areMountsChecked) return step("checkMounts", key, { replica: id, containerId: container.id });
   if (isAlive(container)) return null;
   if (container.status === "removing") return null;
   // The engine could not remove it cleanly: it is of no use.

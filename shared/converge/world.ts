@@ -57,6 +57,8 @@ export interface ReplicaView {
   /** Its last fact is known to the control plane. */
   readonly isAcknowledged: boolean;
   readonly configsWritten: boolean;
+  /** Of the process that runs now, or there is no bind mount to look at. */
+  readonly areMountsChecked: boolean;
 }
 
 /** A step that failed is not tried again before `atMs`. */

@@ -24,6 +24,12 @@ describe("a new replica, one step at a time", () => {
       ["start replica:R1"],
     ],
     ["a running one needs nothing", { container: container(), record: started() }, {}, []],
+    [
+      "but a look at its mounts, until they were found right",
+      { container: container(), record: started(), areMountsChecked: false },
+      {},
+      ["checkMounts replica:R1"],
+    ],
     ["nor does one that its operator paused", { container: container({ status: "paused" }), record: started() }, {}, []],
     [
       "on the host's network it waits for no other",

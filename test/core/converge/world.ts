@@ -80,6 +80,7 @@ export const view = (changes: Partial<ReplicaView> = {}): ReplicaView => ({
   container: null,
   isAcknowledged: true,
   configsWritten: true,
+  areMountsChecked: true,
   ...changes,
 });
 
