@@ -29,6 +29,7 @@ const ENGINE_STEPS_MAX = 4;
 /** Pulls wait for networks and stops for graces: they do not take the place of engine calls. */
 const PULLS_MAX = 3;
 const STOP_PATIENCE_MS = 2_000;
+const QUEUED = { reason: "pullQueued", message: `waiting: ${PULLS_MAX} other images are being pulled` };
 const CLASS_OF: Readonly<Record<StepKind, "engine" | "pull" | "free">> = {
   pull: "pull",
   createNetwork: "engine",
@@ -50,7 +51,16 @@ const CLASS_OF: Readonly<Record<StepKind, "engine" | "pull" | "free">> = {
 export interface ConvergerInput
   extends Omit<
     ExecutorContext,
-    "observed" | "engineInfo" | "refreshNetworks" | "refreshVolumes" | "touched" | "background" | "configsWritten" | "pulls"
+    | "observed"
+    | "engineInfo"
+    | "refreshNetworks"
+    | "refreshVolumes"
+    | "touched"
+    | "background"
+    | "configsWritten"
+    | "pulls"
+    | "pullSignal"
+    | "pullSignal"
   > {
   readonly facts: FactBook;
   /** File that a refusal names to the owner. */
@@ -69,6 +79,8 @@ export class Converger {
   readonly #background = new Set<Promise<void>>();
   readonly #retries = new Map<string, Retry>();
   readonly #unusedSince = new Map<string, number>();
+  /** Pulls under way, by image key. */
+  readonly #pulls = new Map<string, AbortController>();
   readonly #refusals = new Map<string, { readonly policy: ReadPolicy; readonly desired: Desired }>();
   #running = { engine: 0, pull: 0 };
   #isScheduled = false;
@@ -93,6 +105,11 @@ export class Converger {
       refreshVolumes: () => this.#watch.refreshVolumes(),
       configsWritten: new Set(),
       pulls: new Map(),
+      pullSignal: (imageKey) => {
+        const pull = new AbortController();
+        this.#pulls.set(imageKey, pull);
+        return AbortSignal.any([this.#input.signal, pull.signal]);
+      },
       touched: () => this.wake(),
       background: (work, what) => this.#keep(work, what),
     };
@@ -130,6 +147,9 @@ export class Converger {
   /** A new manifest: what an operator has mended is tried now and not after the wait of the last failure. */
   accepted(): void {
     this.#retries.clear();
+    const wanted = new Set(this.#input.ledger.assignments().map(imageKeyOf));
+    // A pull that crawls or hangs for what is no longer wanted would keep its place from what is.
+    for (const [imageKey, pull] of this.#pulls) if (!wanted.has(imageKey)) pull.abort();
     this.wake();
   }
 
@@ -261,6 +281,7 @@ export class Converger {
     if (kind !== "free") this.#running[kind]++;
     const work = this.#execute(step).finally(() => {
       if (kind !== "free") this.#running[kind]--;
+      if (step.kind === "pull") this.#pulls.delete(step.imageKey);
       this.#busy.delete(step.key);
       this.wake();
     });
@@ -276,7 +297,7 @@ export class Converger {
       await (this.#executors[step.kind] as (step: Step) => Promise<void>)(step);
       this.#retries.delete(step.key);
     } catch (error) {
-      if (this.#isStopped) return;
+      if (this.#isStopped || (step.kind === "pull" && this.#pulls.get(step.imageKey)?.signal.aborted === true)) return;
       const count = (this.#retries.get(step.key)?.count ?? 0) + 1;
       const { reason, message, isEngineGone } = describeStepFailure(step.kind, error, count);
       this.#retries.set(step.key, { count, reason, message, atMs: clock.bootMs() + retryDelayMs(step.kind, { count, isEngineGone }) });
@@ -307,7 +328,7 @@ export class Converger {
       const isPreparing = next !== null && view.container === null;
       const fact = factOf({
         view,
-        waiting: next?.waiting.get(id),
+        waiting: next?.waiting.get(id) ?? (this.#isQueued(view) ? QUEUED : undefined),
         isPreparing,
         isManifestConfirmed: this.#input.ledger.isConfirmed,
         pull: this.#context.pulls.get(imageKey) ?? null,
@@ -318,6 +339,12 @@ export class Converger {
         this.#input.ledger.rememberRecord({ ...(this.#input.ledger.record(id) ?? view.record), state: fact.state });
     }
     for (const id of facts.replicas()) if (!views.has(id)) facts.remove(id);
+  }
+
+  /** Its image is to be pulled, and all places are taken. */
+  #isQueued({ desired, container }: ReplicaView): boolean {
+    if (desired?.kind !== "allowed" || container !== null || this.#running.pull < PULLS_MAX) return false;
+    return !this.#observed.images.has(desired.imageKey) && !this.#pulls.has(desired.imageKey);
   }
 
   #keep(work: Promise<void>, what: string): void {

@@ -41,6 +41,8 @@ export interface ExecutorContext {
   /** Replicas whose config files are on disk. */
   readonly configsWritten: Set<string>;
   readonly pulls: Map<string, NonNullable<ReplicaFact["pull"]>>;
+  /** Aborted when this process ends or nothing needs the image any more. */
+  pullSignal(imageKey: string): AbortSignal;
   resolved(fact: ImageFact): void;
   /** Facts of this replica may have changed. */
   touched(): void;
@@ -91,7 +93,7 @@ export function makeExecutors(context: ExecutorContext): Executors {
           engine,
           list: pulledList,
           login,
-          signal: context.signal,
+          signal: context.pullSignal(step.imageKey),
           onProgress: (progress) => {
             context.pulls.set(step.imageKey, progress);
             context.touched();

@@ -3,6 +3,7 @@ import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { openDocker } from "../../agent/engine/docker.ts";
+import { type Engine, EngineError } from "../../agent/engine/engine.ts";
 import { until } from "../e2e/hosts/until.ts";
 import { newReplicaId } from "./control-plane.ts";
 import { appOf, Ground } from "./ground.ts";
@@ -419,6 +420,28 @@ test("two replicas that are made at once are given two of the node's devices", a
     given.push(...HostConfig.Devices.map(({ PathOnHost }) => PathOnHost));
   }
   expect(given.sort()).toEqual(["/dev/full", "/dev/zero"]);
+});
+
+test("pulls that crawl for what nobody wants any more give their places up", async () => {
+  const late = await ground.registry.push("late:1");
+  await ground.host.docker(["rmi", "-f", late.tag]);
+  const real = openDocker(ground.host.socket);
+  const engine: Engine = {
+    ...real,
+    pull: (reference, options) =>
+      reference.startsWith("slow.test/")
+        ? new Promise((_, reject) =>
+            options.signal.addEventListener("abort", () => reject(new EngineError("timeout", "cut off")), { once: true }),
+          )
+        : real.pull(reference, options),
+  };
+  await ground.start({ engine });
+  const slow = (name: string) => ({ app: { ...appOf(`slow.test/${name}:1`), name }, service: "web" });
+  ground.control.assign(["a", "b", "c", "d"].map(slow));
+  await until("the fourth to wait", () => [...ground.control.facts.values()].some(({ reason }) => reason === "pullQueued"));
+  const [replica] = ground.control.assign([{ app: appOf(late.tag), service: "web" }]);
+  await ground.control.untilState(replica, "running");
+  expect(ground.logged.filter(({ message }) => message === "a step failed")).toEqual([]);
 });
 
 describe("a policy that cannot be read", () => {
