@@ -78,7 +78,8 @@ function draftLeftovers(view: DeployView, { namespace, app, by }: { namespace: s
       {
         namespace,
         objectKind: "app",
-        objectId: app,
+        // The app and its id are gone, and its name is not the only one of its kind.
+        objectId: `${namespace}/${app}`,
         app,
         type: "removing",
         level: "info",

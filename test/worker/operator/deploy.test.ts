@@ -10,7 +10,7 @@ import { makePlanning } from "../../../worker/shard/planning.ts";
 import { PlanApplier } from "../../../worker/store/apply-plan.ts";
 import { SnapshotKeeper } from "../../../worker/store/snapshot.ts";
 import type { ControlPlane } from "../agent/control-plane.ts";
-import { appSpec, type List, World, type WorldOptions } from "./world.ts";
+import { appSpec, type List, OTHER, World, type WorldOptions } from "./world.ts";
 
 const APP = "/v1/namespaces/default/apps/shop";
 const web = (over: object = {}, service: object = {}): AppSpecInput =>
@@ -600,6 +600,44 @@ describe("DELETE app", () => {
     expect(await left("select node_id, engine_name from volume_drops")).toEqual([[nodeId, engineName]]);
     expect(await left("select generation from nodes")).not.toEqual(generation);
     expect((await world.call("DELETE", `${APP}?deleteData=true`)).status).toBe(404);
+  });
+
+  test("does not drop the data of an app that is made meanwhile: that one is removed first", async () => {
+    const world = await start();
+    const nodeId = await world.node(1);
+    const row = { namespace: "default", app: "shop", service: "web", slot: "0", volume: "data", nodeId };
+    const engineName = engineVolumeName("default", "shop", "data");
+    await world.plane.commit({ changes: [{ op: "insert", table: "volumes", rows: [{ ...row, engineName }] }] });
+    const { store } = world.context;
+    const commit = store.commit.bind(store);
+    store.commit = async (mutation) => {
+      store.commit = commit;
+      await world.deploy(web());
+      return await commit(mutation);
+    };
+    expect((await world.call("DELETE", `${APP}?deleteData=true`)).status).toBe(200);
+    const count = async (table: string) => Number((await store.readRaw([`select count(*) from ${table}`])).results[0]!.rows[0]![0]);
+    expect([await count("volumes"), await count("volume_drops")]).toEqual([1, 0]);
+    expect((await world.get<App>(APP)).body.deleting).toBe(true);
+  });
+
+  test("of leftovers leaves the events of another tenant's app of the name alone", async () => {
+    const world = await start();
+    const nodeId = await world.node(1);
+    const removeLeftovers = async (namespace: string) => {
+      const row = { namespace, app: "shop", service: "web", slot: "0", volume: "data", nodeId };
+      const engineName = engineVolumeName(namespace, "shop", "data");
+      await world.plane.commit({ changes: [{ op: "insert", table: "volumes", rows: [{ ...row, engineName }] }] });
+      await world.call("DELETE", `/v1/namespaces/${namespace}/apps/shop?deleteData=true`);
+    };
+    await removeLeftovers("default");
+    // As many as are kept of one object.
+    for (let time = 0; time < 200; time++) {
+      await removeLeftovers(OTHER);
+      await world.plane.clock.advance(100);
+    }
+    const { body } = await world.get<List<Event>>("/v1/namespaces/default/events");
+    expect(body.items.map(({ message }) => message)).toEqual([expect.stringContaining("what shop had left behind")]);
   });
 
   test("again changes nothing, and nothing is deployed meanwhile", async () => {
