@@ -1,5 +1,6 @@
 /** What belongs to something cannot outlive it, however its making and the deletion fall together; nor do words of it. */
 import { describe, expect, test } from "vitest";
+import { engineVolumeName } from "../../../shared/model/desire.ts";
 import { NOW } from "../../../worker/store/commit-types.ts";
 import { nodeRow } from "../../store/rows.ts";
 import { appSpec, type List, World } from "./world.ts";
@@ -58,23 +59,29 @@ describe("a namespace that is deleted", () => {
     expect(await count(world, "select count(*) from apps where namespace = 'team'")).toBe(0);
   });
 
+  const leaveData = async (world: World) => {
+    const nodeId = await world.node(1);
+    const row = { namespace: "team", app: "shop", service: "db", slot: "0", volume: "data", nodeId };
+    const engineName = engineVolumeName("team", "shop", "data");
+    await world.plane.commit({ changes: [{ op: "insert", table: "volumes", rows: [{ ...row, engineName }] }] });
+  };
+
   test("is refused while it holds data of an app that was removed: the next of its name would get it", async () => {
     const world = await gone();
-    const row = {
-      namespace: "team",
-      app: "shop",
-      service: "db",
-      slot: "0",
-      volume: "data",
-      nodeId: "n",
-      engineName: "berth_team_shop_data",
-    };
-    await world.plane.commit({ changes: [{ op: "insert", table: "volumes", rows: [row] }] });
+    await leaveData(world);
     const { status, body } = await world.call("DELETE", "/v1/namespaces/team");
     expect([status, body.error.reason]).toEqual([422, "volumes"]);
     expect(body.error.message).toContain("data of shop");
-    await world.plane.commit({ changes: [{ op: "delete", table: "volumes", keys: [{ namespace: "team" }] }] });
+    expect(body.error.message).toMatch(/; delete them: berth rm shop --delete-data -n team$/);
+    expect((await world.call("DELETE", "/v1/namespaces/team/apps/shop?deleteData=true")).status).toBe(200);
     expect((await world.call("DELETE", "/v1/namespaces/team")).status).toBe(200);
+  });
+
+  test("while an app's data is left behind in it stays, with the data", async () => {
+    const world = await gone();
+    beforeCommit(world, () => leaveData(world));
+    const { status, body } = await world.call("DELETE", "/v1/namespaces/team");
+    expect([status, body.error.reason]).toEqual([422, "volumes"]);
   });
 
   test("and made again shows nothing of what happened in it before", async () => {

@@ -68,7 +68,7 @@ export const namespaceRoutes: readonly Route[] = [
       if (kept !== undefined)
         throw new BerthError(
           "refused",
-          `namespace ${namespace.name} still has ${volumes.length} volumes of removed apps (${kept.volume} of ${kept.app} on ${kept.nodeId}), which the next of its name would get; deploy ${kept.app} again and remove it with its data: berth rm ${kept.app} --delete-data`,
+          `namespace ${namespace.name} still has ${volumes.length} volumes of removed apps (${kept.volume} of ${kept.app} on ${kept.nodeId}), which the next of its name would get; delete them: berth rm ${kept.app} --delete-data -n ${namespace.name}`,
           { reason: "volumes" },
         );
       return {
