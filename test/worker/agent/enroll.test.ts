@@ -113,6 +113,22 @@ describe("enroll", () => {
     expect(await plane.context.store.db.select().from(nodes)).toHaveLength(0);
   });
 
+  test("into a site that goes meanwhile makes no node", async () => {
+    const agent = await plane.agent();
+    const token = await plane.joinToken();
+    await agent.fetchKeys();
+    const { store } = plane.context;
+    const commit = store.commit.bind(store);
+    store.commit = async (mutation) => {
+      store.commit = commit;
+      await commit({ changes: [{ op: "delete", table: "sites", keys: [{ name: "default" }] }] });
+      return await commit(mutation);
+    };
+    const answer = await agent.post("/agent/v1/enroll", await agent.enrollBody(token));
+    expect(await codeOf(answer)).toMatchObject({ code: "enroll_refused", reason: "site" });
+    expect(await store.db.select().from(nodes)).toHaveLength(0);
+  });
+
   test("another token's key under this token's id is refused", async () => {
     const token = await plane.joinToken();
     const agent = await plane.agent();
