@@ -125,9 +125,35 @@ class Channel {
 /** A frame's share of the queue; the constant stands for its fields and the object itself. */
 const sizeOf = (frame: LogFrame): number => 128 + (frame.kind === "line" ? frame.text.length : frame.message.length);
 
+/** Channels by what they have in common. */
+class Groups {
+  readonly #groups = new Map<string, Set<Channel>>();
+
+  of(key: string): readonly Channel[] {
+    return [...(this.#groups.get(key) ?? [])];
+  }
+
+  count(key: string): number {
+    return this.#groups.get(key)?.size ?? 0;
+  }
+
+  add(key: string, channel: Channel): void {
+    const group = this.#groups.get(key) ?? new Set();
+    this.#groups.set(key, group.add(channel));
+  }
+
+  delete(key: string, channel: Channel): void {
+    const group = this.#groups.get(key);
+    group?.delete(channel);
+    if (group?.size === 0) this.#groups.delete(key);
+  }
+}
+
 export class Channels {
   readonly #parts: ChannelsParts;
   readonly #channels = new Map<string, Channel>();
+  readonly #ofNode = new Groups();
+  readonly #ofToken = new Groups();
 
   constructor(parts: ChannelsParts) {
     this.#parts = parts;
@@ -152,17 +178,17 @@ export class Channels {
     } finally {
       signal?.removeEventListener("abort", onAbort);
       channel.finish(null);
-      this.#channels.delete(channel.ask.id);
+      this.#forget(channel);
     }
   }
 
   /** Why no further channel can be opened; null: one can. */
   refusal({ nodeId, token }: Share): BerthError | null {
-    const ofNode = this.#ofNode(nodeId);
-    const ofToken = (channels: Iterable<Channel>) => [...channels].filter((channel) => channel.token === token).length;
+    const ofNode = this.#ofNode.of(nodeId);
+    const ofNodeAndToken = ofNode.filter((channel) => channel.token === token).length;
     const limits: readonly (readonly [count: number, max: number, what: string])[] = [
-      [ofToken(ofNode), CHANNELS_A_NODE_AND_TOKEN_MAX, "log streams of this token from this node"],
-      [ofToken(this.#channels.values()), CHANNELS_A_TOKEN_MAX, "log streams of this token"],
+      [ofNodeAndToken, CHANNELS_A_NODE_AND_TOKEN_MAX, "log streams of this token from this node"],
+      [this.#ofToken.count(token), CHANNELS_A_TOKEN_MAX, "log streams of this token"],
       [ofNode.length, CHANNELS_A_NODE_MAX, "log streams from this node"],
       [this.#channels.size, CHANNELS_MAX, "log streams"],
     ];
@@ -180,8 +206,16 @@ export class Channels {
       channel.finish(new BerthError("unreachable", `the node did not answer within ${DIAL_TIMEOUT_MS / 1000} s`)),
     );
     this.#channels.set(channel.ask.id, channel);
+    this.#ofNode.add(nodeId, channel);
+    this.#ofToken.add(token, channel);
     wake(nodeId);
     return channel;
+  }
+
+  #forget(channel: Channel): void {
+    this.#channels.delete(channel.ask.id);
+    this.#ofNode.delete(channel.nodeId, channel);
+    this.#ofToken.delete(channel.token, channel);
   }
 
   /**
@@ -189,11 +223,10 @@ export class Channels {
    * answer may be lost; not at once, or an agent that will not dial would poll without pause.
    */
   takeAsks(nodeId: string, known: readonly string[]): ChannelAsk[] {
-    if (this.#channels.size === 0) return [];
     const nowMs = this.#parts.clock.nowMs();
-    const due = this.#ofNode(nodeId).filter(
-      (channel) => channel.state === "asked" && !known.includes(channel.ask.id) && nowMs - channel.toldMs >= TELL_AGAIN_MS,
-    );
+    const due = this.#ofNode
+      .of(nodeId)
+      .filter((channel) => channel.state === "asked" && !known.includes(channel.ask.id) && nowMs - channel.toldMs >= TELL_AGAIN_MS);
     for (const channel of due) channel.toldMs = nowMs;
     return due.slice(0, ASKS_AN_ANSWER_MAX).map((channel) => channel.ask);
   }
@@ -217,9 +250,5 @@ export class Channels {
   /** Ends all, at shutdown. */
   stop(): void {
     for (const channel of this.#channels.values()) channel.finish(new BerthError("unavailable", "the control plane is stopping"));
-  }
-
-  #ofNode(nodeId: string): Channel[] {
-    return [...this.#channels.values()].filter((channel) => channel.nodeId === nodeId);
   }
 }

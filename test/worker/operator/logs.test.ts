@@ -1,3 +1,5 @@
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
 import { describe, expect, test } from "vitest";
 import type { LogLine } from "../../../shared/api/resources.ts";
 import { id, replicaRow } from "../../store/rows.ts";
@@ -36,15 +38,26 @@ const open = (world: World, query = "", signal?: AbortSignal) =>
 function agentEnd(world: World, number: number) {
   const [ask] = world.context.channels.takeAsks(id("n", number), []);
   if (ask === undefined) throw new Error(`node ${number} was not asked`);
-  const state = { ask, isClosed: false };
+  const state = { ask, isClosed: false, isPaused: false };
   const sink = world.context.channels.join(id("n", number), ask.id, {
-    pause: () => {},
-    resume: () => {},
+    pause: () => {
+      state.isPaused = true;
+    },
+    resume: () => {
+      state.isPaused = false;
+    },
     close: () => {
       state.isClosed = true;
     },
   });
   return { ...sink!, state, say: (text: string) => sink!.frame({ kind: "line", stream: "stdout", at: null, text, cut: false }) };
+}
+
+setFlagsFromString("--expose-gc");
+const collectGarbage = runInNewContext("gc") as () => void;
+function heapBytes(): number {
+  collectGarbage();
+  return process.memoryUsage().heapUsed;
 }
 
 const linesOf = (text: string): LogLine[] =>
@@ -135,6 +148,101 @@ describe("logs", () => {
     expect(ends.map(({ state }) => state.isClosed)).toEqual([true, true]);
   });
 
+  test("are given back by a reader that goes away with lines still to come", async () => {
+    const world = await twoReplicas();
+    // One more than a token may have open of a node.
+    for (let time = 0; time < 17; time++) {
+      const response = await open(world, "?follow=true&slot=0");
+      expect(response.status).toBe(200);
+      await settle();
+      const end = agentEnd(world, 1);
+      for (let line = 0; line < 100; line++) end.say(`${line}`);
+      await settle();
+      await response.body!.cancel();
+      await settle();
+      expect(end.state.isClosed).toBe(true);
+    }
+  });
+
+  test("of replicas that all have much to say come in turn, each in its order", async () => {
+    const world = await twoReplicas();
+    const response = await open(world, "?follow=true");
+    await settle();
+    const ends = [agentEnd(world, 1), agentEnd(world, 2)];
+    for (let line = 0; line < 500; line++) for (const end of ends) end.say(`${line}`);
+    const reader = response.body!.getReader();
+    const read: LogLine[] = [];
+    while (read.length < 100) {
+      // At the pace of a reader that lets all of them be ready.
+      await new Promise((resume) => setImmediate(resume));
+      const { value } = await reader.read();
+      read.push(...linesOf(new TextDecoder().decode(value)));
+    }
+    const textsOf = (slot: string) => read.flatMap((line) => (line.kind === "line" && line.slot === slot ? [line.text] : []));
+    for (const slot of ["0", "1"]) {
+      const texts = textsOf(slot);
+      expect(texts.length).toBeGreaterThan(40);
+      expect(texts).toEqual(texts.map((_, line) => `${line}`));
+    }
+    await reader.cancel();
+  });
+
+  test("that nobody reads are left with the agent: what waits here is bounded", async () => {
+    const world = await twoReplicas();
+    const response = await open(world, "?follow=true&slot=0");
+    await settle();
+    const end = agentEnd(world, 1);
+    const text = "x".repeat(16_000);
+    for (let line = 0; line < 200; line++) end.say(text);
+    await settle();
+    expect(end.state.isPaused).toBe(true);
+    await response.body!.cancel();
+  });
+
+  test("cost a line the same however long they are followed and whoever is quiet", async () => {
+    const world = await twoReplicas();
+    const response = await open(world, "?follow=true");
+    await settle();
+    const talker = agentEnd(world, 1);
+    const reader = response.body!.getReader();
+    const readLines = async (count: number) => {
+      for (let line = 0; line < count; line++) {
+        talker.say("line");
+        await reader.read();
+      }
+    };
+    await readLines(2_000);
+    const before = heapBytes();
+    await readLines(20_000);
+    // A few hundred bytes for each of them would be over 5 MB.
+    expect(heapBytes() - before).toBeLessThan(2_000_000);
+    await reader.cancel();
+  });
+
+  test("of thousands of replicas are 50 that are read, and a line for each of the others", async () => {
+    const world = await twoReplicas();
+    const { body } = await world.get<{ id: string }>("/v1/namespaces/default/apps/shop");
+    const rows = Array.from({ length: 4_000 }, (_, i) =>
+      replicaRow(i + 3, { appId: body.id, slot: String(i + 2), nodeId: id("n", i % 2 ? 1 : 2) }),
+    );
+    await world.plane.commit({ changes: [{ op: "insert", table: "replicas", rows }] });
+    const { user } = process.cpuUsage();
+    const response = await open(world);
+    await settle();
+    for (const number of [1, 2])
+      for (const ask of world.context.channels.takeAsks(id("n", number), [])) {
+        const sink = world.context.channels.join(id("n", number), ask.id, { pause: () => {}, resume: () => {}, close: () => {} });
+        sink!.frame({ kind: "end", reason: "eof", message: "" });
+      }
+    const lines = linesOf(await response.text());
+    const tookMs = (process.cpuUsage().user - user) / 1000;
+    const unread = lines.filter((line) => line.kind === "missing" && line.message.startsWith("logs of at most 50 replicas"));
+    expect(unread.length).toBe(4_002 - 50);
+    // 32 are read, as many as a token may of two nodes; it is a tenth of this of a quiet core.
+    expect(lines.length).toBe(4_002 - 32);
+    expect(tookMs).toBeLessThan(1_500);
+  });
+
   test("end at the agents when the connection is cut", async () => {
     const world = await twoReplicas();
     const leaving = new AbortController();
@@ -144,6 +252,15 @@ describe("logs", () => {
     leaving.abort();
     await settle();
     expect(ends.map(({ state }) => state.isClosed)).toEqual([true, true]);
+  });
+
+  test("are not asked for when the connection was cut before", async () => {
+    const world = await twoReplicas();
+    const leaving = new AbortController();
+    const opening = open(world, "?follow=true", leaving.signal);
+    leaving.abort();
+    expect(await (await opening).text()).toBe("");
+    expect(world.context.channels.takeAsks(id("n", 1), [])).toEqual([]);
   });
 
   test("with nothing to read are empty, and of what is not there a 404", async () => {

@@ -45,12 +45,22 @@ export const logRoutes: readonly Route[] = [
       const page = { withEnded: false, limit: NAMED_MAX, after: null };
       const { live: chosen } = await readReplicas(context.store, { namespace, app, service, slot }, page);
       const token = principal.tokenId;
-      // Where some can be read, the others are named as missing.
-      const refusals = chosen.map(({ replica: { nodeId } }) => context.channels.refusal({ nodeId, token }));
+      const unread: LogLine[] = [];
+      const opened: ReachableReplica[] = [];
+      for (const row of chosen) {
+        const { node } = row;
+        if (node === null) unread.push(missing(row, "its node was removed"));
+        else if (node.status === "lost") unread.push(missing(row, `${node.name} is lost: it has not been heard for a while`));
+        else if (opened.length < REPLICAS_MAX) opened.push({ ...row, node });
+        else unread.push(missing(row, `logs of at most ${REPLICAS_MAX} replicas are read at once; name a service or a slot`));
+      }
+      // Where some can be opened, the others are named as missing.
+      const refusals = opened.map(({ node }) => context.channels.refusal({ nodeId: node.id, token }));
       const [refusal] = refusals;
       if (refusal && !refusals.includes(null)) throw refusal;
       const leaving = new AbortController();
       signal.addEventListener("abort", () => leaving.abort(), { once: true });
+      if (signal.aborted) leaving.abort();
       const ask = {
         token,
         follow: asked.follow === "true",
@@ -59,14 +69,7 @@ export const logRoutes: readonly Route[] = [
         timestamps: asked.timestamps === "true",
         signal: leaving.signal,
       };
-      return joined(
-        chosen.map((row, index) =>
-          index < REPLICAS_MAX
-            ? linesOf(context, row, ask)
-            : one(missing(row, `logs of at most ${REPLICAS_MAX} replicas are read at once; name a service or a slot`)),
-        ),
-        leaving,
-      );
+      return joined([...opened.map((row) => linesOf(context, row, ask)), unread], leaving);
     },
   }),
 ];
@@ -79,7 +82,8 @@ interface Ask {
   readonly timestamps: boolean;
   readonly signal: AbortSignal;
 }
-type Lines = AsyncGenerator<LogLine, void, void>;
+type Source = AsyncIterable<LogLine> | Iterable<LogLine>;
+type ReachableReplica = LiveReplica & { readonly node: NonNullable<LiveReplica["node"]> };
 
 const placeOf = ({ replica, node }: LiveReplica) => ({
   replica: replica.id,
@@ -89,14 +93,8 @@ const placeOf = ({ replica, node }: LiveReplica) => ({
 });
 const missing = (row: LiveReplica, message: string): LogLine => ({ kind: "missing", ...placeOf(row), message });
 
-async function* one(line: LogLine): Lines {
-  yield line;
-}
-
 /** Never throws: what went wrong is a line, because the other replicas' lines are still worth having. */
-async function* linesOf({ channels, log }: Context, row: LiveReplica, ask: Ask): Lines {
-  if (row.node === null) return yield missing(row, "its node was removed");
-  if (row.node.status === "lost") return yield missing(row, `${row.node.name} is lost: it has not been heard for a while`);
+async function* linesOf({ channels, log }: Context, row: ReachableReplica, ask: Ask): AsyncGenerator<LogLine, void, void> {
   try {
     for await (const frame of channels.open({ ...ask, nodeId: row.node.id, replica: row.replica.id as `r_${string}` })) {
       if (frame.kind === "line")
@@ -110,35 +108,26 @@ async function* linesOf({ channels, log }: Context, row: LiveReplica, ask: Ask):
   }
 }
 
-/** All of them as they come. The reader's pace is the pace of all: a line is taken from a replica when there is room for it. */
-function joined(sources: readonly Lines[], leaving: AbortController): ReadableStream<Uint8Array> {
+/**
+ * All of them as they come. The reader's pace is the pace of all: each source has at most one line in the writer's queue,
+ * which is first in, first out, and goes on when that was taken; so each has its turn.
+ */
+function joined(sources: readonly Source[], leaving: AbortController): ReadableStream<Uint8Array> {
   const encoder = new TextEncoder();
-  const waiting = new Map<Lines, Promise<{ source: Lines; result: IteratorResult<LogLine, void> }>>();
-  const ask = (source: Lines) =>
-    waiting.set(
-      source,
-      source.next().then((result) => ({ source, result })),
-    );
-  return new ReadableStream<Uint8Array>(
-    {
-      start: () => {
-        for (const source of sources) ask(source);
-      },
-      pull: async (controller) => {
-        while (waiting.size > 0) {
-          const { source, result } = await Promise.race(waiting.values());
-          if (result.done === true) {
-            waiting.delete(source);
-            continue;
-          }
-          ask(source);
-          controller.enqueue(encoder.encode(`${JSON.stringify(result.value)}\n`));
-          return;
-        }
-        controller.close();
-      },
-      cancel: () => leaving.abort(),
-    },
+  const { readable, writable } = new TransformStream<Uint8Array, Uint8Array>(
+    { start: (controller) => leaving.signal.addEventListener("abort", () => controller.terminate(), { once: true }) },
+    undefined,
     { highWaterMark: 16 },
   );
+  const writer = writable.getWriter();
+  const pass = async (lines: Source) => {
+    for await (const line of lines) await writer.write(encoder.encode(`${JSON.stringify(line)}\n`));
+  };
+  Promise.all(sources.map(pass))
+    .then(() => writer.close())
+    // Only a reader that goes away fails a write or the close.
+    .catch(() => {});
+  // Who waits for its next line does not write: the signal ends it.
+  writer.closed.catch(() => leaving.abort());
+  return readable;
 }
