@@ -14,10 +14,11 @@ import { BerthError, toResponse } from "./errors.ts";
 import { Flights, PREVIEWS, REQUESTS } from "./flights.ts";
 import { JOIN_SCRIPT } from "./join-script.ts";
 import { openApiDocument } from "./openapi.ts";
-import { RateLimit, TOKEN_REQUESTS } from "./rate-limit.ts";
+import { RateLimit, SHARE_REQUESTS } from "./rate-limit.ts";
 import { agentRoutes } from "./routes/agent/routes.ts";
 import type { Route } from "./routes/operator/route.ts";
 import { ROUTES } from "./routes/operator/table.ts";
+import { shareOf } from "./share.ts";
 import { checkText } from "./text-check.ts";
 import { Watchers } from "./watch.ts";
 
@@ -117,7 +118,7 @@ function mountOperator(app: Hono, context: Context): void {
   const { store, clock, shard } = context;
   const authenticator = new Authenticator({ store, clock, rev: () => shard.rev });
   const watchers = new Watchers(context);
-  const limit = new RateLimit(clock, TOKEN_REQUESTS);
+  const limit = new RateLimit(clock, SHARE_REQUESTS);
   const flights = new Flights(REQUESTS);
   const previews = new Flights(PREVIEWS);
   const handle = (route: Route) => async (c: Request) => {
@@ -126,8 +127,9 @@ function mountOperator(app: Hono, context: Context): void {
     if (override !== undefined)
       throw new BerthError("invalid", `${override} is not accepted; send the method itself`, { reason: "headers" });
     const principal = await authenticator.authenticate(request.headers);
-    limit.take(principal.tokenId);
-    return await flights.run(principal.tokenId, async (place) => {
+    const share = shareOf(principal);
+    limit.take(share);
+    return await flights.run(share, async (place) => {
       const params = c.req.param() as Record<string, string>;
       authorize(principal, route, params.namespace ?? null);
       const query = queryOf(request.url);

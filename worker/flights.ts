@@ -1,28 +1,29 @@
 /**
- * How many requests of one token, or rehearsals of one namespace, are under way at once. The rate limit alone lets a token start hundreds of dear lists
- * in a second, and the database answers one at a time: what is under way is what everybody else waits for. The token's
- * other requests stand in line, before anything of them is read; a long line is refused.
+ * How many requests of one share, or rehearsals of one namespace, are under way at once. The rate limit alone lets a share
+ * start hundreds of dear lists in a second, and the database answers one at a time: what is under way is what everybody
+ * else waits for. The share's other requests stand in line, before anything of them is read; a long line is refused.
  *
  * A held watch costs nothing and is counted by Watchers; it gives its place up while it waits, and stands in line again
  * when it has something to answer.
  */
 import { BerthError } from "./errors.ts";
+import type { Share } from "./share.ts";
 
 export interface FlightLimits {
-  /** What is counted, in the plural, and whose. */
+  /** What is counted, in the plural. */
   readonly noun: string;
   readonly underWayMax: number;
   readonly lineMax: number;
 }
 /**
  * Eight of the dearest lists are about a quarter of a second of one core; a browser sends six at a time. Every watch that a
- * token may hold can begin or end at one moment.
+ * share may hold can begin or end at one moment.
  */
-export const REQUESTS: FlightLimits = { noun: "requests of this token", underWayMax: 8, lineMax: 64 };
+export const REQUESTS: FlightLimits = { noun: "requests", underWayMax: 8, lineMax: 64 };
 /** A rehearsal of a large app is seconds of planning, for nothing but a look. */
-export const PREVIEWS: FlightLimits = { noun: "dry runs of this token", underWayMax: 1, lineMax: 4 };
-/** Of a namespace, of its real deploys too, whose refusal would be a nuisance: eight tokens may send eight each. */
-export const REHEARSALS: FlightLimits = { noun: "deploys of this namespace", underWayMax: 1, lineMax: 64 };
+export const PREVIEWS: FlightLimits = { noun: "dry runs", underWayMax: 1, lineMax: 4 };
+/** Of a namespace, of its real deploys too, whose refusal would be a nuisance: eight shares may send eight each. */
+export const REHEARSALS: FlightLimits = { noun: "deploys", underWayMax: 1, lineMax: 64 };
 
 interface Flight {
   underWay: number;
@@ -45,13 +46,13 @@ export class Flights {
   }
 
   /** Throws `rate_limited`. */
-  async run<T>(key: string, work: (place: Place) => Promise<T>): Promise<T> {
+  async run<T>({ key, name }: Share, work: (place: Place) => Promise<T>): Promise<T> {
     const flight = this.#flights.get(key) ?? { underWay: 0, aside: 0, line: [] };
     const { noun, underWayMax, lineMax } = this.#limits;
     if (flight.line.length >= lineMax)
       throw new BerthError(
         "rate_limited",
-        `of the ${noun}, ${underWayMax} ${underWayMax === 1 ? "is" : "are"} under way and ${lineMax} wait; send the next when one is answered`,
+        `of the ${noun} of ${name}, ${underWayMax} ${underWayMax === 1 ? "is" : "are"} under way and ${lineMax} wait; send the next when one is answered`,
         { retryAfterS: 1 },
       );
     this.#flights.set(key, flight);

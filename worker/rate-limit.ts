@@ -1,18 +1,19 @@
-/** A bucket of requests for each token or node: one that floods is slowed, and the others do not notice. */
+/** A bucket of requests for each share or node: one that floods is slowed, and the others do not notice. */
 import { BerthError } from "./errors.ts";
 import type { Clock } from "./ports.ts";
+import type { Share } from "./share.ts";
 
 export interface RateLimits {
   readonly burst: number;
   readonly refillASecond: number;
   /** To whoever is over it. */
-  readonly message: string;
+  readonly message: (name: string) => string;
 }
-/** Of a token. A console and a CI job of one team stay under 20 a second; one process answers some 5,000. */
-export const TOKEN_REQUESTS: RateLimits = {
+/** Of a share. A console and a CI job of one team stay under 20 a second; one process answers some 5,000. */
+export const SHARE_REQUESTS: RateLimits = {
   burst: 400,
   refillASecond: 100,
-  message: "this token sends more than 100 requests a second; wait a second, and watch instead of asking again and again",
+  message: (name) => `${name} sends more than 100 requests a second; wait a second, and watch instead of asking again and again`,
 };
 /**
  * Of a node; each is a commit. An agent opens one when it starts, which systemd lets it do every 2 s, and when the one that it
@@ -21,7 +22,7 @@ export const TOKEN_REQUESTS: RateLimits = {
 export const NODE_SESSIONS: RateLimits = {
   burst: 10,
   refillASecond: 1,
-  message: "this node opens more than one session a second; wait a second, and keep the one that was granted",
+  message: (name) => `${name} opens more than one session a second; wait a second, and keep the one that was granted`,
 };
 /** Buckets that are full again are forgotten when there are more than this. */
 const BUCKETS_MAX = 10_000;
@@ -37,7 +38,7 @@ export class RateLimit {
   }
 
   /** Throws `rate_limited`. */
-  take(key: string): void {
+  take({ key, name }: Share): void {
     const { burst, refillASecond, message } = this.#limits;
     const nowMs = this.#clock.nowMs();
     const bucket = this.#buckets.get(key) ?? { left: burst, atMs: nowMs };
@@ -45,7 +46,7 @@ export class RateLimit {
     bucket.atMs = nowMs;
     if (this.#buckets.size >= BUCKETS_MAX && !this.#buckets.has(key)) this.#forgetFull(nowMs);
     this.#buckets.set(key, bucket);
-    if (bucket.left < 1) throw new BerthError("rate_limited", message, { retryAfterS: 1 });
+    if (bucket.left < 1) throw new BerthError("rate_limited", message(name), { retryAfterS: 1 });
     bucket.left -= 1;
   }
 

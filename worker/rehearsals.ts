@@ -33,7 +33,7 @@ export class Rehearsals {
 
   /** Begins when it is the namespace's turn, and resolves with what `begin` made when that has come to rest or to its bound. */
   run<R extends Rounds>(namespace: string, begin: () => Promise<R>): Promise<R> {
-    return this.#lines.run(namespace, async () => {
+    return this.#lines.run({ key: namespace, name: `namespace ${namespace}` }, async () => {
       const rehearsal = await begin();
       let leftMs = WORK_MAX_MS;
       for (let isMore = true; isMore && leftMs > 0; ) {

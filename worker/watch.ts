@@ -5,7 +5,7 @@
  * The shard ends a hold: whatever commits in this process tells it, and no other process writes this database. While
  * nothing changes a hold reads nothing.
  *
- * A hold ends after 25 s at most, which every proxy allows, and is bounded in number for each token.
+ * A hold ends after 25 s at most, which every proxy allows, and is bounded in number for each share.
  */
 import { WATCH_PATTERN } from "../shared/api/resources.ts";
 import type { Principal } from "./auth.ts";
@@ -13,12 +13,13 @@ import type { Context } from "./context.ts";
 import { BerthError } from "./errors.ts";
 import type { Place } from "./flights.ts";
 import { isNewer, type Mark } from "./shard/watches.ts";
+import { shareOf } from "./share.ts";
 import { readFeedFloor } from "./store/read-cluster.ts";
 import type { Marks } from "./store/store.ts";
 
 const HOLD_MS = 25_000;
 /** A console and a few `--watch` commands of one person are under ten. */
-const WATCHES_A_TOKEN_MAX = 64;
+const WATCHES_A_SHARE_MAX = 64;
 
 export class Watchers {
   readonly #context: Context;
@@ -41,17 +42,17 @@ export class Watchers {
     if (mark.rev > asked.marks.rev || mark.observed > asked.marks.observed)
       throw new BerthError("gone", `rev ${mark.rev} is not of this cluster's history; load the list again`);
     if (isNewer(asked.marks, mark)) return false;
-    const { tokenId } = asked.principal;
-    const held = this.#held.get(tokenId) ?? 0;
-    if (held >= WATCHES_A_TOKEN_MAX)
-      throw new BerthError("rate_limited", `${WATCHES_A_TOKEN_MAX} watches of this token are held; close some`, { retryAfterS: 5 });
-    this.#held.set(tokenId, held + 1);
+    const { key, name } = shareOf(asked.principal);
+    const held = this.#held.get(key) ?? 0;
+    if (held >= WATCHES_A_SHARE_MAX)
+      throw new BerthError("rate_limited", `${WATCHES_A_SHARE_MAX} watches of ${name} are held; close some`, { retryAfterS: 5 });
+    this.#held.set(key, held + 1);
     try {
       return await asked.place.aside(() => this.#hold(mark, asked.signal));
     } finally {
-      const left = (this.#held.get(tokenId) ?? 1) - 1;
-      if (left === 0) this.#held.delete(tokenId);
-      else this.#held.set(tokenId, left);
+      const left = (this.#held.get(key) ?? 1) - 1;
+      if (left === 0) this.#held.delete(key);
+      else this.#held.set(key, left);
     }
   }
 

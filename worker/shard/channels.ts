@@ -5,7 +5,7 @@
  * - A channel belongs to one node: only that node's proof may dial it, and only once.
  * - The queue holds at most 1 MiB. A full one stops reading from the agent, whose socket then fills up, whose reads of
  *   the engine then stop: a slow reader slows the source and takes no memory here.
- * - Each operator's token has a share of them.
+ * - Each namespace, and each token of all of them, has a share of them.
  * - Whoever goes away first ends it for the other.
  */
 import { base64url } from "jose";
@@ -13,6 +13,7 @@ import type { LogFrame } from "../../shared/wire/channel.ts";
 import type { ChannelAsk } from "../../shared/wire/poll.ts";
 import { BerthError } from "../errors.ts";
 import type { Clock, Random } from "../ports.ts";
+import type { Share } from "../share.ts";
 
 /** One poll hold is cut short by the ask, so a healthy agent dials within a round trip; 10 s covers a slow link's TLS. */
 const DIAL_TIMEOUT_MS = 10_000;
@@ -24,11 +25,11 @@ const QUEUE_CHARS_MAX = 1_048_576;
 const CHANNELS_A_NODE_MAX = 64;
 const CHANNELS_MAX = 1_000;
 /** A quarter of each, so that no tenant's streams take all and four may have theirs at once. */
-const CHANNELS_A_NODE_AND_TOKEN_MAX = 16;
-const CHANNELS_A_TOKEN_MAX = 250;
+const CHANNELS_A_NODE_AND_SHARE_MAX = 16;
+const CHANNELS_A_SHARE_MAX = 250;
 
 /** `signal`: the reader has gone. Leaving the loop is not enough where the loop itself waits for the next line. */
-export type LogAsk = Omit<ChannelAsk, "id" | "kind"> & { readonly nodeId: string; readonly token: string; readonly signal?: AbortSignal };
+export type LogAsk = Omit<ChannelAsk, "id" | "kind"> & { readonly nodeId: string; readonly share: Share; readonly signal?: AbortSignal };
 
 /** The agent's end, as its socket sees it. */
 export interface AgentEnd {
@@ -52,13 +53,12 @@ export interface ChannelsParts {
   readonly wake: (nodeId: string) => void;
 }
 
-type Share = Pick<LogAsk, "nodeId" | "token">;
+type Place = Pick<LogAsk, "nodeId" | "share">;
 
 class Channel {
   readonly ask: ChannelAsk;
   readonly nodeId: string;
-  /** Whose it is. */
-  readonly token: string;
+  readonly share: Share;
   state: "asked" | "dialled" | "ended" = "asked";
   end: AgentEnd | null = null;
   failure: BerthError | null = null;
@@ -70,9 +70,9 @@ class Channel {
   #isPaused = false;
   #wake: (() => void) | null = null;
 
-  constructor({ nodeId, token }: Share, ask: ChannelAsk) {
+  constructor({ nodeId, share }: Place, ask: ChannelAsk) {
     this.nodeId = nodeId;
-    this.token = token;
+    this.share = share;
     this.ask = ask;
   }
 
@@ -153,7 +153,7 @@ export class Channels {
   readonly #parts: ChannelsParts;
   readonly #channels = new Map<string, Channel>();
   readonly #ofNode = new Groups();
-  readonly #ofToken = new Groups();
+  readonly #ofShare = new Groups();
 
   constructor(parts: ChannelsParts) {
     this.#parts = parts;
@@ -183,12 +183,12 @@ export class Channels {
   }
 
   /** Why no further channel can be opened; null: one can. */
-  refusal({ nodeId, token }: Share): BerthError | null {
+  refusal({ nodeId, share }: Place): BerthError | null {
     const ofNode = this.#ofNode.of(nodeId);
-    const ofNodeAndToken = ofNode.filter((channel) => channel.token === token).length;
+    const ofNodeAndShare = ofNode.filter((channel) => channel.share.key === share.key).length;
     const limits: readonly (readonly [count: number, max: number, what: string])[] = [
-      [ofNodeAndToken, CHANNELS_A_NODE_AND_TOKEN_MAX, "log streams of this token from this node"],
-      [this.#ofToken.count(token), CHANNELS_A_TOKEN_MAX, "log streams of this token"],
+      [ofNodeAndShare, CHANNELS_A_NODE_AND_SHARE_MAX, `log streams of ${share.name} from this node`],
+      [this.#ofShare.count(share.key), CHANNELS_A_SHARE_MAX, `log streams of ${share.name}`],
       [ofNode.length, CHANNELS_A_NODE_MAX, "log streams from this node"],
       [this.#channels.size, CHANNELS_MAX, "log streams"],
     ];
@@ -197,17 +197,17 @@ export class Channels {
     return new BerthError("rate_limited", `${reached[1]} ${reached[2]} are open, as many as may be; close some`, { retryAfterS: 5 });
   }
 
-  #make({ nodeId, token, ...ask }: Omit<LogAsk, "signal">): Channel {
-    const refusal = this.refusal({ nodeId, token });
+  #make({ nodeId, share, ...ask }: Omit<LogAsk, "signal">): Channel {
+    const refusal = this.refusal({ nodeId, share });
     if (refusal !== null) throw refusal;
     const { clock, random, wake } = this.#parts;
-    const channel = new Channel({ nodeId, token }, { ...ask, id: base64url.encode(random.bytes(16)), kind: "logs" });
+    const channel = new Channel({ nodeId, share }, { ...ask, id: base64url.encode(random.bytes(16)), kind: "logs" });
     channel.cancelDialTimer = clock.after(DIAL_TIMEOUT_MS, () =>
       channel.finish(new BerthError("unreachable", `the node did not answer within ${DIAL_TIMEOUT_MS / 1000} s`)),
     );
     this.#channels.set(channel.ask.id, channel);
     this.#ofNode.add(nodeId, channel);
-    this.#ofToken.add(token, channel);
+    this.#ofShare.add(share.key, channel);
     wake(nodeId);
     return channel;
   }
@@ -215,7 +215,7 @@ export class Channels {
   #forget(channel: Channel): void {
     this.#channels.delete(channel.ask.id);
     this.#ofNode.delete(channel.nodeId, channel);
-    this.#ofToken.delete(channel.token, channel);
+    this.#ofShare.delete(channel.share.key, channel);
   }
 
   /**

@@ -9,6 +9,7 @@ import type { LogFrame } from "../../../shared/wire/channel.ts";
 import type { ChannelAsk } from "../../../shared/wire/poll.ts";
 import { upgradeChannel } from "../../../worker/routes/agent/upgrade.ts";
 import type { AgentEnd, LogAsk } from "../../../worker/shard/channels.ts";
+import { shareOf } from "../../../worker/share.ts";
 import { ControlPlane, until } from "./control-plane.ts";
 import type { FakeAgent } from "./fake-agent.ts";
 
@@ -25,7 +26,7 @@ afterEach(() => plane.stop());
 
 const ask = (changes: Partial<LogAsk> = {}): LogAsk => ({
   nodeId: agent.node,
-  token: "t_a",
+  share: shareOf({ tokenId: "t_a", namespace: null }),
   replica: "r_aaaaaaaaaaaaaaaa" as ChannelAsk["replica"],
   follow: true,
   tail: 100,
@@ -144,7 +145,7 @@ describe("the relay", () => {
   });
 
   test("B76: bounds the channels of one node", async () => {
-    const all = Array.from({ length: 64 }, (_, i) => read({ token: `t_${i % 4}` }));
+    const all = Array.from({ length: 64 }, (_, i) => read({ share: shareOf({ tokenId: `t_${i % 4}`, namespace: null }) }));
     await expect(read().done).rejects.toMatchObject({
       code: "rate_limited",
       retryable: true,
@@ -163,16 +164,16 @@ test("B76: one token takes no more than its share, of a node and of all", async 
     code: "rate_limited",
     message: "16 log streams of this token from this node are open, as many as may be; close some",
   });
-  expect(channels.refusal({ nodeId: agent.node, token: "t_b" })).toBeNull();
+  expect(channels.refusal({ nodeId: agent.node, share: shareOf({ tokenId: "t_b", namespace: null }) })).toBeNull();
   for (let i = 16; i < 250; i++) all.push(read({ nodeId: `n_${i}` }));
-  expect(channels.refusal({ nodeId: "n_other", token: "t_a" })).toMatchObject({
+  expect(channels.refusal({ nodeId: "n_other", share: shareOf({ tokenId: "t_a", namespace: null }) })).toMatchObject({
     status: 429,
     message: "250 log streams of this token are open, as many as may be; close some",
   });
-  expect(channels.refusal({ nodeId: "n_other", token: "t_b" })).toBeNull();
+  expect(channels.refusal({ nodeId: "n_other", share: shareOf({ tokenId: "t_b", namespace: null }) })).toBeNull();
   channels.stop();
   await Promise.allSettled(all.map(({ done }) => done));
-  expect(channels.refusal({ nodeId: agent.node, token: "t_a" })).toBeNull();
+  expect(channels.refusal({ nodeId: agent.node, share: shareOf({ tokenId: "t_a", namespace: null }) })).toBeNull();
 });
 
 describe("a dialled channel", () => {

@@ -1,3 +1,4 @@
+import { shareOf } from "../../../worker/share.ts";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { JOSE_TYPES } from "../../../shared/wire/jose.ts";
 import { Manifest } from "../../../shared/wire/poll.ts";
@@ -252,7 +253,7 @@ describe("a poll", () => {
     const { channels } = plane.context;
     const reading = channels.open({
       nodeId: agent.node,
-      token: "t_a",
+      share: shareOf({ tokenId: "t_a", namespace: null }),
       replica: "r_aaaaaaaaaaaaaaaa" as never,
       follow: true,
       tail: 1,
@@ -282,7 +283,7 @@ describe("a poll", () => {
     const { channels, signer } = plane.context;
     const reading = channels.open({
       nodeId: agent.node,
-      token: "t_a",
+      share: shareOf({ tokenId: "t_a", namespace: null }),
       replica: "r_aaaaaaaaaaaaaaaa" as never,
       follow: true,
       tail: 1,

@@ -373,6 +373,23 @@ describe("B76 one token that floods", () => {
     expect((await world.get("/v1/namespaces/default/apps", { token: noisy })).status).toBe(200);
   });
 
+  test("is one with the other tokens of its namespace: more tokens are not more requests", async () => {
+    const world = await World.start();
+    const tokens = [await world.token("viewer", "default"), await world.token("deployer", "default")];
+    const flood = await Promise.all(
+      Array.from({ length: 100 }, (_, i) => world.get("/v1/namespaces/default/apps", { token: tokens[i % 2]! })),
+    );
+    const refused = flood.filter(({ status }) => status === 429);
+    expect(refused.length).toBe(28);
+    expect(refused[0]?.body.error.message).toMatch(/^of the requests of namespace default, 8 are under way/);
+    // What is left of a burst of 400.
+    const statuses: number[] = [];
+    for (let i = 0; i < 350; i++) statuses.push((await world.get("/v1/whoami", { token: tokens[i % 2]! })).status);
+    expect(statuses.filter((status) => status === 429).length).toBe(50);
+    const other = await world.token("viewer", OTHER);
+    expect((await world.get("/v1/whoami", { token: other })).status).toBe(200);
+  });
+
   test("with the dearest requests there are leaves another's answers quick", async () => {
     const world = await World.start();
     const services = Object.fromEntries(

@@ -28,11 +28,8 @@ async function twoReplicas(over: { status?: "lost" } = {}): Promise<World> {
   return world;
 }
 
-const open = (world: World, query = "", signal?: AbortSignal) =>
-  world.app.request(`${LOGS}${query}`, {
-    headers: { authorization: `Bearer ${world.admin}` },
-    ...(signal === undefined ? {} : { signal }),
-  });
+const open = (world: World, query = "", { token = world.admin, ...rest }: { token?: string; signal?: AbortSignal } = {}) =>
+  world.app.request(`${LOGS}${query}`, { headers: { authorization: `Bearer ${token}` }, ...rest });
 
 /** The agent's end of the channel that a node is asked for. */
 function agentEnd(world: World, number: number) {
@@ -81,6 +78,22 @@ describe("logs", () => {
     const second = agentEnd(world, 2);
     second.frame({ kind: "end", reason: "eof", message: "" });
     expect(linesOf(await some.text())).toMatchObject([{ kind: "missing", slot: "0", message: expect.stringMatching(/^16 log streams/) }]);
+    await Promise.all(held.map((response) => response.body?.cancel()));
+  });
+
+  test("B76: of one namespace are one share, however many tokens it has", async () => {
+    const world = await twoReplicas();
+    const tokens = [await world.token("viewer", "default"), await world.token("viewer", "default")];
+    const held = [];
+    for (let i = 0; i < 16; i++) held.push(await open(world, "?follow=true&slot=0", { token: tokens[i % 2]! }));
+    const refused = await open(world, "?slot=0", { token: tokens[0]! });
+    expect([refused.status, await refused.json()]).toMatchObject([
+      429,
+      { error: { message: expect.stringMatching(/^16 log streams of namespace default from this node/) } },
+    ]);
+    // What is left is for others.
+    held.push(await open(world, "?follow=true&slot=0"));
+    expect(held.map(({ status }) => status)).toEqual(held.map(() => 200));
     await Promise.all(held.map((response) => response.body?.cancel()));
   });
 
@@ -246,7 +259,7 @@ describe("logs", () => {
   test("end at the agents when the connection is cut", async () => {
     const world = await twoReplicas();
     const leaving = new AbortController();
-    await open(world, "?follow=true", leaving.signal);
+    await open(world, "?follow=true", { signal: leaving.signal });
     await settle();
     const ends = [agentEnd(world, 1), agentEnd(world, 2)];
     leaving.abort();
@@ -257,7 +270,7 @@ describe("logs", () => {
   test("are not asked for when the connection was cut before", async () => {
     const world = await twoReplicas();
     const leaving = new AbortController();
-    const opening = open(world, "?follow=true", leaving.signal);
+    const opening = open(world, "?follow=true", { signal: leaving.signal });
     leaving.abort();
     expect(await (await opening).text()).toBe("");
     expect(world.context.channels.takeAsks(id("n", 1), [])).toEqual([]);

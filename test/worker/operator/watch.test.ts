@@ -183,6 +183,21 @@ describe("watch", () => {
     expect((await world.get(`${SITES}?watch=${watch}`)).status).toBe(200);
   });
 
+  test("of all tokens of one namespace are bounded in number together", async () => {
+    const world = await World.start();
+    const tokens = [await world.token("viewer", "default"), await world.token("viewer", "default")];
+    const list = "/v1/namespaces/default/apps";
+    const { watch } = (await world.get<List<object>>(list)).body;
+    const held = Array.from({ length: 64 }, (_, i) => world.get(`${list}?watch=${watch}`, { token: tokens[i % 2]! }));
+    await settle();
+    await settle();
+    const refused = await world.get(`${list}?watch=${watch}`, { token: tokens[0]! });
+    expect([refused.status, refused.body.error.message]).toEqual([429, "64 watches of namespace default are held; close some"]);
+    const other = await answered(world, world.get(`${list}?watch=${watch}`));
+    expect(other.value.status).toBe(200);
+    await Promise.all(held);
+  });
+
   test("ends when the control plane stops", async () => {
     const world = await World.start();
     const { watch } = (await world.get<Sites>(SITES)).body;

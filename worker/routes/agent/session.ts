@@ -54,7 +54,7 @@ export async function openSession(context: Context, limit: RateLimit, c: Request
     );
 
   // After the proof: nobody else uses up what a node has.
-  limit.take(payload.node);
+  limit.take({ key: payload.node, name: "this node" });
   const opened = await commitSession(context, payload);
   if (opened === null) return await removal(context, c, payload);
   const key = await context.signer.sessionKey(payload.node, opened.session);

@@ -5,6 +5,7 @@ import { Name } from "../../../shared/model/name.ts";
 import type { Context } from "../../context.ts";
 import { noApp } from "../../deploy.ts";
 import { asBerthError } from "../../errors.ts";
+import { type Share, shareOf } from "../../share.ts";
 import { msOfTime } from "../../stamp.ts";
 import { readApps } from "../../store/read-apps.ts";
 import { type LiveReplica, readReplicas } from "../../store/read-replicas.ts";
@@ -44,7 +45,7 @@ export const logRoutes: readonly Route[] = [
       const { service, slot } = asked;
       const page = { withEnded: false, limit: NAMED_MAX, after: null };
       const { live: chosen } = await readReplicas(context.store, { namespace, app, service, slot }, page);
-      const token = principal.tokenId;
+      const share = shareOf(principal);
       const unread: LogLine[] = [];
       const opened: ReachableReplica[] = [];
       for (const row of chosen) {
@@ -55,14 +56,14 @@ export const logRoutes: readonly Route[] = [
         else unread.push(missing(row, `logs of at most ${REPLICAS_MAX} replicas are read at once; name a service or a slot`));
       }
       // Where some can be opened, the others are named as missing.
-      const refusals = opened.map(({ node }) => context.channels.refusal({ nodeId: node.id, token }));
+      const refusals = opened.map(({ node }) => context.channels.refusal({ nodeId: node.id, share }));
       const [refusal] = refusals;
       if (refusal && !refusals.includes(null)) throw refusal;
       const leaving = new AbortController();
       signal.addEventListener("abort", () => leaving.abort(), { once: true });
       if (signal.aborted) leaving.abort();
       const ask = {
-        token,
+        share,
         follow: asked.follow === "true",
         tail: asked.tail,
         sinceMs: asked.since === undefined ? null : msOfTime(asked.since),
@@ -75,7 +76,7 @@ export const logRoutes: readonly Route[] = [
 ];
 
 interface Ask {
-  readonly token: string;
+  readonly share: Share;
   readonly follow: boolean;
   readonly tail: number;
   readonly sinceMs: number | null;

@@ -13,6 +13,7 @@ import { BerthError } from "../../errors.ts";
 import type { Flights, Place } from "../../flights.ts";
 import { operationId } from "../../idempotency.ts";
 import { parseRequest } from "../../parse-request.ts";
+import { shareOf } from "../../share.ts";
 import { stamped } from "../../stamp.ts";
 import type { Guard, Mutation, NewEvent, RowChange } from "../../store/commit-types.ts";
 import { readOperation } from "../../store/read-operations.ts";
@@ -23,7 +24,7 @@ import type { Watchers } from "../../watch.ts";
 export interface RawCall {
   readonly context: Context;
   readonly watchers: Watchers;
-  /** Among the token's requests that are under way. */
+  /** Among the requests of its share that are under way. */
   readonly place: Place;
   readonly previews: Flights;
   readonly principal: Principal;
@@ -268,7 +269,7 @@ export function mutation<A, B extends z.ZodType | null, P extends Shape = Record
     handle: async (raw) => {
       const call = parse(raw) as Call<Out<P>, Out<Q> & { dryRun: "true" | "false" }, B extends z.ZodType ? z.output<B> : null>;
       if (call.query.dryRun === "true") {
-        const draft = await raw.previews.run(call.principal.tokenId, () => spec.draft(call));
+        const draft = await raw.previews.run(shareOf(call.principal), () => spec.draft(call));
         return json(stamped(draft.dryAnswer ?? draft.answer, draft.marks), 200, {
           "berth-dry-run": "true",
           "berth-rev": String(draft.marks.rev),
