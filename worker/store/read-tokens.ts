@@ -1,8 +1,8 @@
-import { desc, eq } from "drizzle-orm";
+import { asc, desc, eq, isNull } from "drizzle-orm";
 import type { Row } from "./commit-types.ts";
 import { marksIn, marksQuery } from "./read-marks.ts";
 import { preparedRead } from "./prepared-read.ts";
-import { joinTokens, sites, tokens } from "./schema.ts";
+import { joinTokens, namespaces, sites, tokens } from "./schema.ts";
 import type { Marks, Store } from "./store.ts";
 
 export interface TokenView extends Row<"tokens"> {
@@ -29,6 +29,41 @@ export async function readTokens(store: Store, only: string | null): Promise<{ m
   const query = store.db.select().from(tokens).orderBy(desc(tokens.createdMs), tokens.id);
   const [rows, marks] = await store.selectAll([only === null ? query : query.where(eq(tokens.namespace, only)), marksQuery(store.db)]);
   return { marks: marksIn(marks), tokens: rows };
+}
+
+export interface NewTokenView {
+  readonly marks: Marks;
+  /** The one that it is to be bound to; null: it is to be of all, or there is none of this name. */
+  readonly namespace: Row<"namespaces"> | null;
+  /** Those bound alike: to this namespace, or to none. */
+  readonly good: number;
+  /** The longest expired first. */
+  readonly expired: readonly string[];
+}
+
+/** What a new token relies on. */
+export async function readForNewToken(store: Store, namespace: string | null): Promise<NewTokenView> {
+  const { db } = store;
+  const [found, rows, marks] = await store.selectAll([
+    db
+      .select()
+      .from(namespaces)
+      .where(eq(namespaces.name, namespace ?? "")),
+    db
+      .select({ id: tokens.id, expiresMs: tokens.expiresMs })
+      .from(tokens)
+      .where(namespace === null ? isNull(tokens.namespace) : eq(tokens.namespace, namespace))
+      .orderBy(asc(tokens.expiresMs), asc(tokens.id)),
+    marksQuery(store.db),
+  ]);
+  const { nowMs } = marksIn(marks);
+  const expired = rows.filter(({ expiresMs }) => expiresMs !== null && expiresMs <= nowMs);
+  return {
+    marks: marksIn(marks),
+    namespace: found[0] ?? null,
+    good: rows.length - expired.length,
+    expired: expired.map(({ id }) => id),
+  };
 }
 
 export async function readTokenById(store: Store, id: string): Promise<{ marks: Marks; token: Row<"tokens"> | null }> {

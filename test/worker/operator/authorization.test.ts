@@ -1,6 +1,8 @@
 import { describe, expect, test } from "vitest";
 import { type ErrorBody, ROLES, type Role } from "../../../shared/api/resources.ts";
+import { hashText } from "../../../shared/model/content.ts";
 import { ROUTES } from "../../../worker/routes/operator/table.ts";
+import { NOW } from "../../../worker/store/commit-types.ts";
 import { furnishedWorld, isMutation, methodOf, SAMPLES, type Sample } from "./every-route.ts";
 import { type List, OTHER, World } from "./world.ts";
 
@@ -137,6 +139,62 @@ describe("tokens", () => {
     const self = (await world.get<{ token: string }>("/v1/whoami", { token })).body.token;
     const refused = await world.call("DELETE", `/v1/tokens/${other.find(({ id }) => id !== self)!.id}`, { token });
     expect([refused.status, refused.body.error.reason]).toEqual([403, "role"]);
+  });
+
+  describe("are bounded in number", () => {
+    const crowd = (world: World, count: number, { namespace, expiresMs }: { namespace: string | null; expiresMs: number | null }) =>
+      world.plane.commit({
+        changes: [
+          {
+            op: "insert",
+            table: "tokens",
+            rows: Array.from({ length: count }, (_, i) => {
+              const name = `${namespace}-${expiresMs}-${i}`;
+              return { id: `t_${name}`, hash: hashText(name), name, role: "viewer", namespace, createdMs: NOW, expiresMs };
+            }),
+          },
+        ],
+      });
+    const make = (world: World, namespace: string | null) =>
+      world.call("POST", "/v1/tokens", { body: { name: "ci", role: "viewer", namespace } });
+    const count = async (world: World, where: string) =>
+      Number((await world.context.store.readRaw([`select count(*) from tokens where ${where}`])).results[0]!.rows[0]![0]);
+
+    test.each([
+      ["a namespace", "default", 100, /^there are 100 tokens of namespace default, and 100 may be; .*berth token rm/],
+      ["all namespaces", null, 1_000, /^there are 1000 tokens of all namespaces, and 1000 may be; .*berth token rm/],
+    ])("of %s", async (_, namespace, max, message) => {
+      const world = await World.start();
+      await crowd(world, max - 1 - (namespace === null ? 1 : 0), { namespace, expiresMs: null });
+      expect((await make(world, namespace)).status).toBe(201);
+      const { status, body } = await make(world, namespace);
+      expect([status, body.error.code, body.error.reason]).toEqual([422, "refused", "tokens"]);
+      expect(body.error.message).toMatch(message);
+      // Of others there may be as many as before.
+      expect((await make(world, OTHER)).status).toBe(201);
+    });
+
+    test("and one that has expired makes room, the longest expired first", async () => {
+      const world = await World.start();
+      await crowd(world, 97, { namespace: "default", expiresMs: null });
+      for (const expiresMs of [2_000, 1_000, 3_000]) await crowd(world, 1, { namespace: "default", expiresMs });
+      await crowd(world, 1, { namespace: OTHER, expiresMs: 500 });
+      for (const left of [2, 1, 0]) {
+        expect((await make(world, "default")).status).toBe(201);
+        expect(await count(world, "namespace = 'default'")).toBe(100);
+        expect(await count(world, "namespace = 'default' and expires_ms is not null")).toBe(left);
+        if (left === 2) expect(await count(world, "expires_ms = 1000")).toBe(0);
+      }
+      expect((await make(world, "default")).status).toBe(422);
+      expect(await count(world, `namespace = '${OTHER}'`)).toBe(1);
+    });
+
+    test("and where there is room one that has expired stays in the list", async () => {
+      const world = await World.start();
+      await crowd(world, 1, { namespace: "default", expiresMs: 1_000 });
+      expect((await make(world, "default")).status).toBe(201);
+      expect(await count(world, "namespace = 'default'")).toBe(2);
+    });
   });
 
   test("must name a namespace that exists", async () => {

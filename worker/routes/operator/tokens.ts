@@ -5,11 +5,17 @@ import { BerthError } from "../../errors.ts";
 import { newId } from "../../new-id.ts";
 import { isoTime, isoTimeOrNull, STAMP } from "../../stamp.ts";
 import { NOW, type Row } from "../../store/commit-types.ts";
-import { readNamespace } from "../../store/read-cluster.ts";
-import { readTokenById, readTokens } from "../../store/read-tokens.ts";
+import { readForNewToken, readTokenById, readTokens } from "../../store/read-tokens.ts";
 import { list, mutation, type Route } from "./route.ts";
 
 const tag = "Tokens";
+/**
+ * A team has tens. Those that have expired are kept for a month, for who asks why one stopped working, and count as long as
+ * there is room: a new one takes the place of the longest expired, so that short-lived ones can be made for every job.
+ * Requests that run at once may pass the limit by as many as may be under way.
+ */
+const TOKENS_A_NAMESPACE_MAX = 100;
+const TOKENS_OF_ALL_MAX = 1_000;
 const toInfo = ({ id, name, role, namespace, createdMs, expiresMs }: Row<"tokens">) => ({
   id,
   name,
@@ -65,12 +71,19 @@ export const tokenRoutes: readonly Route[] = [
     isSecret: true,
     draft: async ({ context, principal, body: { name, role, namespace, expiresInMs } }) => {
       refuseBeyond(principal, { namespace, role });
-      const { marks, ...found } =
-        namespace === null ? { marks: await context.store.marks(), namespace: null } : await readNamespace(context.store, namespace);
+      const { marks, good, expired, ...found } = await readForNewToken(context.store, namespace);
       if (namespace !== null && found.namespace === null)
         throw new BerthError("refused", `there is no namespace ${namespace}; make it first: berth namespace create ${namespace}`, {
           reason: "namespace",
         });
+      const max = namespace === null ? TOKENS_OF_ALL_MAX : TOKENS_A_NAMESPACE_MAX;
+      if (good >= max)
+        throw new BerthError(
+          "refused",
+          `there are ${good} tokens of ${namespace === null ? "all namespaces" : `namespace ${namespace}`}, and ${max} may be; remove one that nobody needs any more: berth token rm ID (berth token ls shows them)`,
+          { reason: "tokens" },
+        );
+      const outlived = expired.slice(0, Math.max(0, good + expired.length + 1 - max));
       const token = newToken(context.random);
       const id = newId(context.random, "t");
       const expiresMs = expiresInMs === null ? null : marks.nowMs + expiresInMs;
@@ -80,6 +93,9 @@ export const tokenRoutes: readonly Route[] = [
         guards: found.namespace === null ? [] : [{ table: "namespaces", key: { name: found.namespace.name }, rev: found.namespace.rev }],
         changes: [
           { op: "insert", table: "tokens", rows: [{ id, hash: hashToken(token), name, role, namespace, createdMs: NOW, expiresMs }] },
+          ...(outlived.length === 0
+            ? []
+            : [{ op: "delete" as const, table: "tokens" as const, keys: outlived.map((gone) => ({ id: gone })) }]),
         ],
         audit: { namespace, object: `token/${id}`, detail: `${role} ${name}` },
         answer: { ...info, token },
