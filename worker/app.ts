@@ -15,6 +15,7 @@ import { Flights, PREVIEWS, REQUESTS } from "./flights.ts";
 import { JOIN_SCRIPT } from "./join-script.ts";
 import { openApiDocument } from "./openapi.ts";
 import { RateLimit, SHARE_REQUESTS } from "./rate-limit.ts";
+import { Revocation } from "./revocation.ts";
 import { agentRoutes } from "./routes/agent/routes.ts";
 import type { Route } from "./routes/operator/route.ts";
 import { ROUTES } from "./routes/operator/table.ts";
@@ -117,7 +118,8 @@ const OVERRIDES = ["x-http-method-override", "x-http-method", "x-method-override
 function mountOperator(app: Hono, context: Context): void {
   const { store, clock, shard } = context;
   const authenticator = new Authenticator({ store, clock, rev: () => shard.rev });
-  const watchers = new Watchers(context);
+  const watchers = new Watchers(context, authenticator);
+  const revocation = new Revocation(context);
   const limit = new RateLimit(clock, SHARE_REQUESTS);
   const flights = new Flights(REQUESTS);
   const previews = new Flights(PREVIEWS);
@@ -140,6 +142,7 @@ function mountOperator(app: Hono, context: Context): void {
         watchers,
         place,
         previews,
+        revocation,
         principal,
         params,
         query,

@@ -5,10 +5,12 @@
  * The shard ends a hold: whatever commits in this process tells it, and no other process writes this database. While
  * nothing changes a hold reads nothing.
  *
+ * The token is looked at again before what is newer is read: the news may be that it is gone.
+ *
  * A hold ends after 25 s at most, which every proxy allows, and is bounded in number for each share.
  */
 import { WATCH_PATTERN } from "../shared/api/resources.ts";
-import type { Principal } from "./auth.ts";
+import type { Authenticator, Principal } from "./auth.ts";
 import type { Context } from "./context.ts";
 import { BerthError } from "./errors.ts";
 import type { Place } from "./flights.ts";
@@ -23,16 +25,18 @@ const WATCHES_A_SHARE_MAX = 64;
 
 export class Watchers {
   readonly #context: Context;
+  readonly #authenticator: Authenticator;
   readonly #held = new Map<string, number>();
 
-  constructor(context: Context) {
+  constructor(context: Context, authenticator: Authenticator) {
     this.#context = context;
+    this.#authenticator = authenticator;
   }
 
-  /** True when something is newer than `since`; false when the caller's `marks` still stand after the hold. Throws `gone`. */
+  /** True when something is newer than `since`; false when the caller's `marks` still stand after the hold. Throws `gone`, and `unauthenticated`. */
   async wait(
     since: string,
-    asked: { readonly marks: Marks; readonly principal: Principal; readonly signal: AbortSignal; readonly place: Place },
+    asked: { readonly marks: Marks; readonly principal: Principal; readonly request: Request; readonly place: Place },
   ): Promise<boolean> {
     const [, rev, observed] = WATCH_PATTERN.exec(since) ?? [];
     const mark = { rev: Number(rev), observed: observed === undefined ? asked.marks.observed : Number(observed) };
@@ -48,7 +52,9 @@ export class Watchers {
       throw new BerthError("rate_limited", `${WATCHES_A_SHARE_MAX} watches of ${name} are held; close some`, { retryAfterS: 5 });
     this.#held.set(key, held + 1);
     try {
-      return await asked.place.aside(() => this.#hold(mark, asked.signal));
+      const isNews = await asked.place.aside(() => this.#hold(mark, asked.request.signal));
+      if (isNews) await this.#authenticator.authenticate(asked.request.headers);
+      return isNews;
     } finally {
       const left = (this.#held.get(key) ?? 1) - 1;
       if (left === 0) this.#held.delete(key);

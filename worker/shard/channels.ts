@@ -28,8 +28,14 @@ const CHANNELS_MAX = 1_000;
 const CHANNELS_A_NODE_AND_SHARE_MAX = 16;
 const CHANNELS_A_SHARE_MAX = 250;
 
-/** `signal`: the reader has gone. Leaving the loop is not enough where the loop itself waits for the next line. */
-export type LogAsk = Omit<ChannelAsk, "id" | "kind"> & { readonly nodeId: string; readonly share: Share; readonly signal?: AbortSignal };
+export interface LogAsk extends Omit<ChannelAsk, "id" | "kind"> {
+  readonly nodeId: string;
+  /** Id of the token that asks. */
+  readonly token: string;
+  readonly share: Share;
+  /** The reader has gone. Leaving the loop is not enough where the loop itself waits for the next line. */
+  readonly signal?: AbortSignal;
+}
 
 /** The agent's end, as its socket sees it. */
 export interface AgentEnd {
@@ -53,11 +59,12 @@ export interface ChannelsParts {
   readonly wake: (nodeId: string) => void;
 }
 
-type Place = Pick<LogAsk, "nodeId" | "share">;
+type Holder = Pick<LogAsk, "nodeId" | "token" | "share">;
 
 class Channel {
   readonly ask: ChannelAsk;
   readonly nodeId: string;
+  readonly token: string;
   readonly share: Share;
   state: "asked" | "dialled" | "ended" = "asked";
   end: AgentEnd | null = null;
@@ -70,8 +77,9 @@ class Channel {
   #isPaused = false;
   #wake: (() => void) | null = null;
 
-  constructor({ nodeId, share }: Place, ask: ChannelAsk) {
+  constructor({ nodeId, token, share }: Holder, ask: ChannelAsk) {
     this.nodeId = nodeId;
+    this.token = token;
     this.share = share;
     this.ask = ask;
   }
@@ -94,6 +102,13 @@ class Channel {
     this.cancelDialTimer();
     this.end?.close();
     this.#notify();
+  }
+
+  /** Ends it without what waits in it. */
+  cut(failure: BerthError): void {
+    this.#queue.length = 0;
+    this.#chars = 0;
+    this.finish(failure);
   }
 
   /** The next frame; null: ended. Throws what ended it, after the frames before it. */
@@ -133,6 +148,10 @@ class Groups {
     return [...(this.#groups.get(key) ?? [])];
   }
 
+  keys(): readonly string[] {
+    return [...this.#groups.keys()];
+  }
+
   count(key: string): number {
     return this.#groups.get(key)?.size ?? 0;
   }
@@ -154,6 +173,7 @@ export class Channels {
   readonly #channels = new Map<string, Channel>();
   readonly #ofNode = new Groups();
   readonly #ofShare = new Groups();
+  readonly #ofToken = new Groups();
 
   constructor(parts: ChannelsParts) {
     this.#parts = parts;
@@ -183,7 +203,7 @@ export class Channels {
   }
 
   /** Why no further channel can be opened; null: one can. */
-  refusal({ nodeId, share }: Place): BerthError | null {
+  refusal({ nodeId, share }: Omit<Holder, "token">): BerthError | null {
     const ofNode = this.#ofNode.of(nodeId);
     const ofNodeAndShare = ofNode.filter((channel) => channel.share.key === share.key).length;
     const limits: readonly (readonly [count: number, max: number, what: string])[] = [
@@ -197,17 +217,18 @@ export class Channels {
     return new BerthError("rate_limited", `${reached[1]} ${reached[2]} are open, as many as may be; close some`, { retryAfterS: 5 });
   }
 
-  #make({ nodeId, share, ...ask }: Omit<LogAsk, "signal">): Channel {
+  #make({ nodeId, token, share, ...ask }: Omit<LogAsk, "signal">): Channel {
     const refusal = this.refusal({ nodeId, share });
     if (refusal !== null) throw refusal;
     const { clock, random, wake } = this.#parts;
-    const channel = new Channel({ nodeId, share }, { ...ask, id: base64url.encode(random.bytes(16)), kind: "logs" });
+    const channel = new Channel({ nodeId, token, share }, { ...ask, id: base64url.encode(random.bytes(16)), kind: "logs" });
     channel.cancelDialTimer = clock.after(DIAL_TIMEOUT_MS, () =>
       channel.finish(new BerthError("unreachable", `the node did not answer within ${DIAL_TIMEOUT_MS / 1000} s`)),
     );
     this.#channels.set(channel.ask.id, channel);
     this.#ofNode.add(nodeId, channel);
     this.#ofShare.add(share.key, channel);
+    this.#ofToken.add(token, channel);
     wake(nodeId);
     return channel;
   }
@@ -216,6 +237,7 @@ export class Channels {
     this.#channels.delete(channel.ask.id);
     this.#ofNode.delete(channel.nodeId, channel);
     this.#ofShare.delete(channel.share.key, channel);
+    this.#ofToken.delete(channel.token, channel);
   }
 
   /**
@@ -245,6 +267,16 @@ export class Channels {
     channel.end = end;
     channel.cancelDialTimer();
     return { frame: (frame) => channel.push(frame), closed: () => channel.finish(null) };
+  }
+
+  /** Ids of the tokens that have one open. */
+  tokens(): readonly string[] {
+    return this.#ofToken.keys();
+  }
+
+  /** Ends those of a token that is worth nothing any more; what waits in them goes nowhere. */
+  revoke(token: string, failure: BerthError): void {
+    for (const channel of this.#ofToken.of(token)) channel.cut(failure);
   }
 
   /** Ends all, at shutdown. */

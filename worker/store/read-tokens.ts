@@ -1,4 +1,4 @@
-import { asc, desc, eq, isNull } from "drizzle-orm";
+import { asc, desc, eq, inArray, isNull } from "drizzle-orm";
 import type { Row } from "./commit-types.ts";
 import { marksIn, marksQuery } from "./read-marks.ts";
 import { preparedRead } from "./prepared-read.ts";
@@ -29,6 +29,23 @@ export async function readTokens(store: Store, only: string | null): Promise<{ m
   const query = store.db.select().from(tokens).orderBy(desc(tokens.createdMs), tokens.id);
   const [rows, marks] = await store.selectAll([only === null ? query : query.where(eq(tokens.namespace, only)), marksQuery(store.db)]);
   return { marks: marksIn(marks), tokens: rows };
+}
+
+/** Those of these tokens that are there and have not expired. */
+export async function readGoodTokens(
+  store: Store,
+  ids: readonly string[],
+): Promise<{ marks: Marks; tokens: Pick<Row<"tokens">, "id" | "expiresMs">[] }> {
+  const columns = { id: tokens.id, expiresMs: tokens.expiresMs };
+  const [rows, marks] = await store.selectAll([
+    store.db
+      .select(columns)
+      .from(tokens)
+      .where(inArray(tokens.id, [...ids])),
+    marksQuery(store.db),
+  ]);
+  const { nowMs } = marksIn(marks);
+  return { marks: marksIn(marks), tokens: rows.filter(({ expiresMs }) => expiresMs === null || expiresMs > nowMs) };
 }
 
 export interface NewTokenView {

@@ -9,6 +9,7 @@ import type { LogFrame } from "../../../shared/wire/channel.ts";
 import type { ChannelAsk } from "../../../shared/wire/poll.ts";
 import { upgradeChannel } from "../../../worker/routes/agent/upgrade.ts";
 import type { AgentEnd, LogAsk } from "../../../worker/shard/channels.ts";
+import { BerthError } from "../../../worker/errors.ts";
 import { shareOf } from "../../../worker/share.ts";
 import { ControlPlane, until } from "./control-plane.ts";
 import type { FakeAgent } from "./fake-agent.ts";
@@ -26,6 +27,7 @@ afterEach(() => plane.stop());
 
 const ask = (changes: Partial<LogAsk> = {}): LogAsk => ({
   nodeId: agent.node,
+  token: "t_a",
   share: shareOf({ tokenId: "t_a", namespace: null }),
   replica: "r_aaaaaaaaaaaaaaaa" as ChannelAsk["replica"],
   follow: true,
@@ -130,6 +132,25 @@ describe("the relay", () => {
     expect(end.calls).toEqual(["pause", "resume"]);
     await frames.return();
     expect(end.calls).toEqual(["pause", "resume", "close"]);
+  });
+
+  test("of a token that is revoked ends without what waits in it, and no other token's does", async () => {
+    const { channels } = plane.context;
+    const frames = channels.open(ask());
+    const first = frames.next();
+    const end = fakeEnd();
+    const sink = channels.join(agent.node, (await asked()).id, end);
+    for (const text of ["one", "two"]) sink?.frame(line(text));
+    expect((await first).value).toEqual(line("one"));
+    const other = read({ token: "t_b" });
+    expect([...channels.tokens()].sort()).toEqual(["t_a", "t_b"]);
+    channels.revoke("t_a", new BerthError("unauthenticated", "gone"));
+    expect(end.calls).toEqual(["close"]);
+    sink?.frame(line("three"));
+    await expect(frames.next()).rejects.toThrow("gone");
+    expect(channels.tokens()).toEqual(["t_b"]);
+    channels.stop();
+    await expect(other.done).rejects.toThrow("stopping");
   });
 
   test("is one node's: another cannot join it, and nobody twice", async () => {

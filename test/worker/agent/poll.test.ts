@@ -253,6 +253,7 @@ describe("a poll", () => {
     const { channels } = plane.context;
     const reading = channels.open({
       nodeId: agent.node,
+      token: "t_a",
       share: shareOf({ tokenId: "t_a", namespace: null }),
       replica: "r_aaaaaaaaaaaaaaaa" as never,
       follow: true,
@@ -283,6 +284,7 @@ describe("a poll", () => {
     const { channels, signer } = plane.context;
     const reading = channels.open({
       nodeId: agent.node,
+      token: "t_a",
       share: shareOf({ tokenId: "t_a", namespace: null }),
       replica: "r_aaaaaaaaaaaaaaaa" as never,
       follow: true,

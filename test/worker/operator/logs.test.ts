@@ -4,13 +4,13 @@ import { describe, expect, test } from "vitest";
 import type { LogLine } from "../../../shared/api/resources.ts";
 import { id, replicaRow } from "../../store/rows.ts";
 import { settle } from "../agent/control-plane.ts";
-import { appSpec, World } from "./world.ts";
+import { appSpec, World, type WorldOptions } from "./world.ts";
 
 const LOGS = "/v1/namespaces/default/apps/shop/logs";
 
 /** Two replicas, each on its own node. */
-async function twoReplicas(over: { status?: "lost" } = {}): Promise<World> {
-  const world = await World.start();
+async function twoReplicas(over: { status?: "lost" } = {}, options: WorldOptions = {}): Promise<World> {
+  const world = await World.start(options);
   await world.node(1);
   await world.node(2, over);
   await world.deploy(appSpec("shop"));
@@ -265,6 +265,81 @@ describe("logs", () => {
     leaving.abort();
     await settle();
     expect(ends.map(({ state }) => state.isClosed)).toEqual([true, true]);
+  });
+
+  describe("of a token that goes while they are followed end, and say so", () => {
+    const GONE = "the token of this stream was deleted or has expired";
+    /** A stream of each replica by a viewer of the namespace, with a line read of the first, and one by the admin. */
+    async function followed(expiresMs: number | null = null) {
+      // Silent nodes are not looked for: that would be commits.
+      const world = await twoReplicas({}, { timing: { missedSlackMs: 600_000, jitter: 0, jitterFirst: 0 } });
+      const token = await world.token("viewer", "default", expiresMs);
+      const others = await open(world, "?follow=true&slot=0");
+      await settle();
+      const other = agentEnd(world, 1);
+      const response = await open(world, "?follow=true", { token });
+      await settle();
+      const ends = [agentEnd(world, 1), agentEnd(world, 2)];
+      const areClosed = () => ends.map(({ state }) => state.isClosed);
+      const finish = async () => {
+        expect(linesOf(await response.text())).toMatchObject([
+          { kind: "missing", message: GONE },
+          { kind: "missing", message: GONE },
+        ]);
+        expect(other.state.isClosed).toBe(false);
+        await others.body!.cancel();
+      };
+      return { world, token, areClosed, finish };
+    }
+
+    test("by its deletion", async () => {
+      const { world, token, areClosed, finish } = await followed();
+      const { body } = await world.get<{ token: string }>("/v1/whoami", { token });
+      expect((await world.call("DELETE", `/v1/tokens/${body.token}`)).status).toBe(200);
+      await settle();
+      expect(areClosed()).toEqual([true, true]);
+      await finish();
+    });
+
+    test("with its namespace", async () => {
+      const { world, areClosed, finish } = await followed();
+      await world.plane.commit({ changes: [{ op: "delete", table: "tokens", keys: [{ namespace: "default" }] }] });
+      await settle();
+      expect(areClosed()).toEqual([true, true]);
+      await finish();
+    });
+
+    test("by its expiry, without any commit", async () => {
+      const { world, areClosed, finish } = await followed(Date.now() + 60_000);
+      // The database's clock is the real one.
+      await world.context.store.database.write(["update tokens set expires_ms = 1 where role = 'viewer'"]);
+      await world.plane.clock.advance(50_000);
+      expect(areClosed()).toEqual([false, false]);
+      await world.plane.clock.advance(10_000);
+      expect(areClosed()).toEqual([true, true]);
+      await finish();
+    });
+
+    test("and not for another commit", async () => {
+      const { world, areClosed } = await followed();
+      await world.call("POST", "/v1/sites", { body: { name: "berlin" } });
+      await settle();
+      expect(areClosed()).toEqual([false, false]);
+    });
+
+    test("also when it went before they were open", async () => {
+      const world = await twoReplicas();
+      const token = await world.token("viewer", "default");
+      const { channels } = world.context;
+      const refusal = channels.refusal.bind(channels);
+      channels.refusal = (asked) => {
+        channels.refusal = refusal;
+        void world.context.store.database.write(["delete from tokens where role = 'viewer'"]);
+        return refusal(asked);
+      };
+      const response = await open(world, "?follow=true", { token });
+      expect(linesOf(await response.text())).toMatchObject([{ message: GONE }, { message: GONE }]);
+    });
   });
 
   test("are not asked for when the connection was cut before", async () => {

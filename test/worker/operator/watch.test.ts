@@ -198,6 +198,21 @@ describe("watch", () => {
     await Promise.all(held);
   });
 
+  test.each([
+    ["is deleted", "delete from tokens where role = 'viewer'"],
+    ["expires", "update tokens set expires_ms = 1 where role = 'viewer'"],
+  ])("tells nothing to a token that %s while it is held", async (_, sql) => {
+    const world = await World.start();
+    const token = await world.token("viewer", null);
+    const { watch } = (await world.get<Sites>(SITES, { token })).body;
+    const held = world.get(`${SITES}?watch=${watch}`, { token });
+    await settle();
+    await world.context.store.database.write([sql]);
+    await world.call("POST", SITES, { body: { name: "berlin" } });
+    const { value } = await answered(world, held, 1_000);
+    expect([value.status, value.text.includes("berlin")]).toEqual([401, false]);
+  });
+
   test("ends when the control plane stops", async () => {
     const world = await World.start();
     const { watch } = (await world.get<Sites>(SITES)).body;

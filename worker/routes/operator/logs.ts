@@ -63,6 +63,7 @@ export const logRoutes: readonly Route[] = [
       signal.addEventListener("abort", () => leaving.abort(), { once: true });
       if (signal.aborted) leaving.abort();
       const ask = {
+        token: principal.tokenId,
         share,
         follow: asked.follow === "true",
         tail: asked.tail,
@@ -76,6 +77,7 @@ export const logRoutes: readonly Route[] = [
 ];
 
 interface Ask {
+  readonly token: string;
   readonly share: Share;
   readonly follow: boolean;
   readonly tail: number;

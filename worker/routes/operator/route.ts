@@ -13,6 +13,7 @@ import { BerthError } from "../../errors.ts";
 import type { Flights, Place } from "../../flights.ts";
 import { operationId } from "../../idempotency.ts";
 import { parseRequest } from "../../parse-request.ts";
+import type { Revocation } from "../../revocation.ts";
 import { shareOf } from "../../share.ts";
 import { stamped } from "../../stamp.ts";
 import type { Guard, Mutation, NewEvent, RowChange } from "../../store/commit-types.ts";
@@ -27,6 +28,7 @@ export interface RawCall {
   /** Among the requests of its share that are under way. */
   readonly place: Place;
   readonly previews: Flights;
+  readonly revocation: Revocation;
   readonly principal: Principal;
   readonly params: Readonly<Record<string, string>>;
   readonly query: Readonly<Record<string, string>>;
@@ -133,7 +135,7 @@ export function list<Item, P extends Shape = Record<never, never>, Q extends Sha
       const since = call.query.watch;
       if (
         since !== undefined &&
-        (await raw.watchers.wait(since, { marks, principal: call.principal, signal: call.signal, place: raw.place }))
+        (await raw.watchers.wait(since, { marks, principal: call.principal, request: raw.request, place: raw.place }))
       )
         ({ marks, items, beside } = await spec.load(call));
       return json({ rev: marks.rev, watch: `${marks.rev}.${marks.observed}`, ...beside, items }, 200);
@@ -214,10 +216,13 @@ export function stream<P extends Shape = Record<never, never>, Q extends Shape =
     kind: "stream",
     status: 200,
     contentType: "application/x-ndjson",
-    handle: async (raw) =>
-      new Response(await spec.open(parse(raw)), {
+    handle: async (raw) => {
+      const body = await spec.open(parse(raw));
+      raw.revocation.opened();
+      return new Response(body, {
         headers: { "content-type": "application/x-ndjson", "cache-control": "no-store", "x-accel-buffering": "no" },
-      }),
+      });
+    },
   };
 }
 
