@@ -23,7 +23,7 @@ const ONE_FILE: Record<string, readonly string[]> = {
 };
 /** Files that implement ports, and so may touch Node. */
 const PORT_FILES: readonly RegExp[] = [
-  /^worker\/(?:node|tls|dist|keys|key-files|registry)\.ts$/,
+  /^worker\/(?:node|tls|dist|keys|key-files|registry|registry-fetch|link-local|local-addresses)\.ts$/,
   /^worker\/routes\/agent\/upgrade\.ts$/,
   /^worker\/store\/database-embedded\.ts$/,
   /^agent\/(?:main|node-[a-z-]+|unit)\.ts$/,

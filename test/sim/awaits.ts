@@ -18,6 +18,7 @@ const BEHIND_PORTS: ReadonlySet<string> = new Set([
   "certificate-renewal.ts",
   "dist.ts",
   "node.ts",
+  "registry-fetch.ts",
   "registry.ts",
   "routes/agent/channels.ts",
   "routes/agent/upgrade.ts",
