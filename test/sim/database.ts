@@ -1,7 +1,8 @@
 /**
  * The Database port over SQLite in memory, on the world's clock, with the faults of a database that is far away: BUSY,
  * acknowledgements that are lost, commits that come late.
- * It executes SQL for real: what the store relies on (guards, constraints, one batch or nothing) is SQLite's.
+ * It executes SQL for real: what the store relies on (guards, constraints, one batch or nothing) is SQLite's. What the
+ * client makes of it (rows, refusals, what may be bound) is held to the client's own by test/contract/database.ts.
  */
 import { DatabaseSync, type StatementSync } from "node:sqlite";
 import { type InStatement, LibsqlBatchError, LibsqlError, type ResultSet, type Row } from "@libsql/client";
@@ -9,19 +10,21 @@ import type { Database } from "../../worker/ports.ts";
 import { type Kernel, Process } from "./kernel.ts";
 import type { Prng } from "./prng.ts";
 
+export const BUSY_AT = ["begin", "step", "commit"] as const;
+export type BusyAt = (typeof BUSY_AT)[number];
+
 export interface DatabaseFaults {
-  /** Chances of one write: refused at begin; carried out and not acknowledged; given up and carried out later. */
+  /** Chance that a call finds the database locked: a write at one of `busyAt`, a read at its first step. */
   busy: number;
+  busyAt: readonly BusyAt[];
+  /** Chances of one write: carried out and not acknowledged; given up and carried out later. */
   ackLost: number;
   late: number;
-  /** Chance that a read is answered by the replica, and how far that lags. */
-  stale: number;
-  lagMs: number;
   /** What happens when a batch has been carried out and nobody knows it yet. */
   onCarriedOut: (() => void) | null;
 }
 
-export const KIND_DATABASE: DatabaseFaults = { busy: 0, ackLost: 0, late: 0, stale: 0, lagMs: 0, onCarriedOut: null };
+export const KIND_DATABASE: DatabaseFaults = { busy: 0, busyAt: BUSY_AT, ackLost: 0, late: 0, onCarriedOut: null };
 
 /** One file's content and the clock that its SQL sees. */
 class Content {
@@ -31,42 +34,57 @@ class Content {
 
   constructor() {
     this.#database.exec("pragma foreign_keys = on");
-    this.#database.function("unixepoch", { varargs: true }, () => this.nowMs / 1000);
+    this.#database.function("unixepoch", { varargs: true }, (...args) => {
+      if (args.length !== 1 || args[0] !== "subsec") throw new Error("the world's clock answers unixepoch('subsec') only");
+      return this.nowMs / 1000;
+    });
   }
 
-  run(statements: readonly InStatement[], mode: "read" | "write"): ResultSet[] {
-    this.#database.exec(mode === "write" ? "begin immediate" : "begin");
-    let index = 0;
+  /** One batch or nothing. Refusals are the client's: of a statement with its index, of begin and commit without. */
+  run(statements: readonly InStatement[], { mode, busyAt = null }: { mode: "read" | "write"; busyAt?: BusyAt | null }): ResultSet[] {
+    const database = this.#database;
+    if (busyAt === "begin") throw locked();
+    database.exec(mode === "write" ? "begin immediate" : "begin");
     try {
-      const results = statements.map((statement, at) => {
-        index = at;
-        return this.#one(statement);
-      });
-      this.#database.exec("commit");
+      const results: ResultSet[] = [];
+      for (const [index, statement] of statements.entries()) {
+        if (!database.isTransaction) throw new LibsqlBatchError("The transaction has been rolled back", index, "TRANSACTION_CLOSED");
+        if (busyAt === "step" && (mode === "read" || index === statements.length - 1)) throw ofStatement(locked(), index);
+        try {
+          results.push(this.#one(statement));
+        } catch (error) {
+          throw ofStatement(toLibsqlError(error), index);
+        }
+      }
+      if (busyAt === "commit") throw locked();
+      try {
+        database.exec("commit");
+      } catch (error) {
+        throw toLibsqlError(error);
+      }
       return results;
-    } catch (error) {
-      this.#database.exec("rollback");
-      throw libsqlError(error, index);
+    } finally {
+      if (database.isTransaction) database.exec("rollback");
     }
   }
 
   #one(statement: InStatement): ResultSet {
     const sql = typeof statement === "string" ? statement : statement.sql;
-    const args = typeof statement === "string" ? [] : ((statement.args ?? []) as unknown[]);
+    const bound = argsOf(statement).map(toSqlite);
     let prepared = this.#prepared.get(sql);
     if (prepared === undefined) {
       prepared = this.#database.prepare(sql);
       prepared.setReturnArrays(true);
       this.#prepared.set(sql, prepared);
     }
-    const bound = args.map(toSqlite);
-    const columns = prepared.columns().map(({ name }) => name);
-    if (columns.length === 0) {
+    if (prepared.columns().length === 0) {
       const { changes, lastInsertRowid } = prepared.run(...bound);
-      return resultOf([], [], Number(changes), BigInt(lastInsertRowid));
+      // SQLite counts what the last insert, update or delete changed, whatever has run since.
+      return resultOf([], [], { rowsAffected: CHANGES_ROWS.test(sql) ? Number(changes) : 0, lastInsertRowid: BigInt(lastInsertRowid) });
     }
     const rows = prepared.all(...bound) as unknown as unknown[][];
-    return resultOf(columns, rows, 0, undefined);
+    // Asked for afterwards: only carrying it out notices that a table has changed.
+    return resultOf(prepared.columns(), rows, { rowsAffected: 0, lastInsertRowid: undefined });
   }
 
   /** Rows of a query as objects, outside of any batch: for checkers. */
@@ -75,37 +93,124 @@ class Content {
   }
 }
 
-type Bound = null | number | bigint | string | Uint8Array;
-function toSqlite(value: unknown): Bound {
-  if (typeof value === "boolean") return value ? 1 : 0;
-  if (value === undefined) return null;
-  if (value instanceof ArrayBuffer) return new Uint8Array(value);
-  if (value instanceof Date) return value.getTime();
-  return value as Bound;
+const CHANGES_ROWS = /^\s*(?:insert|update|delete|replace|with)\b/i;
+
+function argsOf(statement: InStatement): readonly unknown[] {
+  const args = typeof statement === "string" ? [] : (statement.args ?? []);
+  if (!Array.isArray(args)) throw new TypeError("values are bound by position here");
+  return args;
 }
 
-function resultOf(columns: string[], rows: unknown[][], rowsAffected: number, lastInsertRowid: bigint | undefined): ResultSet {
-  // By position alone: nothing of ours reads a column by its name.
-  const shaped = rows.map(
-    (values) => values.map((value) => (value instanceof Uint8Array ? value.slice().buffer : value)) as unknown as Row,
-  );
+/** Of one result: no select of ours has more. */
+const COLUMNS_MAX = 100;
+type Bound = null | number | bigint | string | Uint8Array;
+const INTEGER_MAX = 2n ** 63n - 1n;
+/** With the client's own refusals. */
+function toSqlite(value: unknown): Bound {
+  switch (typeof value) {
+    case "boolean":
+      return value ? 1 : 0;
+    case "number":
+      if (!Number.isFinite(value)) throw new RangeError("Only finite numbers (not Infinity or NaN) can be passed as arguments");
+      return value;
+    case "bigint":
+      if (value < -INTEGER_MAX - 1n || value > INTEGER_MAX)
+        throw new RangeError("bigint is too large to be represented as a 64-bit integer and passed as argument");
+      return value;
+    case "string":
+      // libSQL binds text up to its first NUL.
+      return value.includes("\0") ? value.slice(0, value.indexOf("\0")) : value;
+    case "undefined":
+      throw new TypeError("undefined cannot be passed as argument to the database");
+    default:
+  }
+  if (value === null || value instanceof Uint8Array) return value;
+  if (value instanceof ArrayBuffer) return new Uint8Array(value);
+  if (value instanceof Date) return value.getTime();
+  throw new Error("SQLite3 can only bind numbers, strings, bigints, buffers, and null");
+}
+
+/** As the client makes a row: no array, so it has a length and no iterator; columns by place and, where the name is new, by name. */
+class SimRow {
+  readonly #values: readonly unknown[];
+
+  constructor(columns: readonly string[], values: readonly unknown[]) {
+    this.#values = values;
+    for (let at = 0; at < columns.length; at++) if (!Object.hasOwn(this, columns[at]!)) Reflect.set(this, columns[at]!, values[at]);
+  }
+  get length(): number {
+    return this.#values.length;
+  }
+  static {
+    for (let at = 0; at < COLUMNS_MAX; at++)
+      Object.defineProperty(SimRow.prototype, at, {
+        get(this: SimRow) {
+          return this.#values[at];
+        },
+      });
+  }
+}
+
+interface Effect {
+  readonly rowsAffected: number;
+  readonly lastInsertRowid: bigint | undefined;
+}
+
+function resultOf(
+  described: readonly { readonly name: string; readonly type: string | null }[],
+  found: readonly unknown[][],
+  effect: Effect,
+): ResultSet {
+  const columns = described.map(({ name }) => name);
+  const columnTypes = described.map(({ type }) => type ?? "");
+  const rows = found.map((values) => {
+    const shown = values.map((value) => (value instanceof Uint8Array ? value.slice().buffer : value));
+    return new SimRow(columns, shown) as unknown as Row;
+  });
+  const { rowsAffected, lastInsertRowid } = effect;
   return {
     columns,
-    columnTypes: columns.map(() => ""),
-    rows: shaped,
-    rowsAffected,
-    lastInsertRowid,
-    toJSON: () => ({ columns, rows: shaped }),
+    columnTypes,
+    rows,
+    ...effect,
+    toJSON: () => ({
+      columns,
+      columnTypes,
+      rows: rows.map((row) => Array.from(row as ArrayLike<unknown>, toJson)),
+      rowsAffected,
+      lastInsertRowid: lastInsertRowid === undefined ? null : String(lastInsertRowid),
+    }),
   };
 }
 
-/** SQLite's extended result codes that the store tells apart are in the message; the short code is the client's. */
-function libsqlError(error: unknown, index: number): unknown {
-  if (!(error instanceof Error) || !("errcode" in error)) return error;
-  const code = Number(error.errcode) & 0xff;
-  const names: Readonly<Record<number, string>> = { 1: "SQLITE_ERROR", 5: "SQLITE_BUSY", 19: "SQLITE_CONSTRAINT" };
-  const name = names[code] ?? "SQLITE_ERROR";
-  return new LibsqlBatchError(error.message, index, name, undefined, code, error);
+const toJson = (value: unknown): unknown => (value instanceof ArrayBuffer ? Buffer.from(value).toString("base64") : value);
+
+const NAMES: Readonly<Record<number, string>> = {
+  1: "SQLITE_ERROR",
+  5: "SQLITE_BUSY",
+  19: "SQLITE_CONSTRAINT",
+  275: "SQLITE_CONSTRAINT_CHECK",
+  787: "SQLITE_CONSTRAINT_FOREIGNKEY",
+  1299: "SQLITE_CONSTRAINT_NOTNULL",
+  1555: "SQLITE_CONSTRAINT_PRIMARYKEY",
+  1811: "SQLITE_CONSTRAINT_TRIGGER",
+  2067: "SQLITE_CONSTRAINT_UNIQUE",
+};
+
+const locked = (): LibsqlError => new LibsqlError("database is locked", "SQLITE_BUSY", "SQLITE_BUSY", 5);
+
+/** What SQLite says, as the client says it; other errors (a value that cannot be bound) stay what they are. */
+function toLibsqlError(error: unknown): unknown {
+  if (!(error instanceof Error && "errcode" in error)) return error;
+  const raw = Number(error.errcode);
+  const code = NAMES[raw & 0xff] ?? `SQLITE_UNKNOWN_${raw & 0xff}`;
+  return new LibsqlError(error.message, code, NAMES[raw] ?? `UNKNOWN_SQLITE_ERROR_${raw}`, raw, error);
+}
+
+/** The client says the code twice then. */
+function ofStatement(error: unknown, index: number): unknown {
+  if (!(error instanceof LibsqlError)) return error;
+  return new LibsqlBatchError(error.message, index, error.code, error.extendedCode, error.rawCode, error.cause as Error | undefined);
 }
 
 export class SimDatabase {
@@ -119,7 +224,7 @@ export class SimDatabase {
   readonly #content = new Content();
   /** Called after each batch that changed something, before its acknowledgement. */
   onWrite: () => void = () => {};
-  readonly injected = { busy: 0, ackLost: 0, late: 0 };
+  readonly injected = { busy: 0, busyReads: 0, ackLost: 0, late: 0 };
 
   constructor(kernel: Kernel, epochMs: number) {
     this.#kernel = kernel;
@@ -150,7 +255,9 @@ export class SimDatabase {
 
   #read(statements: InStatement[]): ResultSet[] {
     this.#content.nowMs = this.clockMs;
-    return this.#content.run(statements, "read");
+    const isBusy = this.#random.chance(this.faults.busy);
+    if (isBusy) this.injected.busyReads++;
+    return this.#content.run(statements, { mode: "read", busyAt: isBusy ? "step" : null });
   }
 
   #write(caller: Process, statements: InStatement[]): Promise<ResultSet[]> {
@@ -162,14 +269,18 @@ export class SimDatabase {
     const call = { caller, target: this.process, what: "", thereMs, backMs };
     if (fate < faults.busy) {
       injected.busy++;
-      return this.#kernel.call(call, () => {
-        throw new LibsqlError("database is locked", "SQLITE_BUSY", undefined, 5);
-      });
+      const busyAt = random.pick(faults.busyAt);
+      return this.#kernel.call(call, () => this.#carryOut(statements, busyAt));
     }
     if (fate < faults.busy + faults.ackLost) {
       injected.ackLost++;
       return this.#kernel.call({ ...call, backMs: backMs + 5_000 }, () => {
-        this.#carryOut(statements);
+        // A refusal is lost like any other answer.
+        try {
+          this.#carryOut(statements);
+        } catch (error) {
+          this.#kernel.log("db", `nobody hears that it refused: ${String(error)}`);
+        }
         throw new LibsqlError("fetch failed", "HRANA_WEBSOCKET_ERROR");
       });
     }
@@ -189,9 +300,9 @@ export class SimDatabase {
     return this.#kernel.call(call, () => this.#carryOut(statements));
   }
 
-  #carryOut(statements: readonly InStatement[]): ResultSet[] {
+  #carryOut(statements: readonly InStatement[], busyAt: BusyAt | null = null): ResultSet[] {
     this.#content.nowMs = this.clockMs;
-    const results = this.#content.run(statements, "write");
+    const results = this.#content.run(statements, { mode: "write", busyAt });
     this.#kernel.log("db", `wrote ${statements.map(describe).join("; ")}`);
     this.onWrite();
     this.faults.onCarriedOut?.();
@@ -201,6 +312,5 @@ export class SimDatabase {
 
 function describe(statement: InStatement): string {
   const sql = typeof statement === "string" ? statement : statement.sql;
-  const args = typeof statement === "string" ? [] : ((statement.args ?? []) as unknown[]);
-  return `${sql} ${JSON.stringify(args, (_, value: unknown) => (typeof value === "bigint" ? String(value) : value))}`;
+  return `${sql} ${JSON.stringify(argsOf(statement), (_, value: unknown) => (typeof value === "bigint" ? String(value) : value))}`;
 }
