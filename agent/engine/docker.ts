@@ -222,7 +222,8 @@ export function openDocker(socketPath: string): Engine {
         const answer = await stream({ method: "POST", path: "/images/create", query, headers, timeoutMs: PULL_SILENCE_MS, signal });
         await followPull(answer, reference, onProgress);
       } catch (error) {
-        if (!(error instanceof EngineError) || error.status === null) throw error;
+        if (!(error instanceof EngineError)) throw cutOff(error, signal);
+        if (error.status === null) throw error;
         throw new EngineError(pullFailure(error.message), error.message, { status: error.status, cause: error });
       }
     },
@@ -232,7 +233,7 @@ export function openDocker(socketPath: string): Engine {
         await call({ method: "DELETE", path: imagePath(reference), query: { noprune: false }, timeoutMs: WRITE_TIMEOUT_MS });
       } catch (error) {
         if (error instanceof EngineError && error.code === "notFound") return;
-        if (error instanceof EngineError && error.code === "conflict") throw new EngineError("inUse", error.message, { cause: error });
+        if (error instanceof EngineError && error.code === "conflict") throw inUse(error);
         throw error;
       }
     },
@@ -281,7 +282,7 @@ export function openDocker(socketPath: string): Engine {
       try {
         await tolerate(call({ method: "DELETE", path: object("volumes", name), timeoutMs: WRITE_TIMEOUT_MS }), "notFound");
       } catch (error) {
-        if (error instanceof EngineError && error.code === "conflict") throw new EngineError("inUse", error.message, { cause: error });
+        if (error instanceof EngineError && error.code === "conflict") throw inUse(error);
         throw error;
       }
     },
@@ -306,6 +307,9 @@ export function openDocker(socketPath: string): Engine {
             time: String(raw.timeNano ?? ""),
           } satisfies EngineEvent);
         }
+      }).catch((error: unknown) => {
+        // However it ends, it has ended: what was missed is listed.
+        if (!signal.aborted && !isCut(error)) throw error;
       });
     },
     async logs(id, { follow, tail, sinceMs, timestamps, onLine, signal }) {
@@ -344,6 +348,18 @@ function toEngineError(error: ModemFailure, { method, path }: Call, isTimeout: b
   if (isTimeout) return new EngineError("timeout", `the engine did not answer ${method} ${path} in time`, { cause: error });
   if (error.name === "AbortError" || error.code === "ABORT_ERR") return new EngineError("aborted", "called off", { cause: error });
   return new EngineError("unreachable", `the engine cannot be reached: ${error.message}`, { cause: error });
+}
+
+const inUse = (error: EngineError): EngineError =>
+  new EngineError("inUse", error.message, { cause: error, ...(error.status === null ? {} : { status: error.status }) });
+
+/** The connection was closed in the middle of an answer: by us, or because the engine is gone. */
+const isCut = (error: unknown): error is Error =>
+  error instanceof Error && "code" in error && (error.code === "ECONNRESET" || error.code === "ERR_STREAM_PREMATURE_CLOSE");
+
+function cutOff(error: unknown, signal: AbortSignal): unknown {
+  if (signal.aborted) return new EngineError("aborted", "called off", { cause: error });
+  return isCut(error) ? new EngineError("unreachable", `the engine went away: ${error.message}`, { cause: error }) : error;
 }
 
 /** With padding: 20.10 takes a login without it for none, and says nothing. */

@@ -145,7 +145,8 @@ export class EngineError extends Error {
 }
 
 const CONTAINER_ID = /^[0-9a-f]{64}$/;
-const OBJECT_NAME = /^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,254}$/;
+/** Two characters at least: the engine takes no shorter ones for containers and volumes. */
+const OBJECT_NAME = /^[a-zA-Z0-9][a-zA-Z0-9_.-]{1,254}$/;
 /** As ImageReference in shared/model/app.ts, and never with a query or a dot segment: the client puts it into a path raw. */
 const REFERENCE = /^(?:sha256:[0-9a-f]{64}|[a-zA-Z0-9][a-zA-Z0-9._:/@-]{0,511})$/;
 
