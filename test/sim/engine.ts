@@ -2,6 +2,7 @@
  * A container engine without containers: the Engine port with Docker's rules (names are unique, a start needs its image,
  * network and host ports, TERM then KILL, events that a restart loses) and its faults (calls that hang until it thaws,
  * pulls that crawl or fail, processes that end). Times are the machine's.
+ * It keeps the contract that a real engine keeps: test/contract/engine.ts.
  */
 import { createHash } from "node:crypto";
 import type { CreateBody } from "../../agent/engine/create-body.ts";
@@ -16,7 +17,10 @@ import {
   type InspectedContainer,
 } from "../../agent/engine/engine.ts";
 import type { ContainerStatus } from "../../shared/converge/world.ts";
-import type { Behaviour, RegistryImage, SimRegistry } from "./images.ts";
+import type { PortBinding } from "../../shared/wire/report.ts";
+import { HostPorts } from "./host-ports.ts";
+import { ImageStore } from "./image-store.ts";
+import type { Behaviour, SimRegistry } from "./images.ts";
 import { carryOut, type Kernel, Process } from "./kernel.ts";
 import type { Prng } from "./prng.ts";
 
@@ -39,7 +43,17 @@ export interface SimContainer {
   finishedWallMs: number | null;
   /** True time. */
   startedMs: number;
-  ports: { target: number; protocol: "tcp" | "udp"; hostIp: string; hostPort: number }[];
+  ports: readonly PortBinding[];
+  /** While it is being started the engine does nothing else with it. */
+  starting: Promise<void> | null;
+}
+
+/** It cannot do without them. */
+const PREDEFINED_NETWORKS = ["none", "host", "bridge"] as const;
+
+interface SimNetwork {
+  readonly id: string;
+  readonly labels: Readonly<Record<string, string>>;
 }
 
 interface SimVolume {
@@ -67,13 +81,19 @@ export interface EngineFaults {
   pullFactor: number;
 }
 
+/** `stopping`: it ends its containers before itself, and hears nobody new; `restoring`: it ends those that an earlier one left. */
+type State = "up" | "stopping" | "down" | "restoring";
+
 export class SimEngine {
-  /** The daemon; containers outlive it with live-restore. */
+  /** The daemon; containers outlive it when it is killed, and with live-restore always. */
   process: Process;
+  /** What runs in the containers. */
+  readonly runtime: Process;
   readonly faults: EngineFaults = { eventGap: 0, crash: 0, pullFactor: 1 };
   readonly containers = new Map<string, SimContainer>();
-  readonly images = new Map<string, RegistryImage>();
-  readonly #networks = new Map<string, Readonly<Record<string, string>>>();
+  readonly #images = new ImageStore();
+  readonly #ports = new HostPorts();
+  readonly #networks = new Map<string, SimNetwork>(PREDEFINED_NETWORKS.map((name) => [name, { id: name, labels: {} }]));
   readonly volumes = new Map<string, SimVolume>();
   liveRestore = false;
   /** Called when a container began or ceased to run. */
@@ -89,10 +109,11 @@ export class SimEngine {
   readonly #connections = new Set<() => void>();
   /** While it hangs: what was asked of it, in order. */
   #frozen: (() => void)[] | null = null;
-  #isUp = true;
+  #state: State = "up";
+  /** It was started while it was still on its way down. */
+  #startsAgain = false;
   #serial = 0;
   #generation = 0;
-  #portNext = 32_768;
 
   constructor(kernel: Kernel, host: EngineHost, registry: SimRegistry) {
     this.#kernel = kernel;
@@ -100,10 +121,14 @@ export class SimEngine {
     this.#registry = registry;
     this.#random = kernel.random.fork(`engine ${host.name}`);
     this.process = new Process(`${host.name}/engine`);
+    this.runtime = new Process(`${host.name}/containers`);
   }
 
   get isUp(): boolean {
-    return this.#isUp;
+    return this.#state === "up";
+  }
+  get isEnding(): boolean {
+    return this.#state === "stopping";
   }
   get isFrozen(): boolean {
     return this.#frozen !== null;
@@ -111,26 +136,56 @@ export class SimEngine {
 
   // What a machine and its people do to it.
 
-  /** The daemon ends. Without live-restore its containers end with it; a power cut ends all. */
+  /** Asked to stop without live-restore, it ends its containers first; killed, it leaves them; a power cut ends all. */
   down(how: "stop" | "kill" | "power"): void {
-    if (!this.#isUp) return;
-    this.#isUp = false;
+    if (this.#state === "down" && how !== "power") return;
+    const running = this.#running();
+    if (how === "stop" && this.#state === "up" && !this.liveRestore && running.length > 0) {
+      this.#state = "stopping";
+      const daemon = this.process;
+      void this.#terminateAll(running).then(() => this.#whenThawed(() => daemon === this.process && this.#gone()));
+      return;
+    }
+    if (how === "stop" && this.#state === "stopping") return;
+    this.#gone();
+    if (how !== "power") return;
+    this.#startsAgain = false;
+    for (const container of running) this.#end(container, 255);
+  }
+
+  up(): void {
+    if (this.#state === "stopping") this.#startsAgain = true;
+    if (this.#state !== "down") return;
+    const daemon = new Process(`${this.#host.name}/engine#${++this.#generation}`);
+    this.process = daemon;
+    const left = this.liveRestore ? [] : this.#running();
+    this.#state = left.length === 0 ? "up" : "restoring";
+    if (left.length > 0)
+      void this.#terminateAll(left).then(() => {
+        if (daemon === this.process && this.#state === "restoring") this.#state = "up";
+      });
+  }
+
+  #gone(): void {
+    this.#state = "down";
     this.process.isAlive = false;
     this.#frozen = null;
+    for (const container of this.containers.values()) container.starting = null;
     for (const listener of this.#listeners) listener.end();
     this.#listeners.clear();
     for (const reset of this.#connections) reset();
     this.#connections.clear();
-    if (how === "power" || (how === "stop" && !this.liveRestore))
-      for (const container of this.containers.values()) this.#end(container, how === "power" ? 255 : 137);
+    if (!this.#startsAgain) return;
+    this.#startsAgain = false;
+    this.up();
   }
 
-  up(): void {
-    if (this.#isUp) return;
-    this.#isUp = true;
-    this.process = new Process(`${this.#host.name}/engine#${++this.#generation}`);
-    // What ran on without its daemon is known again; what ended meanwhile is seen as ended.
-    for (const container of this.containers.values()) if (container.status === "running") this.#plan(container);
+  #running(): SimContainer[] {
+    return [...this.containers.values()].filter(({ status }) => status === "running");
+  }
+
+  async #terminateAll(containers: readonly SimContainer[]): Promise<void> {
+    await Promise.all(containers.map((container) => this.#terminate(container, container.body.StopTimeout * 1_000)));
   }
 
   freeze(): void {
@@ -147,12 +202,12 @@ export class SimEngine {
   crash(container: SimContainer, exitCode: number): void {
     if (container.status !== "running") return;
     this.#end(container, exitCode);
-    if (this.#isUp) this.#emit(container, "die");
+    this.#emit(container, "die");
   }
 
   /** Somebody at the engine removes one. */
   removeByHand(container: SimContainer): void {
-    if (!this.#isUp) return;
+    if (!this.isUp) return;
     this.#emit(container, "kill", "9");
     this.crash(container, 137);
     this.containers.delete(container.id);
@@ -161,16 +216,13 @@ export class SimEngine {
   }
 
   renameByHand(container: SimContainer, name: string): void {
-    if (!this.#isUp) return;
+    if (!this.isUp) return;
     container.name = name;
     this.#emit(container, "rename");
   }
 
   deleteImages(): void {
-    for (const [name, image] of this.images) {
-      this.images.delete(name);
-      this.#emitOf("image", "delete", { id: image.id, name });
-    }
+    for (const { image } of this.#images.clear()) this.#emitOf("image", "delete", { id: image.id, name: image.id });
   }
 
   /** The port, as one agent process has it. */
@@ -187,15 +239,20 @@ export class SimEngine {
       info: () => read("info", () => this.#info()),
       listByLabel: (label) =>
         read("list", () =>
+          // Newest first.
           [...this.containers.values()]
+            .reverse()
             .filter(({ body }) => label in body.Labels)
             .map(({ id, name, body, status }) => ({ id, names: [name], labels: body.Labels, status })),
         ),
-      inspect: (id) => {
+      inspect: async (id) => {
         assertContainerId(id);
         return read("inspect", () => {
-          const found = this.containers.get(id);
-          return found === undefined ? null : this.#inspected(found);
+          const look = () => {
+            const found = this.containers.get(id);
+            return found === undefined ? null : this.#inspected(found);
+          };
+          return this.#onceStarted(id, look);
         });
       },
       create: async (name, body) => {
@@ -204,60 +261,58 @@ export class SimEngine {
       },
       start: async (id) => {
         assertContainerId(id);
-        return write(`start ${id.slice(0, 12)}`, [60, 300], () => this.#start(this.#existing(id)));
+        return write(`start ${id.slice(0, 12)}`, [1, 5], () => this.#onceStarted(id, () => this.#start(this.#existing(id))));
       },
       stop: async (id, graceMs) => {
         assertContainerId(id);
-        return write(`stop ${id.slice(0, 12)}`, [1, 10], () => this.#stop(id, graceMs), graceMs + STOP_EXTRA_MS);
+        return write(
+          `stop ${id.slice(0, 12)}`,
+          [1, 10],
+          () => this.#onceStarted(id, () => this.#stop(id, graceMs)),
+          graceMs + STOP_EXTRA_MS,
+        );
       },
       kill: async (id) => {
         assertContainerId(id);
-        return write(`kill ${id.slice(0, 12)}`, [5, 30], () => this.#asked(id, "kill"), STOP_EXTRA_MS);
+        return write(`kill ${id.slice(0, 12)}`, [5, 30], () => this.#onceStarted(id, () => this.#asked(id, "kill")), STOP_EXTRA_MS);
       },
       remove: async (id) => {
         assertContainerId(id);
-        return write(`remove ${id.slice(0, 12)}`, [10, 80], () => this.#asked(id, "remove"));
+        return write(`remove ${id.slice(0, 12)}`, [10, 80], () => this.#onceStarted(id, () => this.#asked(id, "remove")));
       },
       image: async (reference) => {
         assertReference(reference);
         return read("image", () => {
-          const image = this.#imageOf(reference);
-          return image === null
-            ? null
-            : {
-                id: image.id,
-                digests: [`${image.repository}@${image.digest}`],
-                tags: [...this.images.keys()].filter((name) => this.images.get(name) === image),
-              };
+          const held = this.#images.find(reference);
+          return held === null ? null : { id: held.image.id, digests: [...held.digests], tags: [...held.tags] };
         });
       },
       pull: (reference, { signal, onProgress }) => this.#pull(caller, reference, { signal, onProgress }),
       removeImage: async (reference) => {
         assertReference(reference);
-        return write(`remove image ${reference}`, [5, 50], () => {
-          const image = this.#imageOf(reference);
-          if (image === null) return;
-          if ([...this.containers.values()].some(({ imageId }) => imageId === image.id))
-            throw new EngineError("inUse", `conflict: ${reference} is used by a container`, { status: 409 });
-          for (const [name, held] of this.images) if (held.id === image.id) this.images.delete(name);
-          this.#emitOf("image", "delete", { id: image.id, name: reference });
-        });
+        return write(`remove image ${reference}`, [5, 50], () => this.#removeImage(reference));
       },
-      networks: () => read("networks", () => [...this.#networks].map(([name, labels]) => ({ name, labels }))),
+      networks: () => read("networks", () => [...this.#networks].map(([name, { labels }]) => ({ name, labels }))),
       createNetwork: async (name, labels) => {
         assertObjectName(name);
         return write(`create network ${name}`, [50, 300], () => {
-          if (!this.#networks.has(name)) this.#networks.set(name, labels);
+          if (this.#networks.has(name)) return;
+          const network = { id: this.#newId(), labels };
+          this.#networks.set(name, network);
+          this.#emitOf("network", "create", { id: network.id, name });
         });
       },
       removeNetwork: async (name) => {
         assertObjectName(name);
         return write(`remove network ${name}`, [50, 300], () => {
-          const used = [...this.containers.values()].some(
-            ({ body, status }) => status === "running" && body.HostConfig.NetworkMode === name,
-          );
-          if (used) throw new EngineError("denied", `network ${name} has active endpoints`, { status: 403 });
-          if (this.#networks.delete(name)) this.#emitOf("network", "destroy", { id: name, name });
+          const network = this.#networks.get(name);
+          if (network === undefined) return;
+          if (network.id === name)
+            throw new EngineError("denied", `${name} is a pre-defined network and cannot be removed`, { status: 403 });
+          if (this.#running().some(({ body }) => body.HostConfig.NetworkMode === name))
+            throw new EngineError("denied", `network ${name} has active endpoints`, { status: 403 });
+          this.#networks.delete(name);
+          this.#emitOf("network", "destroy", { id: network.id, name });
         });
       },
       volumes: () => read("volumes", () => [...this.volumes].map(([name, { driver, labels }]) => ({ name, driver, labels }))),
@@ -270,7 +325,7 @@ export class SimEngine {
         return write(`remove volume ${name}`, [5, 50], () => {
           const used = [...this.containers.values()].some(({ body }) => body.HostConfig.Mounts.some(({ Source }) => Source === name));
           if (used) throw new EngineError("inUse", `volume ${name} is in use`, { status: 409 });
-          if (this.volumes.delete(name)) this.#emitOf("volume", "destroy", { id: name, name });
+          if (this.volumes.delete(name)) this.#emitOf("volume", "destroy", { id: name, name: "" });
         });
       },
       events: ({ onOpen, onEvent, signal }) => this.#events(caller, { onOpen, onEvent, signal }),
@@ -288,7 +343,7 @@ export class SimEngine {
     const kernel = this.#kernel;
     return new Promise((resolve, reject) => {
       const tell = (delayMs: number, give: () => void) => void kernel.after(delayMs, caller, "", give);
-      if (!this.#isUp) {
+      if (!this.isUp) {
         tell(0.2, () => reject(new EngineError("unreachable", "the engine cannot be reached: connect ECONNREFUSED")));
         return;
       }
@@ -306,9 +361,9 @@ export class SimEngine {
       const answer = (give: () => void) => this.#whenThawed(() => tell(0.2, () => end(give)));
       this.#connections.add(reset);
       this.#whenThawed(() => {
-        kernel.after(this.#random.between(...tookMs), daemon, this.#nameOf(what), () => {
-          carryOut(effect, { resolve, reject, answer });
-        });
+        kernel.after(this.#random.between(...tookMs), daemon, this.#nameOf(what), () =>
+          this.#whenThawed(() => carryOut(effect, { resolve, reject, answer })),
+        );
       });
     });
   }
@@ -316,6 +371,12 @@ export class SimEngine {
   #whenThawed(run: () => void): void {
     if (this.#frozen === null) run();
     else this.#frozen.push(() => this.#whenThawed(run));
+  }
+
+  /** The daemon's own work takes this long, and as long as it hangs. */
+  async #works(forMs: number): Promise<void> {
+    await this.#kernel.pause(forMs, this.process);
+    await new Promise<void>((resolve) => this.#whenThawed(resolve));
   }
 
   /** Reads are too many to be worth a line each. */
@@ -346,27 +407,41 @@ export class SimEngine {
     return found;
   }
 
-  #imageOf(reference: string): RegistryImage | null {
-    const byName = this.images.get(reference);
-    if (byName !== undefined) return byName;
-    for (const image of this.images.values())
-      if (image.id === reference || `${image.repository}@${image.digest}` === reference) return image;
-    return null;
+  /** What is done with a container waits until its start is over. */
+  #onceStarted<Result>(id: string, work: () => Result | Promise<Result>): Result | Promise<Result> {
+    const starting = this.containers.get(id)?.starting ?? null;
+    return starting === null ? work() : starting.then(() => this.#onceStarted(id, work));
+  }
+
+  #removeImage(reference: string): void {
+    const held = this.#images.find(reference);
+    if (held === null) return;
+    const { id } = held.image;
+    const isLast = this.#images.namesWithout(held, reference).size === 0;
+    if (isLast && [...this.containers.values()].some(({ imageId }) => imageId === id))
+      throw new EngineError("inUse", `conflict: unable to remove ${reference} (must force) - a container is using it`, { status: 409 });
+    this.#images.untag(held, reference);
+    this.#emitOf("image", "untag", { id, name: id });
+    if (isLast) this.#emitOf("image", "delete", { id, name: id });
+  }
+
+  #newId(): string {
+    return createHash("sha256")
+      .update(`${this.#host.name} ${++this.#serial}`)
+      .digest("hex");
   }
 
   #create(name: string, body: CreateBody): string {
+    const image = this.#images.find(body.Image)?.image ?? null;
+    if (image === null) throw new EngineError("notFound", `No such image: ${body.Image}`, { status: 404 });
     for (const other of this.containers.values())
       if (other.name === name)
         throw new EngineError("conflict", `Conflict. The container name "/${name}" is already in use by container "${other.id}"`, {
           status: 409,
         });
-    const image = this.#imageOf(body.Image);
-    if (image === null) throw new EngineError("notFound", `No such image: ${body.Image}`, { status: 404 });
     for (const mount of body.HostConfig.Mounts)
       if (mount.Type === "volume" && mount.Source !== undefined) this.#makeVolume(mount.Source, {});
-    const id = createHash("sha256")
-      .update(`${this.#host.name} ${++this.#serial}`)
-      .digest("hex");
+    const id = this.#newId();
     const container: SimContainer = {
       id,
       name,
@@ -380,6 +455,7 @@ export class SimEngine {
       finishedWallMs: null,
       startedMs: 0,
       ports: [],
+      starting: null,
     };
     this.containers.set(id, container);
     this.#emit(container, "create");
@@ -388,52 +464,53 @@ export class SimEngine {
 
   #makeVolume(name: string, labels: Readonly<Record<string, string>>): void {
     if (!this.volumes.has(name)) this.volumes.set(name, { labels, driver: "local", data: `${this.#host.name} ${++this.#serial}` });
+    // Of a volume that is there already too.
+    this.#emitOf("volume", "create", { id: name, name: "" });
   }
 
-  #start(container: SimContainer): void {
+  async #start(container: SimContainer): Promise<void> {
     if (container.status === "running") return;
-    const network = container.body.HostConfig.NetworkMode;
-    if (!["none", "host", "bridge", "default"].includes(network) && !this.#networks.has(network))
-      throw new EngineError("notFound", `network ${network} not found`, { status: 404 });
-    container.ports = this.#bindPorts(container);
+    let isOver: () => void = () => {};
+    const starting = new Promise<void>((resolve) => {
+      isOver = resolve;
+    });
+    container.starting = starting;
+    await this.#works(this.#random.between(60, 300));
+    try {
+      this.#run(container);
+    } finally {
+      container.starting = null;
+      isOver();
+    }
+  }
+
+  #run(container: SimContainer): void {
+    try {
+      const network = container.body.HostConfig.NetworkMode;
+      if (network !== "default" && !this.#networks.has(network))
+        throw new EngineError("notFound", `network ${network} not found`, { status: 404 });
+      container.ports = this.#ports.bind(
+        container.body.HostConfig.PortBindings,
+        this.#running().flatMap(({ ports }) => ports),
+      );
+    } catch (error) {
+      if (container.exitCode === 0) container.exitCode = 128;
+      throw error;
+    }
     container.status = "running";
     container.run++;
     container.exitCode = 0;
     container.startedWallMs = this.#host.wallMs();
-    container.finishedWallMs = null;
     container.startedMs = this.#kernel.nowMs;
     this.onChange(container);
     this.#emit(container, "start");
     this.#plan(container);
   }
 
-  #bindPorts(container: SimContainer): SimContainer["ports"] {
-    const taken = new Set<string>();
-    for (const other of this.containers.values())
-      if (other.status === "running") for (const { protocol, hostPort } of other.ports) taken.add(`${hostPort}/${protocol}`);
-    const bound: SimContainer["ports"] = [];
-    for (const [key, bindings] of Object.entries(container.body.HostConfig.PortBindings)) {
-      const [target = "", protocol] = key.split("/");
-      if (protocol !== "tcp" && protocol !== "udp") continue;
-      for (const { HostIp, HostPort } of bindings) {
-        let hostPort = Number(HostPort);
-        if (hostPort === 0) {
-          while (taken.has(`${this.#portNext}/${protocol}`)) this.#portNext++;
-          hostPort = this.#portNext++;
-        } else if (taken.has(`${hostPort}/${protocol}`)) {
-          throw new EngineError("failed", `Bind for 0.0.0.0:${hostPort} failed: port is already allocated`, { status: 500 });
-        }
-        taken.add(`${hostPort}/${protocol}`);
-        bound.push({ target: Number(target), protocol, hostIp: HostIp || "0.0.0.0", hostPort });
-      }
-    }
-    return bound;
-  }
-
   /** What this run does by itself. */
   #plan(container: SimContainer): void {
     const { run, behaviour } = container;
-    const machine = this.process;
+    const machine = this.runtime;
     const isThisRun = () => container.run === run && container.status === "running";
     const { exitAfterMs } = behaviour;
     if (exitAfterMs !== null)
@@ -455,7 +532,8 @@ export class SimEngine {
   }
 
   #healthOf(container: SimContainer): "none" | "starting" | "healthy" | "unhealthy" {
-    if (!this.#hasHealthcheck(container) || container.status !== "running") return "none";
+    if (!this.#hasHealthcheck(container) || container.run === 0) return "none";
+    if (container.status !== "running") return "unhealthy";
     const forMs = this.#kernel.nowMs - container.startedMs;
     const { healthyAfterMs } = container.behaviour;
     if (healthyAfterMs !== null) return forMs >= healthyAfterMs ? "healthy" : "starting";
@@ -475,11 +553,16 @@ export class SimEngine {
     const container = this.containers.get(id);
     if (container === undefined || container.status !== "running") return;
     this.onStopAsked(container, "stop");
+    // The engine counts it in seconds.
+    await this.#terminate(container, Math.ceil(graceMs / 1_000) * 1_000);
+  }
+
+  async #terminate(container: SimContainer, graceMs: number): Promise<void> {
     const { run } = container;
     this.#emit(container, "kill", "15");
     const { stopMs } = container.behaviour;
     const listens = stopMs !== null && stopMs <= graceMs;
-    await this.#kernel.pause(listens ? stopMs : graceMs, this.process);
+    await (listens ? this.#kernel.pause(stopMs, this.process) : this.#works(graceMs));
     if (container.run !== run || container.status !== "running") return;
     if (!listens) this.#emit(container, "kill", "9");
     this.crash(container, listens ? 143 : 137);
@@ -517,6 +600,7 @@ export class SimEngine {
     }: { readonly signal: AbortSignal; readonly onProgress: (progress: { currentBytes: number; totalBytes: number }) => void },
   ): Promise<void> {
     assertReference(reference);
+    if (signal.aborted) throw new EngineError("aborted", "called off");
     const { weather } = this.#registry;
     const tookMs = this.#random.between(200, 4_000) * this.faults.pullFactor;
     const aborted = new Promise<never>((_, reject) => {
@@ -534,8 +618,10 @@ export class SimEngine {
       if (weather === "away") fail("failed", "dial tcp: lookup registry.test: i/o timeout", 500);
       const image = this.#registry.find(reference);
       if (image === null) return fail("notFound", `manifest for ${reference} not found: manifest unknown`, 404);
+      // The engine calls a pull off whose caller has gone, if there is anything left to call off.
+      if (signal.aborted || (!caller.isAlive && this.#random.chance(0.5))) return;
       onProgress({ currentBytes: 1_000, totalBytes: 1_000 });
-      this.images.set(reference, image);
+      this.#images.pulled(reference, image);
     });
     await Promise.race([pulled, aborted]);
   }
@@ -552,9 +638,15 @@ export class SimEngine {
     const closed = new Promise<void>((resolve) => {
       close = resolve;
     });
+    // One stream: nothing overtakes what was sent before it.
+    let arrivedMs = 0;
+    const deliver = (delayMs: number, arrive: () => void) => {
+      arrivedMs = Math.max(arrivedMs, this.#kernel.nowMs + delayMs);
+      this.#kernel.after(arrivedMs - this.#kernel.nowMs, caller, "", () => !signal.aborted && arrive());
+    };
     const listener: Listener = {
-      onEvent: (event) => void this.#kernel.after(this.#random.between(0.5, 20), caller, "", () => onEvent(event)),
-      end: () => void this.#kernel.after(0.2, caller, "", close),
+      onEvent: (event) => deliver(this.#random.between(0.5, 20), () => onEvent(event)),
+      end: () => deliver(0.2, close),
     };
     signal.addEventListener(
       "abort",
@@ -580,9 +672,9 @@ export class SimEngine {
     of: { readonly id: string; readonly name: string },
     signal: string | null = null,
   ): void {
-    this.#kernel.log(this.process.name, `${type} ${action} ${of.name}`);
+    this.#kernel.log(this.process.name, `${type} ${action} ${of.name || of.id}`);
     const event: EngineEvent = { type, action, ...of, signal, time: String(Math.round(this.#host.wallMs() * 1e6)) };
-    for (const listener of this.#listeners) if (!this.#random.chance(this.faults.eventGap)) listener.onEvent(event);
+    for (const listener of this.#listeners) if (!this.#random.chance(this.faults.eventGap)) this.#whenThawed(() => listener.onEvent(event));
   }
 
   #inspected(container: SimContainer): InspectedContainer {

@@ -95,7 +95,7 @@ export const FAULTS: Readonly<Record<string, Script>> = {
     machine.wallErrorMs -= jump;
   },
   F13: async ({ world, machine, random, pause }) => {
-    const suspended = [machine.engine.process, ...(machine.agentProcess === null ? [] : [machine.agentProcess])];
+    const suspended = [machine.engine.process, machine.engine.runtime, ...(machine.agentProcess === null ? [] : [machine.agentProcess])];
     for (const process of suspended) world.kernel.suspend(process);
     await pause(random.between(2_000, 600_000));
     for (const process of suspended) world.kernel.resume(process);
@@ -300,6 +300,7 @@ export class Mischief {
       machine.wallErrorMs = 0;
       if (machine.agentProcess !== null) world.kernel.resume(machine.agentProcess);
       world.kernel.resume(machine.engine.process);
+      world.kernel.resume(machine.engine.runtime);
       if (!machine.isOn) machine.powerOn();
       machine.engine.up();
       machine.engine.thaw();
