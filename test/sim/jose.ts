@@ -2,6 +2,7 @@
  * The part of jose that berth uses, made of synchronous calls: WebCrypto ends off-thread, in an order that no seed
  * controls. Signatures, headers and ciphertexts are the real ones' (Ed25519, HS256, ECDH-ES over X25519, A256GCM), so
  * all claim checks run against what they would run against. Chance comes from the world's seed.
+ * What it makes the real one opens, and what that one refuses it refuses: test/contract/jose.ts.
  */
 import {
   createCipheriv,
@@ -52,6 +53,15 @@ class JoseError extends Error {
   override readonly name = "JoseError";
 }
 
+/** Extensions that have to be understood (RFC 7515, section 4.1.11): none is, but for one that says what holds anyway. */
+function checkCritical(header: Header, known: readonly string[]): void {
+  if (header.crit === undefined) return;
+  const { crit } = header;
+  const isList = Array.isArray(crit) && crit.length > 0;
+  if (!isList || crit.some((name: unknown) => typeof name !== "string" || !known.includes(name) || header[name] !== true))
+    throw new JoseError("crit names what is not understood here");
+}
+
 /** The fixed beginnings of PKCS #8 private keys and SPKI public keys (RFC 8410). */
 const PKCS8 = { Ed25519: "302e020100300506032b657004220420", X25519: "302e020100300506032b656e04220420" } as const;
 
@@ -75,6 +85,7 @@ export async function exportJWK(key: KeyObject): Promise<Jwk> {
 
 const imported = new Map<string, KeyObject>();
 export async function importJWK(jwk: Jwk, _alg?: string): Promise<KeyObject> {
+  if (jwk.kty !== "OKP") throw new JoseError("only OKP keys are known here");
   const name = `${jwk.crv} ${jwk.x} ${jwk.d ?? ""}`;
   let key = imported.get(name);
   if (key === undefined) {
@@ -123,6 +134,7 @@ export class CompactSign {
     return this;
   }
   async sign(key: Key): Promise<string> {
+    checkCritical(this.#header, ["b64"]);
     const input = `${encodeHeader(this.#header)}.${this.#payload}`;
     return `${input}.${signInput(this.#header.alg, key, input)}`;
   }
@@ -165,6 +177,7 @@ export async function flattenedVerify(
   options: { algorithms: readonly string[] },
 ): Promise<{ payload: Uint8Array; protectedHeader: Header }> {
   const header = decodeHeader(jws.protected);
+  checkCritical(header, ["b64"]);
   if (!options.algorithms.includes(String(header.alg))) throw new JoseError("alg is not allowed");
   checkInput(header.alg, key, `${jws.protected}.${jws.payload}`, jws.signature);
   return { payload: base64url.decode(jws.payload), protectedHeader: header };
@@ -231,14 +244,16 @@ export async function compactDecrypt(
   key: Key,
   options: { keyManagementAlgorithms: readonly string[]; contentEncryptionAlgorithms: readonly string[] },
 ): Promise<{ plaintext: Uint8Array; protectedHeader: Header }> {
-  const [encoded = "", encryptedKey, iv = "", ciphertext = "", tag = ""] = jwe.split(".");
+  const [encoded = "", encryptedKey, iv = "", ciphertext = "", tag = "", rest] = jwe.split(".");
+  if (rest !== undefined) throw new JoseError("not a compact JWE");
   const header = decodeHeader(encoded);
+  checkCritical(header, []);
   if (!options.keyManagementAlgorithms.includes(String(header.alg)) || !options.contentEncryptionAlgorithms.includes(String(header.enc)))
     throw new JoseError("alg or enc is not allowed");
   if (encryptedKey !== "" || header.zip !== undefined) throw new JoseError("not of a form that is opened here");
   const contentKey =
     key instanceof Uint8Array ? key : agreedKey(key, (await importJWK(header.epk as Jwk)) as KeyObject, String(header.enc));
-  const decipher = createDecipheriv("aes-256-gcm", contentKey, base64url.decode(iv));
+  const decipher = createDecipheriv("aes-256-gcm", contentKey, base64url.decode(iv), { authTagLength: 16 });
   decipher.setAAD(Buffer.from(encoded));
   decipher.setAuthTag(base64url.decode(tag));
   return {
