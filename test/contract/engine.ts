@@ -670,24 +670,36 @@ export function engineContract(name: string, make: (options: { readonly live: bo
       });
     });
 
-    test("an engine that hangs says nothing, neither the end of what was under way nor what happens meanwhile", async () => {
+    test("an engine that hangs does nothing and says nothing, neither what was under way nor what happens meanwhile", async () => {
       const { events } = await watching();
-      const web = await made("web");
+      const { tag } = await pulled("web");
+      const waits = await made("web", { name: "waits" });
+      const obeys = await started("web", { name: "obeys" });
+      const dies = await started("web", { name: "dies" });
       const deaf = await started("deaf");
+      const large = await ground.pushLarge("hang:1");
       const crash = await started("crash");
-      let isAnswered = false;
-      const start = engine.start(web).then(() => {
-        isAnswered = true;
-      });
-      const stop = engine.stop(deaf, 1_000);
+      const answeredMs: number[] = [];
+      const answered = (call: Promise<unknown>) => call.then(() => void answeredMs.push(ground.wallMs()));
+      const onProgress = () => void answeredMs.push(ground.wallMs());
+      const pulling = engine.pull(large.tag, { login: null, signal: new AbortController().signal, onProgress });
+      const calls = [pulling, engine.start(waits), engine.stop(obeys, 10_000), engine.stop(deaf, 1_000)].map(answered);
       await ground.pause(20);
+      calls.push(answered(engine.kill(dies)), answered(engine.create("late", bodyOf(tag))));
+      await ground.pause(3);
       ground.freeze();
+      const frozenMs = ground.wallMs() + WALL_SLACK_MS;
       await ground.pause(2_500);
-      expect([isAnswered, events.filter(({ action }) => action === "die")]).toEqual([false, []]);
+      const thawedMs = ground.wallMs();
       ground.thaw();
-      await Promise.all([start, stop]);
+      await Promise.all(calls);
       expect(await eventsOf(events, crash, "die")).toEqual(["create", "start", "die"]);
       expect(await eventsOf(events, deaf, "die")).toEqual(["create", "start", "kill 15", "kill 9", "die"]);
+      const saidMs = events.map(({ time }) => Number(BigInt(time) / 1_000_000n));
+      const doneMs = [(await seen(waits)).startedWallMs!, (await ended(dies)).finishedWallMs!];
+      expect([...answeredMs, ...saidMs, ...doneMs].filter((atMs) => atMs > frozenMs && atMs < thawedMs)).toEqual([]);
+      // The process itself did not wait.
+      expect((await seen(crash)).finishedWallMs).toBeLessThan(thawedMs);
     });
 
     test("an engine that hangs: reads give up after their time, a write is carried out when it goes on", async () => {

@@ -673,8 +673,10 @@ export class SimEngine {
     signal: string | null = null,
   ): void {
     this.#kernel.log(this.process.name, `${type} ${action} ${of.name || of.id}`);
-    const event: EngineEvent = { type, action, ...of, signal, time: String(Math.round(this.#host.wallMs() * 1e6)) };
-    for (const listener of this.#listeners) if (!this.#random.chance(this.faults.eventGap)) this.#whenThawed(() => listener.onEvent(event));
+    this.#whenThawed(() => {
+      const event: EngineEvent = { type, action, ...of, signal, time: String(Math.round(this.#host.wallMs() * 1e6)) };
+      for (const listener of this.#listeners) if (!this.#random.chance(this.faults.eventGap)) listener.onEvent(event);
+    });
   }
 
   #inspected(container: SimContainer): InspectedContainer {
