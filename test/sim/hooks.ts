@@ -1,8 +1,9 @@
-/** Loaded before everything else (`node --import`): the simulated world's jose stands in for the real one. */
+/** Loaded before everything else (`node --import`): the simulated world chooses which jose its code has. */
 import { registerHooks } from "node:module";
 
-const stand = new URL("./jose.ts", import.meta.url).href;
+const choice = new URL("./jose-choice.ts", import.meta.url).href;
 
 registerHooks({
-  resolve: (specifier, context, next) => (specifier === "jose" ? { url: stand, shortCircuit: true } : next(specifier, context)),
+  resolve: (specifier, context, next) =>
+    specifier === "jose" && context.parentURL !== choice ? { url: choice, shortCircuit: true } : next(specifier, context),
 });

@@ -25,6 +25,8 @@ export function seedJose(prng: Prng): void {
   entropy = prng;
 }
 
+export const drawBytes = (count: number): Uint8Array => entropy.bytes(count);
+
 export type CryptoKey = KeyObject;
 interface Jwk {
   readonly kty: string;

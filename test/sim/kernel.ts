@@ -38,6 +38,8 @@ export class Kernel {
   /** True time, milliseconds since the world began. */
   nowMs = 0;
   steps = 0;
+  /** False while work that takes no virtual time goes on outside of this thread. */
+  isQuiet: () => boolean = () => true;
 
   constructor(seed: string) {
     this.random = new Prng(seed);
@@ -99,7 +101,7 @@ export class Kernel {
   /** Runs events up to `untilMs` of true time, or until `stop` answers true after one. */
   async run(untilMs: number, stop: () => boolean = () => false): Promise<void> {
     // What was begun outside of any event goes first.
-    await settle();
+    await this.#settle();
     for (let event = this.#queue[0]; event !== undefined && event.atMs <= untilMs; event = this.#queue[0]) {
       this.#pop();
       if (event.run === null || !event.process.isAlive) continue;
@@ -111,11 +113,17 @@ export class Kernel {
       this.steps++;
       if (!isSilent(event.what)) this.log(event.process.name, event.what);
       event.run();
-      await settle();
+      await this.#settle();
       for (const look of this.#observers) look();
       if (stop()) return;
     }
     this.nowMs = Math.max(this.nowMs, untilMs);
+  }
+
+  /** Lets everything that can go on without an event go on. A turn of the event loop runs all promises that are ready. */
+  async #settle(): Promise<void> {
+    do await new Promise((resolve) => void setImmediate(resolve));
+    while (!this.isQuiet());
   }
 
   #push(event: Event): void {
@@ -172,6 +180,3 @@ export function carryOut<Result>(
 }
 
 const isBefore = (left: Event, right: Event): boolean => left.atMs < right.atMs || (left.atMs === right.atMs && left.serial < right.serial);
-
-/** Lets everything that can go on without an event go on. A turn of the event loop runs all promises that are ready. */
-const settle = (): Promise<void> => new Promise((resolve) => void setImmediate(resolve));

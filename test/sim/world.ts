@@ -7,6 +7,7 @@ import { SimDatabase } from "./database.ts";
 import { SimRegistry } from "./images.ts";
 import { Isolate, type IsolateParts, SERVER_URL } from "./isolate.ts";
 import { seedJose } from "./jose.ts";
+import { chooseJose, isJoseQuiet } from "./jose-choice.ts";
 import { Kernel, Process } from "./kernel.ts";
 import { Machine } from "./machine.ts";
 import type { Prng } from "./prng.ts";
@@ -19,6 +20,8 @@ export interface WorldOptions {
   readonly seed: string;
   readonly nodes: number;
   readonly sites: number;
+  /** Default: the stand-in. */
+  readonly jose?: "real" | "stand-in";
 }
 
 export interface OperatorAnswer {
@@ -49,6 +52,8 @@ export class World {
     this.kernel = new Kernel(options.seed);
     this.random = this.kernel.random.fork("world");
     seedJose(this.kernel.random.fork("jose"));
+    chooseJose(options.jose ?? "stand-in");
+    this.kernel.isQuiet = isJoseQuiet;
     this.database = new SimDatabase(this.kernel, EPOCH_MS);
   }
 
