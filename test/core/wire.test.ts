@@ -5,7 +5,7 @@ import { expect, test } from "vitest";
 import { z } from "zod";
 import { PROTOCOL_VERSION } from "../../shared/wire/version.ts";
 
-/** When a message changes, PROTOCOL_VERSION rises, gets its line in version.ts, and this hash moves with it. */
+/** When a message changes after the first release, PROTOCOL_VERSION rises, gets its line in version.ts, and this hash moves with it. */
 const HASH_OF_VERSION: Record<number, string> = { 1: "ba5935bb3d8972eb" };
 
 const folder = fileURLToPath(new URL("../../shared/wire/", import.meta.url));
