@@ -1,6 +1,6 @@
 /**
- * The agent protocol's version and its history. `test/core/wire.test.ts` hashes every schema of this folder: when the
- * hash moves, this number moves too and gets a line.
+ * The agent protocol's version and its history. `test/core/wire.test.ts` hashes every schema of this folder: once a
+ * version has been released, this number moves with the hash and gets a line.
  *
  * 1  first version
  */
