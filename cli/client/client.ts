@@ -134,7 +134,16 @@ export class Client {
       ...(signal === undefined ? {} : { signal }),
     });
     if (answer.status >= 400) throw await this.#refusal(answer);
-    for await (const line of answer.lines()) if (line !== "") yield JSON.parse(line) as T;
+    try {
+      for await (const line of answer.lines()) if (line !== "") yield JSON.parse(line) as T;
+    } catch (error) {
+      if (signal?.aborted === true) throw error;
+      throw new CliError(`${this.url} broke off in the middle of its answer: ${error instanceof Error ? error.message : String(error)}`, {
+        exitCode: EXIT.unreachable,
+        cause: error,
+        next: this.#options.startHint,
+      });
+    }
   }
 
   async #json<T>(

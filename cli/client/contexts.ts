@@ -14,6 +14,7 @@ import { chmod, mkdir, rename, writeFile } from "node:fs/promises";
 import { homedir } from "node:os";
 import { dirname, join } from "node:path";
 import { CliError, EXIT } from "../exit.ts";
+import { readNamed } from "../read-named.ts";
 import type { Pins } from "./pin.ts";
 
 /** As kept in `contexts.json`. */
@@ -117,9 +118,7 @@ function refuseStrangers(directory: string): void {
 export function readLocalTarget(directory: string): Target {
   refuseStrangers(directory);
   const addressPath = join(directory, ADDRESS_FILE);
-  const address = existsSync(addressPath)
-    ? (JSON.parse(readFileSync(addressPath, "utf8")) as LocalAddress)
-    : { url: DEFAULT_LOCAL_URL, root: null, spki: null };
+  const address = readAddress(addressPath);
   let token: string;
   try {
     token = readFileSync(join(directory, TOKEN_FILE), "utf8").trim();
@@ -140,11 +139,25 @@ export function readLocalTarget(directory: string): Target {
   };
 }
 
+function readAddress(path: string): LocalAddress {
+  if (!existsSync(path)) return { url: DEFAULT_LOCAL_URL, root: null, spki: null };
+  try {
+    const { url, root, spki } = JSON.parse(readNamed("the cluster's directory", path)) as Partial<LocalAddress>;
+    if (typeof url === "string") return { url, root: root ?? null, spki: spki ?? null };
+  } catch (error) {
+    if (!(error instanceof SyntaxError)) throw error;
+  }
+  throw new CliError(`${path} does not say where the control plane listens; starting it again writes it anew`, {
+    exitCode: EXIT.unreachable,
+    next: "npm start",
+  });
+}
+
 function environmentTarget(env: Environment): Target | null {
   const url = env["BERTH_URL"];
   if (url === undefined || url === "") return null;
   const file = env["BERTH_TOKEN_FILE"];
-  const token = env["BERTH_TOKEN"] ?? (file === undefined ? null : readFileSync(file, "utf8").trim());
+  const token = env["BERTH_TOKEN"] ?? (file === undefined ? null : readNamed("BERTH_TOKEN_FILE", file).trim());
   return {
     name: "BERTH_URL",
     source: "environment",

@@ -5,12 +5,12 @@
  * The check happens before a byte of a request, and so the token, is written.
  */
 import { createHash } from "node:crypto";
-import { readFileSync } from "node:fs";
 import { Agent as HttpAgent } from "node:http";
 import { type AgentOptions, Agent as HttpsAgent } from "node:https";
 import type { Duplex } from "node:stream";
 import type { TLSSocket } from "node:tls";
 import { CliError, EXIT } from "../exit.ts";
+import { readNamed } from "../read-named.ts";
 
 export interface Pins {
   /** RFC 7638 thumbprint (SHA-256, base64url) of the cluster's root key. */
@@ -106,6 +106,6 @@ export function agentFor(url: URL, pins: Pins, env: NodeJS.ProcessEnv): HttpAgen
   // BERTH_CA: an authority in a file, as scripts and tests have it. Pins go before it.
   const authority = env["BERTH_CA"];
   if (authority !== undefined && authority !== "" && pins.root === null && pins.spki === null)
-    return new HttpsAgent({ ...options, ca: readFileSync(authority) });
+    return new HttpsAgent({ ...options, ca: readNamed("BERTH_CA", authority) });
   return pins.root === null && pins.spki === null ? new HttpsAgent(options) : new PinnedAgent(options, pins);
 }

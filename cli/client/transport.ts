@@ -1,7 +1,6 @@
 /** One request and its answer, over node:http: fetch would load undici, which costs more than most commands take. */
 import { type IncomingMessage, request as httpRequest } from "node:http";
 import { request as httpsRequest } from "node:https";
-import { createInterface } from "node:readline";
 import { agentFor, type Pins } from "./pin.ts";
 
 export interface TransportRequest {
@@ -37,6 +36,18 @@ async function textOf(message: IncomingMessage): Promise<string> {
   return Buffer.concat(chunks).toString("utf8");
 }
 
+/** Of an answer that may break off at any moment: then it throws, where node:readline would end the process. */
+async function* linesOf(message: IncomingMessage): AsyncGenerator<string> {
+  message.setEncoding("utf8");
+  let rest = "";
+  for await (const chunk of message as AsyncIterable<string>) {
+    const lines = (rest + chunk).split("\n");
+    rest = lines.pop() ?? "";
+    for (const line of lines) yield line.replace(/\r$/, "");
+  }
+  if (rest !== "") yield rest;
+}
+
 export function httpTransport(base: string, pins: Pins, env: NodeJS.ProcessEnv): Transport {
   const root = new URL(base);
   const agent = agentFor(root, pins, env);
@@ -57,7 +68,7 @@ export function httpTransport(base: string, pins: Pins, env: NodeJS.ProcessEnv):
               return Array.isArray(value) ? (value[0] ?? null) : (value ?? null);
             },
             text: () => textOf(message),
-            lines: () => createInterface({ input: message, crlfDelay: Number.POSITIVE_INFINITY }),
+            lines: () => linesOf(message),
           }),
       );
       if (request.timeoutMs !== undefined)

@@ -1,5 +1,4 @@
 /** `berth agent`: the agent of this machine, in the foreground or as a service. */
-import { readFile } from "node:fs/promises";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import type { AgentHandle } from "../../agent/main.ts";
@@ -7,6 +6,7 @@ import { CliError, EXIT } from "../exit.ts";
 import { visible } from "../render/visible.ts";
 import type { Shell } from "../shell.ts";
 import { line } from "../terminal.ts";
+import { readNamed } from "../read-named.ts";
 
 export interface AgentOptions {
   readonly join?: string;
@@ -23,7 +23,7 @@ const AGENT_SCRIPT = fileURLToPath(new URL("../../agent/main.ts", import.meta.ur
 
 export async function agent(shell: Shell, options: AgentOptions): Promise<void> {
   const joinToken =
-    options.join ?? (options.joinFile === undefined ? shell.env["BERTH_JOIN_TOKEN"] : (await readFile(options.joinFile, "utf8")).trim());
+    options.join ?? (options.joinFile === undefined ? shell.env["BERTH_JOIN_TOKEN"] : readNamed("--join-file", options.joinFile).trim());
   const { signal } = shell;
   const { runAgent, AgentError } = await import("../../agent/main.ts");
   let handle: AgentHandle;

@@ -17,6 +17,7 @@ import { emit, printFields, printTable } from "../render/output.ts";
 import { visible } from "../render/visible.ts";
 import type { Shell } from "../shell.ts";
 import { line } from "../terminal.ts";
+import { readNamed } from "../read-named.ts";
 
 /** A context as it may be shown: without the token. */
 const withoutToken = ({ token: _token, ...rest }: StoredContext) => rest;
@@ -98,10 +99,7 @@ export async function contextAdd(shell: Shell, name: string, options: ContextAdd
 }
 
 async function tokenFor(shell: Shell, options: ContextAddOptions): Promise<string> {
-  if (options.tokenFile !== undefined) {
-    const { readFile } = await import("node:fs/promises");
-    return (await readFile(options.tokenFile, "utf8")).trim();
-  }
+  if (options.tokenFile !== undefined) return readNamed("--token-file", options.tokenFile).trim();
   if (options.tokenStdin) return (await readAllInput()).trim();
   const fromEnvironment = shell.env["BERTH_TOKEN"];
   if (fromEnvironment !== undefined && fromEnvironment !== "") return fromEnvironment;

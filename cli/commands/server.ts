@@ -1,5 +1,5 @@
 /** `berth server`: the control plane, in the foreground. */
-import { mkdir, writeFile } from "node:fs/promises";
+import { mkdir, rename, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { ADDRESS_FILE, checkedUrl, type LocalAddress, TOKEN_FILE } from "../client/contexts.ts";
 import { CliError, EXIT } from "../exit.ts";
@@ -34,7 +34,10 @@ export function parseListen(text: string): { host: string; port: number } {
 /** Where a control plane can be found from this machine, kept beside its token. */
 export async function writeAddress(dataDir: string, address: LocalAddress): Promise<void> {
   await mkdir(dataDir, { recursive: true, mode: 0o700 });
-  await writeFile(path.join(dataDir, ADDRESS_FILE), `${JSON.stringify(address, null, 2)}\n`, { mode: 0o600 });
+  // Renamed into its place: a command that reads it meanwhile finds the old one or the new one, whole.
+  const beside = path.join(dataDir, `${ADDRESS_FILE}.${process.pid}`);
+  await writeFile(beside, `${JSON.stringify(address, null, 2)}\n`, { mode: 0o600 });
+  await rename(beside, path.join(dataDir, ADDRESS_FILE));
 }
 
 export const portTaken = (port: number, mend: string): CliError => {

@@ -1,5 +1,8 @@
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
 import { describe, expect, test } from "vitest";
-import { ApiError, type Client, withQuery } from "../../cli/client/client.ts";
+import { ApiError, Client, withQuery } from "../../cli/client/client.ts";
+import { httpTransport } from "../../cli/client/transport.ts";
 import { CliError, EXIT } from "../../cli/exit.ts";
 import { answer, clientWith } from "./terminal.ts";
 
@@ -147,6 +150,24 @@ test("streams are read line by line", async () => {
   const seen: unknown[] = [];
   for await (const line of client.lines("/v1/logs")) seen.push(line);
   expect(seen).toEqual([{ a: 1 }, { a: 2 }]);
+});
+
+test("a stream that breaks off is told as such, with the exit code of a control plane that is gone", async () => {
+  const server = createServer((_, response) => {
+    response.writeHead(200, { "content-type": "application/x-ndjson" });
+    response.write('{"a":1}\n{"a":');
+    setTimeout(() => response.destroy(), 20);
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const client = new Client({ url, token: null, transport: httpTransport(url, { root: null, spki: null }, {}), startHint: "npm start" });
+  const seen: unknown[] = [];
+  const read = async () => {
+    for await (const line of client.lines("/v1/logs")) seen.push(line);
+  };
+  await expect(read()).rejects.toMatchObject({ exitCode: 3, message: expect.stringContaining("broke off") });
+  expect(seen).toEqual([{ a: 1 }]);
+  server.close();
 });
 
 test("ages are counted by the server's clock when it differs", async () => {

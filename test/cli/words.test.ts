@@ -17,6 +17,7 @@ import { makeShell } from "../../cli/shell.ts";
 import { REPLICAS_MAX as API_REPLICAS_MAX } from "../../shared/model/app.ts";
 import { app, node, replica } from "./resources.ts";
 import { recordingTerminal, shellOf } from "./terminal.ts";
+import { readNamed } from "../../cli/read-named.ts";
 
 describe("arguments", () => {
   test.each([
@@ -244,6 +245,19 @@ describe("contexts", () => {
     expect(() => resolveTarget({ env, cwd: clone })).toThrow(/may be written by everybody/);
     await chmod(token, 0o600);
     expect(resolveTarget({ env, cwd: clone })).toMatchObject({ source: "directory" });
+  });
+
+  test("a file that is named and not there, and an address that is torn, are said in a sentence", async () => {
+    const { env, clone } = await world();
+    expect(() => resolveTarget({ env: { ...env, BERTH_URL: "https://x.test", BERTH_TOKEN_FILE: "/nope" }, cwd: clone })).toThrow(
+      "BERTH_TOKEN_FILE names /nope, and there is no such file",
+    );
+    expect(() => readNamed("--join-file", clone)).toThrow(`--join-file names ${clone}, and it is a directory`);
+    await makeLocal(clone);
+    for (const torn of ['{"url": "http', "{}"]) {
+      await writeFile(join(clone, ".berth", "address.json"), torn);
+      expect(() => resolveTarget({ env, cwd: clone })).toThrow(/address.json does not say where the control plane listens/);
+    }
   });
 
   test("the order: option, environment, directory, choice", async () => {
