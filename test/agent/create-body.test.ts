@@ -397,6 +397,11 @@ describe("what the engine is asked for", () => {
     expect(createBody(inputOf()).HostConfig.LogConfig).toEqual({ Type: "json-file", Config: { "max-size": "10m", "max-file": "3" } });
     expect(createBody(inputOf({}, { engine: { apiVersion: "1.41", logDriver: "journald" } })).HostConfig.LogConfig).toBeUndefined();
     expect(createBody(inputOf({ logging: { driver: "none" } })).HostConfig.LogConfig).toEqual({ Type: "none", Config: {} });
+    const jsonFile = (options: Record<string, string>) =>
+      createBody(inputOf({ logging: { driver: "json-file", options } })).HostConfig.LogConfig?.Config;
+    expect(jsonFile({ tag: "a" })).toEqual({ tag: "a", "max-size": "10m", "max-file": "3" });
+    expect(jsonFile({ "max-file": "5" })).toEqual({ "max-size": "10m", "max-file": "5" });
+    expect(jsonFile({ "max-size": "1m" })).toEqual({ "max-size": "1m" });
   });
 
   test("system paths are opened as Docker's own command does it", () => {
