@@ -31,7 +31,7 @@ import type { JoinToken } from "../../shared/wire/enroll.ts";
 import { openDisk } from "../../agent/node-disk.ts";
 import { SealedFile } from "../../agent/sealed-file.ts";
 import { describeStepFailure } from "../../agent/step-failure.ts";
-import { passedOn, unitText } from "../../agent/unit.ts";
+import { environmentText, passedOn, unitText } from "../../agent/unit.ts";
 import { networkName } from "../../shared/converge/names.ts";
 import { loginCommandIn } from "../../shared/model/image.ts";
 import { image, ref } from "../core/converge/world.ts";
@@ -136,7 +136,7 @@ describe("the systemd unit", () => {
           node: process.execPath,
           script: "/usr/local/lib/berth/agent.mjs",
           dataDir: "/var/lib/berth",
-          environment: { HTTPS_PROXY: "http://user:p%40ss@proxy:3128" },
+          environmentFile: "/var/lib/berth/service.env",
         }),
       ),
     ).toBe("");
@@ -183,9 +183,9 @@ describe("the systemd unit", () => {
     await makeMember(join(dir, "data"));
     await writeFile(join(dir, "systemctl"), `#!/bin/sh\necho "$@" >> ${dir}/calls\n`, { mode: 0o755 });
     const ran = await apart(
-      `mkdir -p /run/systemd/system\n${agent} install --data-dir ${dir}/data --engine /e.sock\ncp /etc/systemd/system/berth-agent.service ${dir}/unit.service\n` +
+      `mkdir -p /run/systemd/system\n${agent} install --data-dir ${dir}/data --engine /e.sock\ncp /etc/systemd/system/berth-agent.service ${dir}/unit.service\ncp -p ${dir}/data/service.env ${dir}\n` +
         `${agent} uninstall\nls /etc/systemd/system`,
-      { PATH: `${dir}:${process.env["PATH"] ?? ""}`, HTTPS_PROXY: "http://proxy:3128" },
+      { PATH: `${dir}:${process.env["PATH"] ?? ""}`, HTTPS_PROXY: "http://alice:s3cret@proxy:3128" },
     );
     expect(ran).toMatchObject({
       code: 0,
@@ -201,7 +201,11 @@ describe("the systemd unit", () => {
     ]);
     const unit = await readFile(join(dir, "unit.service"), "utf8");
     expect(unit).toContain(`"${process.execPath}" "${root}/agent/main.ts" "run" "--data-dir" "${dir}/data" "--engine" "/e.sock"`);
-    expect(unit).toContain('Environment="HTTPS_PROXY=http://proxy:3128"');
+    expect(unit).toContain(`\nEnvironmentFile=-${dir}/data/service.env\n`);
+    expect(unit).not.toContain("s3cret");
+    expect(await readFile(join(dir, "service.env"), "utf8")).toContain('HTTPS_PROXY="http://alice:s3cret@proxy:3128"\n');
+    expect((await stat(join(dir, "service.env"))).mode & 0o777).toBe(0o600);
+    await expect(stat(join(dir, "data", "service.env"))).rejects.toThrow("ENOENT");
     expect(await verify(unit)).toBe("");
   });
 
@@ -209,6 +213,11 @@ describe("the systemd unit", () => {
     const text = unitText({ node: process.execPath, script: "/opt/a b/$x %i.mjs", dataDir: '/data/"q"' });
     expect(text).toContain('"/opt/a b/$$x %%i.mjs" "run" "--data-dir" "/data/\\"q\\""');
     expect(await verify(text)).toBe("");
+  });
+
+  test("keeps odd settings whole, in a file that only root reads", () => {
+    expect(environmentText({ HTTPS_PROXY: 'http://u:p%40$x`"\\@proxy' })).toBe('HTTPS_PROXY="http://u:p%40\\$x\\`\\"\\\\@proxy"\n');
+    expect(() => environmentText({ NO_PROXY: "a\nLD_PRELOAD=/x" })).toThrow("line break");
   });
 
   test("refuses a path with a line break", () => {
