@@ -167,7 +167,7 @@ export class NodeAgent {
       ended.abort();
     };
     try {
-      await Promise.all([converger.run(both), untilRemoved(), this.#watchPolicy(converger, both)]);
+      await Promise.all([converger.run(both), untilRemoved(), this.#watchPolicy({ converger, channels }, both)]);
     } finally {
       ended.abort();
     }
@@ -270,11 +270,12 @@ export class NodeAgent {
     return read();
   }
 
-  async #watchPolicy(converger: Converger, signal: AbortSignal): Promise<void> {
+  async #watchPolicy({ converger, channels }: { converger: Converger; channels: Channels }, signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
       await pause(this.#input.clock, POLICY_LOOK_EVERY_MS, signal);
       if (signal.aborted || !(await this.#loadPolicy())) continue;
       this.#nodeFacts = null;
+      channels.policyChanged();
       converger.wake();
     }
   }

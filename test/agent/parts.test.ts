@@ -31,6 +31,10 @@ import type { JoinToken } from "../../shared/wire/enroll.ts";
 import { openDisk } from "../../agent/node-disk.ts";
 import { SealedFile } from "../../agent/sealed-file.ts";
 import { describeStepFailure } from "../../agent/step-failure.ts";
+import { Channels, type ChannelsInput } from "../../agent/channels.ts";
+import { POLICY_DEFAULT } from "../../agent/policy.ts";
+import type { Session } from "../../agent/link/transport.ts";
+import type { ChannelAsk } from "../../shared/wire/poll.ts";
 import { environmentText, passedOn, unitText } from "../../agent/unit.ts";
 import { networkName } from "../../shared/converge/names.ts";
 import { loginCommandIn } from "../../shared/model/image.ts";
@@ -43,6 +47,8 @@ beforeEach(async () => {
 afterEach(async () => {
   await rm(dir, { recursive: true, force: true });
 });
+
+const silent = { warn: () => undefined } as unknown as Log;
 
 describe("a pull that failed", () => {
   test.each<[string, EngineFailure]>([
@@ -121,6 +127,42 @@ describe("a pull that failed", () => {
   });
 });
 
+describe("a log that is followed", () => {
+  test("ends with a sentence when the owner forbids reading logs, and goes on when the policy changes otherwise", async () => {
+    let policy = POLICY_DEFAULT;
+    const sent: string[] = [];
+    const closed = Promise.withResolvers<void>();
+    const following = Promise.withResolvers<AbortSignal>();
+    const channels = new Channels({
+      engine: {
+        logs: (_: string, { signal }: { signal: AbortSignal }) => {
+          following.resolve(signal);
+          return new Promise<void>((_resolve, reject) => signal.addEventListener("abort", () => reject(new Error("aborted"))));
+        },
+      },
+      ledger: { record: () => ({ containerId: "c" }) },
+      log: silent,
+      sockets: {
+        dial: async () => ({ send: async (text: string) => void sent.push(text), close: closed.resolve, closed: closed.promise }),
+      },
+      transport: { url: "http://x", authorization: async () => "" },
+      policy: () => policy,
+    } as unknown as ChannelsInput);
+    const ask = { id: "ch1", kind: "logs", replica: "r", follow: true, tail: 0, sinceMs: null, timestamps: false } as unknown as ChannelAsk;
+    channels.answer(ask, {} as Session, new AbortController().signal);
+    const signal = await following.promise;
+    policy = { ...POLICY_DEFAULT, hostNetwork: true };
+    channels.policyChanged();
+    expect(signal.aborted).toBe(false);
+    policy = { ...POLICY_DEFAULT, logs: false };
+    channels.policyChanged();
+    await closed.promise;
+    expect(sent.map((text) => JSON.parse(text))).toEqual([
+      { kind: "end", reason: "error", message: expect.stringContaining('"logs" in its policy.json') },
+    ]);
+  });
+});
+
 describe("the systemd unit", () => {
   const verify = async (text: string): Promise<string> => {
     const file = join(dir, "berth-agent.service");
@@ -156,7 +198,6 @@ describe("the systemd unit", () => {
     );
   const root = join(import.meta.dirname, "../..");
   const agent = `${process.execPath} ${join(root, "agent/main.ts")}`;
-  const silent = { warn: () => undefined } as unknown as Log;
   const makeMember = async (dataDir: string): Promise<void> => {
     const file = identityFile(await openDisk(dataDir), silent);
     const token = { id: "j_aaaaaaaaaaaaaaaa", url: "https://berth.test", root: "r" } as unknown as JoinToken;
