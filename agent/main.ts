@@ -7,6 +7,7 @@ import { resolve } from "node:path";
 import process from "node:process";
 import pino from "pino";
 import { z } from "zod";
+import { visible } from "../shared/text/visible.ts";
 import type { JoinToken } from "../shared/wire/enroll.ts";
 import { describeEngineProblem, describePlatformProblem, describeUnreachable, engineSocket } from "./engine/detect.ts";
 import { openDocker } from "./engine/docker.ts";
@@ -342,7 +343,7 @@ export async function main(argv: readonly string[]): Promise<number> {
   const options: AgentOptions = {
     ...optionsOf(flags),
     ...(token === undefined ? {} : { joinToken: token }),
-    onState: (sentence) => void say(process.stderr, `berth: ${sentence}\n`, 0),
+    onState: (sentence) => void say(process.stderr, `berth: ${visible(sentence)}\n`, 0),
   };
   try {
     if (command === "uninstall") {
@@ -362,7 +363,7 @@ export async function main(argv: readonly string[]): Promise<number> {
     }
     return await runUntilSignal(options);
   } catch (error) {
-    return say(process.stderr, `berth agent: ${error instanceof Error ? error.message : String(error)}\n`, 1);
+    return say(process.stderr, `berth agent: ${visible(error instanceof Error ? error.message : String(error))}\n`, 1);
   }
 }
 

@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { z } from "zod";
-import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { readCommandLine } from "../../agent/command-line.ts";
 import { describeEngineProblem, describePlatformProblem, engineSocket } from "../../agent/engine/detect.ts";
 import { pullFailure } from "../../agent/engine/docker-streams.ts";
@@ -24,6 +24,7 @@ import { LINE_MAX, splitLog } from "../../agent/engine/log-frames.ts";
 import { imageKeyOf, pullImage, pullReference, runReference } from "../../agent/images.ts";
 import { prepareIdentity } from "../../agent/enrol.ts";
 import { identityFile } from "../../agent/identity.ts";
+import { main } from "../../agent/main.ts";
 import { nodeClock } from "../../agent/node-clock.ts";
 import type { Log } from "../../agent/ports.ts";
 import type { NodeId } from "../../shared/model/name.ts";
@@ -290,6 +291,23 @@ describe("the systemd unit", () => {
 });
 
 describe("the command line", () => {
+  test("writes nothing of other people's to root's terminal that could move its cursor", async () => {
+    const written: string[] = [];
+    const write = vi.spyOn(process.stderr, "write").mockImplementation((text) => written.push(String(text)) > 0);
+    try {
+      const root = "A".repeat(43);
+      const token = { v: 1, id: `jt_${"a".repeat(16)}`, seed: root, url: "http://127.0.0.1:9", root } satisfies Record<
+        keyof Omit<JoinToken, "spki">,
+        unknown
+      >;
+      const joinToken = `berth_join_${Buffer.from(JSON.stringify(token)).toString("base64url")}`;
+      expect(await main(["join", joinToken, "--data-dir", join(dir, "data"), "--engine", "/\u001b[2J.sock"])).toBe(1);
+    } finally {
+      write.mockRestore();
+    }
+    expect(written.join("")).toMatch(/^berth agent: no container engine answers at \/\\x1b\[2J\.sock[^\u001b]*\n$/);
+  });
+
   test.each([
     [
       ["join", "berth_join_x", "--name", "n1"],
