@@ -203,8 +203,9 @@ const RULES: readonly ((spec: ReplicaSpec, policy: Policy, ref: AssignmentRef) =
       ? null
       : `protection from the kernel's out-of-memory killer is not allowed: set "privileged": true`;
   },
-  function reservedLabels({ workload }) {
-    const reserved = Object.keys(workload.labels).find((key) => key.startsWith(LABEL_PREFIX));
+  function reservedLabels({ workload, volumes }) {
+    const keys = [workload.labels, ...Object.values(volumes).map(({ labels = {} }) => labels)].flatMap(Object.keys);
+    const reserved = keys.find((key) => key.startsWith(LABEL_PREFIX));
     return reserved === undefined
       ? null
       : `label ${reserved} begins with the reserved ${LABEL_PREFIX}, which nothing can allow, not even a key`;

@@ -145,6 +145,8 @@ describe("what is refused by default, and the key that allows it", () => {
     const { spec } = desired();
     const forged = { ...spec, workload: { ...spec.workload, labels: { "berth.replica": "x" } } };
     expect(judgeByPolicy({ ref: ref(), spec: forged, policy: POLICY_DEFAULT, file: "/x" })?.message).toContain("reserved");
+    const volume = { ...spec, volumes: { data: { engineName: "v", external: false, labels: { "berth.node": "x" } } } };
+    expect(judgeByPolicy({ ref: ref(), spec: volume, policy: POLICY_DEFAULT, file: "/x" })?.message).toContain("reserved");
   });
 
   test.each([
