@@ -176,8 +176,7 @@ export class NodeAgent {
 
   /** What it ran ends with it: the control plane has given its work to others. Said once, it holds over restarts. */
   async #removed(ledger: Ledger): Promise<void> {
-    this.#identity = { ...this.#identity, removed: true };
-    await this.#input.identityFile.write(this.#identity);
+    await this.#writeIdentity({ removed: true });
     ledger.abandon(this.#identity);
   }
 
@@ -290,8 +289,16 @@ export class NodeAgent {
 
   async #putKeySet(keySet: KeySet, jws: string): Promise<void> {
     this.#keySet = { keySet, jws };
-    this.#identity = { ...this.#identity, keySet: jws, wallMs: Math.max(this.#identity.wallMs, this.#input.clock.wallMs()) };
-    await this.#input.identityFile.write(this.#identity);
+    await this.#writeIdentity({ keySet: jws, wallMs: Math.max(this.#identity.wallMs, this.#input.clock.wallMs()) });
+  }
+
+  /** The join line may be pasted again while this runs: the address and certificate that it left hold from the next start on. */
+  async #writeIdentity(changes: Partial<Identity>): Promise<void> {
+    const { identityFile } = this.#input;
+    const held = await identityFile.read();
+    const isOurs = held !== null && held.keys.sign.x === this.#identity.keys.sign.x;
+    this.#identity = { ...this.#identity, ...changes };
+    await identityFile.write(isOurs ? { ...this.#identity, url: held.url, spki: held.spki } : this.#identity);
   }
 }
 

@@ -149,7 +149,10 @@ interface Joined extends Ground {
   readonly http: { close(): Promise<void> };
 }
 
-/** Only with the directory's lock: it writes the identity. */
+/**
+ * Only with the directory's lock, because it writes the identity; or for a member whose agent runs and holds the lock: then
+ * nothing but the address changes, which that agent keeps when it writes.
+ */
 async function join(options: AgentOptions, ground: Ground): Promise<Joined> {
   const { disk, log, env } = ground;
   const file = identityFile(disk, log);

@@ -4,7 +4,7 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { base64url, CompactSign, importJWK } from "jose";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
-import { AgentError } from "../../agent/main.ts";
+import { AgentError, joinCluster } from "../../agent/main.ts";
 import { JOSE_TYPES } from "../../shared/wire/jose.ts";
 import { NONCE_HEADER, PROTOCOL_HEADER } from "../../shared/wire/version.ts";
 import { makeSigner, newEd25519, newKeyRing, thumbprint } from "../../worker/keys.ts";
@@ -133,6 +133,20 @@ describe("joining", () => {
     await ground.stop();
     await ground.start();
     expect(ground.control.sessions).toBeLessThanOrEqual(2);
+  });
+
+  test("again at a new address, while the agent runs: the agent does not put the old one back", async () => {
+    await ground.start();
+    await running();
+    const joinToken = await ground.control.joinToken({ url: "http://127.0.0.1:9" });
+    await joinCluster({ joinToken, dataDir: ground.dataDir, engineSocket: ground.host.socket, env: {} });
+    const identity = async () => JSON.parse((await readFile(join(ground.dataDir, "identity.json"), "utf8")).split("\n")[1] ?? "");
+    const { url, keySet } = await identity();
+    expect(url).toBe("http://127.0.0.1:9");
+    await ground.control.rotate();
+    ground.control.replaceSession();
+    await until("the new key set on the disk", async () => (await identity()).keySet !== keySet);
+    expect((await identity()).url).toBe("http://127.0.0.1:9");
   });
 
   test("a machine of another cluster stays where it is", async () => {
