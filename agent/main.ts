@@ -291,16 +291,15 @@ async function engineInfo({ engine, socketPath }: Ground): Promise<EngineInfo> {
 }
 
 /**
- * Makes this node's agent a systemd service, now and at each boot, and answers a sentence that says so. `script`: absolute
- * path of what `run` is asked of. Throws AgentError.
+ * Makes this node's agent a systemd service, now and at each boot, and answers a sentence that says so. With a join token it
+ * joins first. `script`: absolute path of what `run` is asked of. Throws AgentError.
  */
-export async function installService(
-  options: Pick<AgentOptions, "dataDir" | "caFile" | "engineSocket" | "env" | "log"> & { readonly script: string },
-): Promise<string> {
+export async function installService(options: AgentOptions & { readonly script: string }): Promise<string> {
   const dataDir = resolve(options.dataDir ?? DATA_DIR_DEFAULT);
-  if (!existsSync(dataDir)) throw notJoined();
+  if (options.joinToken === undefined && !existsSync(dataDir)) throw notJoined();
   if (!hasSystemd()) throw new AgentError("platform", "no systemd runs here; start the agent with: agent.mjs run, or berth agent");
   requireRoot();
+  if (options.joinToken !== undefined) await joinCluster(options);
   const env = options.env ?? process.env;
   const held = await identityFile(await openDisk(dataDir), options.log ?? openLog(env)).read();
   if (held === null || held.enrolled === null || held.removed) throw notJoined();

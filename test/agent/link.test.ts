@@ -3,14 +3,21 @@ import { randomBytes } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { base64url, CompactSign, importJWK } from "jose";
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
-import { AgentError, joinCluster } from "../../agent/main.ts";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
+import { AgentError, installService, joinCluster } from "../../agent/main.ts";
+import { installUnit } from "../../agent/unit.ts";
 import { JOSE_TYPES } from "../../shared/wire/jose.ts";
 import { NONCE_HEADER, PROTOCOL_HEADER } from "../../shared/wire/version.ts";
 import { makeSigner, newEd25519, newKeyRing, thumbprint } from "../../worker/keys.ts";
 import { until } from "../e2e/hosts/until.ts";
 import { newReplicaId } from "./control-plane.ts";
 import { appOf, Ground } from "./ground.ts";
+
+vi.mock("../../agent/unit.ts", async (original) => ({
+  ...(await original<object>()),
+  hasSystemd: () => true,
+  installUnit: vi.fn(async () => undefined),
+}));
 
 let ground: Ground;
 let web: { tag: string; digest: string };
@@ -133,6 +140,18 @@ describe("joining", () => {
     await ground.stop();
     await ground.start();
     expect(ground.control.sessions).toBeLessThanOrEqual(2);
+  });
+
+  test("as a service, with a token and a name: it joins first", async () => {
+    const joinToken = await ground.control.joinToken();
+    const script = "/agent.mjs";
+    const options = { joinToken, name: "till1", dataDir: ground.dataDir, engineSocket: ground.host.socket, env: {}, script };
+    expect(await installService(options)).toContain("starts at each boot");
+    expect([ground.control.enrolments, ground.control.sessions]).toEqual([1, 0]);
+    const { enrolled } = JSON.parse((await readFile(join(ground.dataDir, "identity.json"), "utf8")).split("\n")[1] ?? "");
+    expect(enrolled.name).toBe("till1");
+    expect(installUnit).toHaveBeenCalledWith(expect.objectContaining({ script, dataDir: ground.dataDir }));
+    expect(await installService({ ...options, joinToken: undefined } as never)).toContain("starts at each boot");
   });
 
   test("again at a new address, while the agent runs: the agent does not put the old one back", async () => {
