@@ -23,6 +23,7 @@ export interface ChannelsInput {
 export class Channels {
   readonly #input: ChannelsInput;
   readonly #open = new Set<string>();
+  #forbidden = new AbortController();
 
   constructor(input: ChannelsInput) {
     this.#input = input;
@@ -40,6 +41,13 @@ export class Channels {
       .finally(() => this.#open.delete(ask.id));
   }
 
+  /** The owner may take back what a log that is followed was begun with. */
+  policyChanged(): void {
+    if (this.#input.policy().logs) return;
+    this.#forbidden.abort();
+    this.#forbidden = new AbortController();
+  }
+
   async #stream(ask: ChannelAsk, session: Session, signal: AbortSignal): Promise<void> {
     const { sockets, transport } = this.#input;
     const path = `/agent/v1/channels/${ask.id}`;
@@ -53,7 +61,7 @@ export class Channels {
     const closed = new AbortController();
     socket.closed.then(() => closed.abort());
     try {
-      await this.#send(socket, await this.#read(ask, socket, AbortSignal.any([signal, closed.signal])));
+      await this.#send(socket, await this.#read(ask, socket, AbortSignal.any([signal, closed.signal, this.#forbidden.signal])));
     } finally {
       socket.close();
     }
@@ -69,7 +77,8 @@ export class Channels {
   async #read(ask: ChannelAsk, socket: Socket, signal: AbortSignal): Promise<LogFrame> {
     const { engine, ledger, policy } = this.#input;
     const end = (reason: "eof" | "error", message: string): LogFrame => ({ kind: "end", reason, message: message.slice(0, 512) });
-    if (!policy().logs) return end("error", `the owner of this node does not allow reading logs ("logs" in its policy.json)`);
+    const forbidden = () => end("error", `the owner of this node does not allow reading logs ("logs" in its policy.json)`);
+    if (!policy().logs) return forbidden();
     const containerId = ledger.record(ask.replica)?.containerId ?? null;
     if (containerId === null) return end("error", "this replica has no container on this node");
     try {
@@ -81,8 +90,9 @@ export class Channels {
         signal,
         onLine: ({ stream, at, text, cut }) => socket.send(JSON.stringify({ kind: "line", stream, at, text, cut } satisfies LogFrame)),
       });
-      return end("eof", "");
+      return policy().logs ? end("eof", "") : forbidden();
     } catch (error) {
+      if (!policy().logs) return forbidden();
       if (signal.aborted) return end("eof", "");
       return end("error", error instanceof EngineError ? error.message : "the log cannot be read");
     }

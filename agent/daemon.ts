@@ -167,7 +167,7 @@ export class NodeAgent {
       ended.abort();
     };
     try {
-      await Promise.all([converger.run(both), untilRemoved(), this.#watchPolicy(converger, both)]);
+      await Promise.all([converger.run(both), untilRemoved(), this.#watchPolicy({ converger, channels }, both)]);
     } finally {
       ended.abort();
     }
@@ -176,8 +176,7 @@ export class NodeAgent {
 
   /** What it ran ends with it: the control plane has given its work to others. Said once, it holds over restarts. */
   async #removed(ledger: Ledger): Promise<void> {
-    this.#identity = { ...this.#identity, removed: true };
-    await this.#input.identityFile.write(this.#identity);
+    await this.#writeIdentity({ removed: true });
     ledger.abandon(this.#identity);
   }
 
@@ -270,11 +269,12 @@ export class NodeAgent {
     return read();
   }
 
-  async #watchPolicy(converger: Converger, signal: AbortSignal): Promise<void> {
+  async #watchPolicy({ converger, channels }: { converger: Converger; channels: Channels }, signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
       await pause(this.#input.clock, POLICY_LOOK_EVERY_MS, signal);
       if (signal.aborted || !(await this.#loadPolicy())) continue;
       this.#nodeFacts = null;
+      channels.policyChanged();
       converger.wake();
     }
   }
@@ -289,8 +289,16 @@ export class NodeAgent {
 
   async #putKeySet(keySet: KeySet, jws: string): Promise<void> {
     this.#keySet = { keySet, jws };
-    this.#identity = { ...this.#identity, keySet: jws, wallMs: Math.max(this.#identity.wallMs, this.#input.clock.wallMs()) };
-    await this.#input.identityFile.write(this.#identity);
+    await this.#writeIdentity({ keySet: jws, wallMs: Math.max(this.#identity.wallMs, this.#input.clock.wallMs()) });
+  }
+
+  /** The join line may be pasted again while this runs: the address and certificate that it left hold from the next start on. */
+  async #writeIdentity(changes: Partial<Identity>): Promise<void> {
+    const { identityFile } = this.#input;
+    const held = await identityFile.read();
+    const isOurs = held !== null && held.keys.sign.x === this.#identity.keys.sign.x;
+    this.#identity = { ...this.#identity, ...changes };
+    await identityFile.write(isOurs ? { ...this.#identity, url: held.url, spki: held.spki } : this.#identity);
   }
 }
 

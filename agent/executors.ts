@@ -112,8 +112,8 @@ export function makeExecutors(context: ExecutorContext): Executors {
       if (!observed.ownNetworks.has(name)) throw new EngineError("conflict", `network ${name} was made by another at the same time`);
     },
 
-    async createVolume({ name, namespace, app }) {
-      await engine.createVolume(name, sharedLabels({ namespace, app, node: context.node }));
+    async createVolume({ name, namespace, app, labels }) {
+      await engine.createVolume(name, { ...labels, ...sharedLabels({ namespace, app, node: context.node }) });
       await context.refreshVolumes();
       // The engine answers a create with the volume that is there already, whoever made it.
       if (!observed.ownVolumes.includes(name)) throw new EngineError("conflict", `volume ${name} was made by another at the same time`);

@@ -7,6 +7,7 @@ import { resolve } from "node:path";
 import process from "node:process";
 import pino from "pino";
 import { z } from "zod";
+import { visible } from "../shared/text/visible.ts";
 import type { JoinToken } from "../shared/wire/enroll.ts";
 import { describeEngineProblem, describePlatformProblem, describeUnreachable, engineSocket } from "./engine/detect.ts";
 import { openDocker } from "./engine/docker.ts";
@@ -148,7 +149,10 @@ interface Joined extends Ground {
   readonly http: { close(): Promise<void> };
 }
 
-/** Only with the directory's lock: it writes the identity. */
+/**
+ * Only with the directory's lock, because it writes the identity; or for a member whose agent runs and holds the lock: then
+ * nothing but the address changes, which that agent keeps when it writes.
+ */
 async function join(options: AgentOptions, ground: Ground): Promise<Joined> {
   const { disk, log, env } = ground;
   const file = identityFile(disk, log);
@@ -287,16 +291,15 @@ async function engineInfo({ engine, socketPath }: Ground): Promise<EngineInfo> {
 }
 
 /**
- * Makes this node's agent a systemd service, now and at each boot, and answers a sentence that says so. `script`: absolute
- * path of what `run` is asked of. Throws AgentError.
+ * Makes this node's agent a systemd service, now and at each boot, and answers a sentence that says so. With a join token it
+ * joins first. `script`: absolute path of what `run` is asked of. Throws AgentError.
  */
-export async function installService(
-  options: Pick<AgentOptions, "dataDir" | "caFile" | "engineSocket" | "env" | "log"> & { readonly script: string },
-): Promise<string> {
+export async function installService(options: AgentOptions & { readonly script: string }): Promise<string> {
   const dataDir = resolve(options.dataDir ?? DATA_DIR_DEFAULT);
-  if (!existsSync(dataDir)) throw notJoined();
+  if (options.joinToken === undefined && !existsSync(dataDir)) throw notJoined();
   if (!hasSystemd()) throw new AgentError("platform", "no systemd runs here; start the agent with: agent.mjs run, or berth agent");
   requireRoot();
+  if (options.joinToken !== undefined) await joinCluster(options);
   const env = options.env ?? process.env;
   const held = await identityFile(await openDisk(dataDir), options.log ?? openLog(env)).read();
   if (held === null || held.enrolled === null || held.removed) throw notJoined();
@@ -342,7 +345,7 @@ export async function main(argv: readonly string[]): Promise<number> {
   const options: AgentOptions = {
     ...optionsOf(flags),
     ...(token === undefined ? {} : { joinToken: token }),
-    onState: (sentence) => void say(process.stderr, `berth: ${sentence}\n`, 0),
+    onState: (sentence) => void say(process.stderr, `berth: ${visible(sentence)}\n`, 0),
   };
   try {
     if (command === "uninstall") {
@@ -362,7 +365,7 @@ export async function main(argv: readonly string[]): Promise<number> {
     }
     return await runUntilSignal(options);
   } catch (error) {
-    return say(process.stderr, `berth agent: ${error instanceof Error ? error.message : String(error)}\n`, 1);
+    return say(process.stderr, `berth agent: ${visible(error instanceof Error ? error.message : String(error))}\n`, 1);
   }
 }
 

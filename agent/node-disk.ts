@@ -1,5 +1,5 @@
 /** The Disk port over Node. One directory, 0700; files are 0600 unless a caller says otherwise. */
-import { mkdir, open, readdir, readFile, rename, rm } from "node:fs/promises";
+import { chmod, mkdir, open, readdir, readFile, rename, rm, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { type Disk, PREVIOUS_SUFFIX } from "./ports.ts";
 
@@ -12,8 +12,16 @@ export async function sweepTemporaries(root: string): Promise<void> {
   for (const path of await readdir(root, { recursive: true })) if (TEMPORARY.test(path)) await rm(join(root, path), { force: true });
 }
 
+/** A directory that was there before has whatever mode it was made with, as by an owner who wrote the policy first. */
+async function closeToOthers(root: string): Promise<void> {
+  const { mode } = await stat(root);
+  if ((mode & 0o1000) !== 0) throw new Error(`${root} is shared by all users; name a directory of its own with --data-dir`);
+  if ((mode & 0o077) !== 0) await chmod(root, 0o700);
+}
+
 export async function openDisk(root: string): Promise<Disk> {
   await mkdir(root, { recursive: true, mode: 0o700 });
+  await closeToOthers(root);
   const known = new Set<string>();
   let serial = 0;
 

@@ -13,6 +13,7 @@ import { Labels, Name } from "../shared/model/name.ts";
 import type { Refusal } from "../shared/converge/world.ts";
 import type { AssignmentRef } from "../shared/wire/poll.ts";
 import { LABEL_PREFIX } from "./engine/labels.ts";
+import { judgeLogOptions, LOG_DRIVERS } from "./log-options.ts";
 
 export const POLICY_FILE = "policy.json";
 /** What the engine grants by itself, and two that databases want; none of them reaches outside the container. */
@@ -54,6 +55,10 @@ export const Policy = z.strictObject({
   /** Capabilities that a workload may add; `ALL` is any. */
   capabilities: z.array(z.string().max(40)).default(CAPABILITIES_DEFAULT),
   privileged: z.boolean().default(false),
+  /** Security options that a workload may set though they change its confinement, as in `apparmor=docker-nginx`. */
+  securityOptions: z.array(z.string().max(256)).default([]),
+  /** Runtimes of the engine that a workload may name; without naming one it has the engine's default. */
+  runtimes: z.array(z.string().max(64)).default([]),
   hostNetwork: z.boolean().default(false),
   /** The host's IPC, PID, UTS and cgroup namespaces. */
   hostNamespaces: z.boolean().default(false),
@@ -61,18 +66,30 @@ export const Policy = z.strictObject({
   devicePaths: z.array(Path).default([]),
   /** Counted devices of this node by kind, which workloads reserve: `{ "gpu": { "count": 2 } }`. */
   devices: z.record(Name, CountedDevice).default({}),
-  /** Labels of this node; an operator's label of the same key wins. */
+  /** What this node says of itself: `node.declared.KEY` in constraints. What operators say is `node.labels.KEY`. */
   labels: Labels.default({}),
   /** Of this machine's processors and memory, what berth may fill; absent: all. */
   cpuMillisMax: z.number().int().min(1).optional(),
   memoryMiBMax: z.number().int().min(1).optional(),
+  /** Where containers may log to. The engine dials what options of `syslog`, `fluentd` and `gelf` name, as root. */
+  logDrivers: z.array(z.enum(LOG_DRIVERS)).default(["json-file", "local", "journald", "none"]),
+  /** What the log files of one container may hold together. */
+  logMiBMax: z.number().int().min(1).default(1024),
   /** Whether logs of containers may be read through the control plane. */
   logs: z.boolean().default(true),
 });
 export type Policy = z.infer<typeof Policy>;
 export const POLICY_DEFAULT: Policy = Policy.parse({});
 /** When no good file was ever read: the owner wanted something, and guessing what is not for us. */
-const POLICY_NOTHING: Policy = { ...POLICY_DEFAULT, allowedRegistries: [], bindRoots: [], bindReadOnly: [], capabilities: [], logs: false };
+const POLICY_NOTHING: Policy = {
+  ...POLICY_DEFAULT,
+  allowedRegistries: [],
+  bindRoots: [],
+  bindReadOnly: [],
+  capabilities: [],
+  logDrivers: [],
+  logs: false,
+};
 
 export interface ReadPolicy {
   readonly policy: Policy;
@@ -126,11 +143,24 @@ const RULES: readonly ((spec: ReplicaSpec, policy: Policy, ref: AssignmentRef) =
   },
   function confinement({ workload }, policy) {
     if (policy.privileged) return null;
-    const open = workload.securityOpt.find(
-      (option) =>
-        !/^(?:no-new-privileges(?:[=:](?:true|false))?|label[=:](?:user|role|type|level):.*|apparmor[=:](?!unconfined$).+)$/.test(option),
-    );
-    return open === undefined ? null : `security option "${open}" weakens the container's confinement: set "privileged": true`;
+    const named = new Set(policy.securityOptions.map(normalOption));
+    const open = workload.securityOpt.find((option) => !HARMLESS_OPTION.test(normalOption(option)) && !named.has(normalOption(option)));
+    return open === undefined
+      ? null
+      : `security option "${open}" changes the container's confinement: add it to "securityOptions", or set "privileged": true`;
+  },
+  function runtime({ workload }, policy) {
+    if (workload.runtime === undefined || policy.runtimes.includes(workload.runtime)) return null;
+    return `runtime ${workload.runtime} is not allowed: add it to "runtimes"`;
+  },
+  function logs({ workload: { logging } }, { logDrivers, logMiBMax }) {
+    if (logging === undefined) return null;
+    if (!logDrivers.includes(logging.driver)) return `logs may not go to the driver ${logging.driver}: add it to "logDrivers"`;
+    const problem = judgeLogOptions(logging.driver, logging.options, logMiBMax);
+    if (problem === null) return null;
+    return problem.kind === "size"
+      ? `a log may hold ${problem.mib} MiB and ${logMiBMax} are allowed: raise "logMiBMax"`
+      : `option ${problem.name} of the log driver ${logging.driver} has a value, or a name, that nothing can allow, not even a key`;
   },
   function capabilities({ workload }, policy) {
     if (policy.capabilities.includes("ALL")) return null;
@@ -173,8 +203,9 @@ const RULES: readonly ((spec: ReplicaSpec, policy: Policy, ref: AssignmentRef) =
       ? null
       : `protection from the kernel's out-of-memory killer is not allowed: set "privileged": true`;
   },
-  function reservedLabels({ workload }) {
-    const reserved = Object.keys(workload.labels).find((key) => key.startsWith(LABEL_PREFIX));
+  function reservedLabels({ workload, volumes }) {
+    const keys = [workload.labels, ...Object.values(volumes).map(({ labels = {} }) => labels)].flatMap(Object.keys);
+    const reserved = keys.find((key) => key.startsWith(LABEL_PREFIX));
     return reserved === undefined
       ? null
       : `label ${reserved} begins with the reserved ${LABEL_PREFIX}, which nothing can allow, not even a key`;
@@ -188,6 +219,13 @@ const RULES: readonly ((spec: ReplicaSpec, policy: Policy, ref: AssignmentRef) =
   },
 ];
 
+/**
+ * Options that only take from the container, the engine's own AppArmor profile, and the categories that set one container
+ * apart from others. A type, role or user of SELinux (`spc_t`) and a profile of another program can be no confinement at all.
+ */
+const HARMLESS_OPTION = /^(?:no-new-privileges(?:=true)?|label=level:[^\s]+|apparmor=docker-default)$/;
+/** The engine takes `:` for `=`. */
+const normalOption = (option: string): string => option.replace(/^([a-z-]+):/, "$1=");
 const bareCapability = (name: string): string => name.replace(/^CAP_/, "");
 const normalize = (path: string): string =>
   `/${path

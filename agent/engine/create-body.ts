@@ -6,11 +6,10 @@
  */
 import type { Healthcheck, Mount, PortSpec, ReplicaSpec, Workload } from "../../shared/model/app.ts";
 import { networkName } from "../../shared/converge/names.ts";
+import { JSON_FILE_DEFAULT, jsonFileOptions } from "../log-options.ts";
 
 const NS_PER_MS = 1_000_000;
 const NANO_CPUS_PER_MILLI = 1_000_000;
-/** A log may hold this much on a node's disk unless the workload says how it is to be logged. */
-const LOG_DEFAULT = { Type: "json-file", Config: { "max-size": "10m", "max-file": "3" } } as const;
 /** From here on the engine knows a health check's start interval. */
 const API_START_INTERVAL = 44;
 
@@ -152,7 +151,6 @@ function hostConfig(input: CreateInput, network: string): HostConfigBody {
   const w = input.spec.workload;
   const { limits } = w;
   const hasOpenSystemPaths = w.securityOpt.some(isSystemPathsOption);
-  const logDriver = w.logging === undefined && input.engine.logDriver === LOG_DEFAULT.Type ? { ...LOG_DEFAULT } : undefined;
   return {
     RestartPolicy: { Name: "no" },
     AutoRemove: false,
@@ -199,12 +197,19 @@ function hostConfig(input: CreateInput, network: string): HostConfigBody {
     ...maybe("MemorySwappiness", limits.memorySwappiness),
     ...maybe("MemoryReservation", limits.memoryReservationBytes),
     ...maybe("PidsLimit", limits.pids),
-    ...maybe("LogConfig", w.logging === undefined ? logDriver : { Type: w.logging.driver, Config: w.logging.options }),
+    ...maybe("LogConfig", logConfig(w, input.engine.logDriver)),
   };
 }
 
 /** What Docker's own CLI turns `systempaths=unconfined` into: the engine does not know the word. */
 export const isSystemPathsOption = (option: string): boolean => /^systempaths[=:]unconfined$/.test(option);
+
+/** A log fills no disk: `json-file` gets a bound, also where the engine would take it unasked. */
+function logConfig({ logging }: Workload, engineDriver: string): HostConfigBody["LogConfig"] {
+  if (logging === undefined) return engineDriver === "json-file" ? { Type: engineDriver, Config: { ...JSON_FILE_DEFAULT } } : undefined;
+  const { driver, options } = logging;
+  return { Type: driver, Config: driver === "json-file" ? jsonFileOptions(options) : options };
+}
 
 const portKey = (port: PortSpec): string => `${port.target}/${port.protocol}`;
 

@@ -80,7 +80,9 @@ export class Link {
 
   /** Another request learnt that this session is over: the poll that is held would learn it only at its end. */
   refused(session: Session, answer: Extract<Answer, { kind: "refused" }>): void {
-    if (session !== this.#session || eventOfRefusal(answer.code) === "failed") return;
+    if (session !== this.#session) return;
+    if (answer.code === "removed") this.#doubt(answer);
+    else if (eventOfRefusal(answer.code) === "failed") return;
     this.#wake.abort();
   }
 
@@ -130,12 +132,25 @@ export class Link {
   #failed(result: NotOpened): LinkEvent {
     if (result.kind === "answer") return this.#eventOf(result.answer);
     this.#message = result.message;
+    this.#input.log.warn({ reason: result.message }, "an answer of the control plane is not believed");
     return "failed";
   }
 
   #eventOf(answer: Exclude<Answer, { kind: "ok" }>): LinkEvent {
     this.#message = describeAnswer(answer);
-    return answer.kind === "refused" ? eventOfRefusal(answer.code) : "failed";
+    if (answer.kind !== "refused") return "failed";
+    return answer.code === "removed" ? this.#doubt(answer) : eventOfRefusal(answer.code);
+  }
+
+  /** A removal that nobody signed: whether it is one, the answer to the next session says. After a pause, for it may be a lie. */
+  #doubt(answer: Exclude<Answer, { kind: "ok" }>): LinkEvent {
+    this.#session = null;
+    this.#message = describeAnswer(answer);
+    this.#input.log.warn(
+      { reason: this.#message },
+      "an answer says without a signature that this node was removed: a session is asked for",
+    );
+    return "failed";
   }
 
   async #poll(signal: AbortSignal): Promise<LinkEvent> {
@@ -162,7 +177,7 @@ export class Link {
     });
     const tookMs = clock.bootMs() - sentMs;
     if (answer.kind !== "ok") {
-      if (this.#wake.signal.aborted) return "sessionLost";
+      if (this.#wake.signal.aborted) return this.#session === null ? "failed" : "sessionLost";
       const isCut =
         tookMs >= CUT_AFTER_MS &&
         (answer.kind === "foreign" ||
@@ -206,8 +221,6 @@ function eventOfRefusal(code: string): LinkEvent {
     case "session_replaced":
     case "bad_proof":
     case "unauthenticated":
-    // Believed when it is signed: the answer to the next session is, if it is true.
-    case "removed":
       return "sessionLost";
     case "pending_approval":
       return "pendingApproval";

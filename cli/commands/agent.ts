@@ -21,23 +21,29 @@ const JOIN_NEXT = "berth join-token create --site SITE   (where the control plan
 /** What the service runs: this checkout's agent, which the Node that runs this can read as it is. */
 const AGENT_SCRIPT = fileURLToPath(new URL("../../agent/main.ts", import.meta.url));
 
-export async function agent(shell: Shell, options: AgentOptions): Promise<void> {
+/** What joining and running take of the options, the join token read. */
+function optionsOf(shell: Shell, options: AgentOptions) {
   const joinToken =
     options.join ?? (options.joinFile === undefined ? shell.env["BERTH_JOIN_TOKEN"] : readNamed("--join-file", options.joinFile).trim());
+  return {
+    dataDir: path.resolve(shell.cwd, options.dataDir),
+    env: shell.env,
+    signal: shell.signal,
+    onState: (sentence: string) => line(shell.terminal, visible(sentence)),
+    ...(joinToken === undefined || joinToken === "" ? {} : { joinToken }),
+    ...(options.name === undefined ? {} : { name: options.name }),
+    ...(options.ca === undefined ? {} : { caFile: path.resolve(shell.cwd, options.ca) }),
+    ...(options.engine === undefined ? {} : { engineSocket: options.engine }),
+  };
+}
+
+export async function agent(shell: Shell, options: AgentOptions): Promise<void> {
   const { signal } = shell;
+  const given = optionsOf(shell, options);
   const { runAgent, AgentError } = await import("../../agent/main.ts");
   let handle: AgentHandle;
   try {
-    handle = await runAgent({
-      dataDir: path.resolve(shell.cwd, options.dataDir),
-      env: shell.env,
-      signal,
-      onState: (sentence) => line(shell.terminal, visible(sentence)),
-      ...(joinToken === undefined || joinToken === "" ? {} : { joinToken }),
-      ...(options.name === undefined ? {} : { name: options.name }),
-      ...(options.ca === undefined ? {} : { caFile: path.resolve(shell.cwd, options.ca) }),
-      ...(options.engine === undefined ? {} : { engineSocket: options.engine }),
-    });
+    handle = await runAgent(given);
   } catch (error) {
     if (signal.aborted) return;
     if (error instanceof AgentError)
@@ -50,15 +56,8 @@ export async function agent(shell: Shell, options: AgentOptions): Promise<void> 
 
 export async function agentInstall(shell: Shell, options: AgentOptions): Promise<void> {
   const { installService } = await import("../../agent/main.ts");
-  await serve(shell, () =>
-    installService({
-      script: AGENT_SCRIPT,
-      dataDir: path.resolve(shell.cwd, options.dataDir),
-      env: shell.env,
-      ...(options.ca === undefined ? {} : { caFile: path.resolve(shell.cwd, options.ca) }),
-      ...(options.engine === undefined ? {} : { engineSocket: options.engine }),
-    }),
-  );
+  const given = optionsOf(shell, options);
+  await serve(shell, () => installService({ ...given, script: AGENT_SCRIPT }));
 }
 
 export async function agentUninstall(shell: Shell): Promise<void> {

@@ -24,7 +24,13 @@ export interface StepArgs {
     readonly revision: number;
   };
   createNetwork: { readonly name: string; readonly namespace: string; readonly app: string };
-  createVolume: { readonly name: string; readonly namespace: string; readonly app: string };
+  createVolume: {
+    readonly name: string;
+    readonly namespace: string;
+    readonly app: string;
+    /** The app's own. */
+    readonly labels: Readonly<Record<string, string>>;
+  };
   writeConfigs: { readonly replica: string };
   create: { readonly replica: string };
   start: { readonly replica: string; readonly containerId: string };
@@ -198,7 +204,12 @@ function preparing(id: string, desired: Allowed, view: ReplicaView, world: World
         waiting: { reason: "volumeMissing", message: `volume ${volume.engineName} is external and does not exist on this node` },
         atMs: null,
       };
-    return step("createVolume", volumeKey, { name: volume.engineName, namespace: ref.namespace, app: ref.app });
+    return step("createVolume", volumeKey, {
+      name: volume.engineName,
+      namespace: ref.namespace,
+      app: ref.app,
+      labels: volume.labels ?? {},
+    });
   }
   if (!view.configsWritten) return step("writeConfigs", keyOf.replica(id), { replica: id });
   return step("create", keyOf.replica(id), { replica: id });

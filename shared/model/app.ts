@@ -393,7 +393,12 @@ export const ServiceSpec = ServiceFields.superRefine((service, context) => {
 export const OWN_VOLUME_PREFIX = "berth_";
 
 export const VolumeSpec = z.strictObject({
-  labels: z.record(LabelKey, Text(4096)).default({}),
+  labels: z
+    .record(
+      LabelKey.refine((key) => !key.startsWith("berth."), "berth.* is reserved"),
+      Text(4096),
+    )
+    .default({}),
   /** The engine's name for it; absent: `berth_<namespace>_<app>_<volume>`. External volumes must exist on the node. */
   externalName: z
     .string()
@@ -434,7 +439,15 @@ export const ReplicaSpec = z.object({
   /** config name → hash of its content */
   configs: z.record(Name, ContentHash),
   /** volume name → engine volume name and whether it must exist already */
-  volumes: z.record(Name, z.object({ engineName: z.string(), external: z.boolean() })),
+  volumes: z.record(
+    Name,
+    z.object({
+      engineName: z.string(),
+      external: z.boolean(),
+      /** Set when the volume is made; absent: none. */
+      labels: z.record(z.string(), z.string()).optional(),
+    }),
+  ),
 });
 export type ReplicaSpec = z.infer<typeof ReplicaSpec>;
 export { Labels };

@@ -62,7 +62,7 @@ export function replicaSpec(
 ): ReplicaSpec {
   const service = serviceOf(app, serviceName);
   const configs: Record<string, ContentHash> = {};
-  const volumes: Record<string, { engineName: string; external: boolean }> = {};
+  const volumes: ReplicaSpec["volumes"] = {};
   for (const mount of service.workload.mounts) {
     if (mount.kind === "config") {
       if (!Object.hasOwn(app.configs, mount.config))
@@ -132,13 +132,14 @@ export function engineVolumeName(namespace: string, app: string, volume: string)
   return ["berth", namespace, app, volume].map((part) => part.replaceAll("_", "__")).join("_");
 }
 
-function engineVolume(namespace: string, app: AppSpec, volume: string): { engineName: string; external: boolean } {
+function engineVolume(namespace: string, app: AppSpec, volume: string): ReplicaSpec["volumes"][string] {
   const declared = Object.hasOwn(app.volumes, volume) ? app.volumes[volume] : undefined;
   if (!declared) throw new Error(`volume ${volume} is mounted but not declared in app ${app.name}`);
-  const externalName = declared.externalName;
-  return externalName === undefined
-    ? { engineName: engineVolumeName(namespace, app.name, volume), external: false }
-    : { engineName: externalName, external: true };
+  const { externalName, labels } = declared;
+  if (externalName !== undefined) return { engineName: externalName, external: true };
+  const engineName = engineVolumeName(namespace, app.name, volume);
+  // Left out when there are none: what says the same keeps its hash.
+  return { engineName, external: false, ...(Object.keys(labels).length === 0 ? {} : { labels }) };
 }
 
 function serviceOf(app: AppSpec, name: string): ServiceSpec {

@@ -24,7 +24,7 @@ import {
 } from "../../shared/wire/poll.ts";
 import { type ImageFact, type NodeFacts, type ReplicaFact, ReportRequest } from "../../shared/wire/report.ts";
 import { RequestProof } from "../../shared/wire/request.ts";
-import { type SessionGrant, SessionPayload, SignedBody } from "../../shared/wire/session.ts";
+import { type Removal, type SessionGrant, SessionPayload, SignedBody } from "../../shared/wire/session.ts";
 import { ERA_HEADER, NONCE_HEADER, PROTOCOL_HEADER } from "../../shared/wire/version.ts";
 import { type KeyRing, makeSigner, newEd25519, newKeyRing, type PrivateEd25519, signKeySet, thumbprint } from "../../worker/keys.ts";
 import type { Signer } from "../../worker/ports.ts";
@@ -74,6 +74,9 @@ export class ControlPlane {
   sessions = 0;
   era = "era-1";
   isRemoved = false;
+  /** What a session is refused with though the node was not removed. */
+  forgeRemoval: ((challenge: string) => Promise<string>) | null = null;
+  sessionsRefused = 0;
   admission: "admitted" | "pending" = "admitted";
   generation = 0;
   holdMs = HOLD_MS;
@@ -323,18 +326,24 @@ export class ControlPlane {
     return { jws: await this.signer.sign(JOSE_TYPES.enrolled, grant) };
   }
 
-  removal(challenge: string): Promise<string> {
-    return this.signer.sign(JOSE_TYPES.removal, { iss: CLUSTER, aud: NODE, challenge });
+  /** What proves a removal to the attempt with this challenge, or what looks like it. */
+  removal(
+    challenge: string,
+    changes: Partial<Removal> = {},
+    { typ = JOSE_TYPES.removal as string, signer = this.signer } = {},
+  ): Promise<string> {
+    return signer.sign(typ, { iss: CLUSTER, aud: NODE, challenge, ...changes });
   }
 
   async #openSession(jws: string): Promise<unknown> {
     if (this.#node === null) throw new Refusal(401, "unauthenticated");
     const { payload } = await compactVerify(jws, await importJWK(this.#node.signKey, "Ed25519"));
     const asked = SessionPayload.parse(JSON.parse(new TextDecoder().decode(payload)));
-    if (this.isRemoved)
-      throw new Refusal(410, "removed", "this node was removed from the cluster by an operator", {
-        jws: await this.removal(asked.challenge),
-      });
+    const prove = this.isRemoved ? (challenge: string) => this.removal(challenge) : this.forgeRemoval;
+    if (prove !== null) {
+      this.sessionsRefused++;
+      throw new Refusal(410, "removed", "this node was removed from the cluster by an operator", { jws: await prove(asked.challenge) });
+    }
     if (!(await this.signer.nonceIsFresh(asked.serverNonce))) throw new Refusal(401, "stale_nonce");
     if (this.admission === "pending") throw new Refusal(403, "pending_approval", "waits for an operator");
     this.#session = ++this.sessions;

@@ -97,13 +97,15 @@ describe("a replica", () => {
       ],
       ...run("cat /etc/app.conf >> /data/seen; exec sleep 1000"),
     };
-    const app = appOf(web.tag, workload, { volumes: { data: {} }, configs: { conf: { content: "first\n" } } });
+    const app = appOf(web.tag, workload, { volumes: { data: { labels: { team: "shops" } } }, configs: { conf: { content: "first\n" } } });
     const [first] = ground.control.assign([{ app, service: "web" }]);
     await ground.control.untilState(first, "running");
     const id = (await ground.container(first)).Id;
     expect(await ground.exec(id, ["stat", "-c", "%a %u %g", "/etc/app.conf"])).toBe("440 7 8");
     await expect(ground.exec(id, ["sh", "-c", "echo x > /etc/app.conf"])).rejects.toThrow();
     await until("the volume to be reported", () => ground.control.volumes.includes("berth_default_shop_data"));
+    const labels = await ground.host.docker(["volume", "inspect", "--format", "{{json .Labels}}", "berth_default_shop_data"]);
+    expect(JSON.parse(labels.stdout)).toMatchObject({ team: "shops", "berth.app": "shop" });
 
     const [second] = ground.control.assign([{ app: { ...app, configs: { conf: { content: "second\n" } } }, service: "web" }]);
     await ground.control.untilState(second, "running");

@@ -12,6 +12,7 @@ import {
   ReplicaSpec,
   Reservation,
   RestartPolicy,
+  VolumeSpec,
   Workload,
 } from "../../shared/model/app.ts";
 import { replicaSpec } from "../../shared/model/desire.ts";
@@ -97,6 +98,31 @@ const WORKLOAD: Record<keyof Workload, Partial<WorkloadInput> | string> = {
   limits: { limits: { pids: 5 } },
   logging: { logging: { driver: "local" } },
 };
+
+/** The volume that a service of an app with it mounts, as the spec names it. */
+const volumeOf = (volume: NonNullable<AppSpecInput["volumes"]>[string]): unknown => {
+  const workload: WorkloadInput = { image: "web:1", mounts: [{ kind: "volume", volume: "data", target: "/d" }] };
+  const app = AppSpec.parse({ name: "shop", services: { web: { workload } }, volumes: { data: volume } });
+  return replicaSpec("default", app, "web", () => "e".repeat(64)).volumes["data"];
+};
+const VOLUME: Record<keyof typeof VolumeSpec.shape, NonNullable<AppSpecInput["volumes"]>[string]> = {
+  labels: { labels: { team: "a" } },
+  externalName: { externalName: "theirs" },
+};
+
+describe("every field of a volume reaches the node", () => {
+  test("none is left out of the table", () => {
+    expect(Object.keys(VOLUME).sort()).toEqual(Object.keys(VolumeSpec.shape).sort());
+  });
+
+  test.each(Object.entries(VOLUME))("%s", (_, value) => {
+    expect(volumeOf(value)).not.toEqual(volumeOf({}));
+  });
+
+  test("what berth marks its own with is not the app's to set", () => {
+    expect(() => volumeOf({ labels: { "berth.node": "x" } })).toThrow("berth.* is reserved");
+  });
+});
 
 describe("every field of a workload is carried out", () => {
   test("none is left out of the table", () => {
@@ -397,6 +423,11 @@ describe("what the engine is asked for", () => {
     expect(createBody(inputOf()).HostConfig.LogConfig).toEqual({ Type: "json-file", Config: { "max-size": "10m", "max-file": "3" } });
     expect(createBody(inputOf({}, { engine: { apiVersion: "1.41", logDriver: "journald" } })).HostConfig.LogConfig).toBeUndefined();
     expect(createBody(inputOf({ logging: { driver: "none" } })).HostConfig.LogConfig).toEqual({ Type: "none", Config: {} });
+    const jsonFile = (options: Record<string, string>) =>
+      createBody(inputOf({ logging: { driver: "json-file", options } })).HostConfig.LogConfig?.Config;
+    expect(jsonFile({ tag: "a" })).toEqual({ tag: "a", "max-size": "10m", "max-file": "3" });
+    expect(jsonFile({ "max-file": "5" })).toEqual({ "max-size": "10m", "max-file": "5" });
+    expect(jsonFile({ "max-size": "1m" })).toEqual({ "max-size": "1m" });
   });
 
   test("system paths are opened as Docker's own command does it", () => {

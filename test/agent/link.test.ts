@@ -1,15 +1,23 @@
 /** Everything that can stand between an agent and its control plane: nothing of it stops a container, and nothing false gets in. */
+import { randomBytes } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { base64url, CompactSign, importJWK } from "jose";
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
-import { AgentError } from "../../agent/main.ts";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
+import { AgentError, installService, joinCluster } from "../../agent/main.ts";
+import { installUnit } from "../../agent/unit.ts";
 import { JOSE_TYPES } from "../../shared/wire/jose.ts";
 import { NONCE_HEADER, PROTOCOL_HEADER } from "../../shared/wire/version.ts";
-import { newEd25519, thumbprint } from "../../worker/keys.ts";
+import { makeSigner, newEd25519, newKeyRing, thumbprint } from "../../worker/keys.ts";
 import { until } from "../e2e/hosts/until.ts";
 import { newReplicaId } from "./control-plane.ts";
 import { appOf, Ground } from "./ground.ts";
+
+vi.mock("../../agent/unit.ts", async (original) => ({
+  ...(await original<object>()),
+  hasSystemd: () => true,
+  installUnit: vi.fn(async () => undefined),
+}));
 
 let ground: Ground;
 let web: { tag: string; digest: string };
@@ -46,6 +54,7 @@ const untouched = async (during: () => Promise<void>): Promise<void> => {
   await during();
   expect((await ground.containers()).map(({ Id, State }) => `${Id} ${State.StartedAt} ${State.Running}`)).toEqual(before);
 };
+const stranger = async () => makeSigner(await newKeyRing({ bytes: (count) => new Uint8Array(randomBytes(count)) }));
 const said = (words: string) =>
   until(`"${words}" to be said`, () => ground.said.find((sentence) => sentence.includes(words)), { detail: () => ground.said.join("\n") });
 const warned = (words: string) =>
@@ -131,6 +140,32 @@ describe("joining", () => {
     await ground.stop();
     await ground.start();
     expect(ground.control.sessions).toBeLessThanOrEqual(2);
+  });
+
+  test("as a service, with a token and a name: it joins first", async () => {
+    const joinToken = await ground.control.joinToken();
+    const script = "/agent.mjs";
+    const options = { joinToken, name: "till1", dataDir: ground.dataDir, engineSocket: ground.host.socket, env: {}, script };
+    expect(await installService(options)).toContain("starts at each boot");
+    expect([ground.control.enrolments, ground.control.sessions]).toEqual([1, 0]);
+    const { enrolled } = JSON.parse((await readFile(join(ground.dataDir, "identity.json"), "utf8")).split("\n")[1] ?? "");
+    expect(enrolled.name).toBe("till1");
+    expect(installUnit).toHaveBeenCalledWith(expect.objectContaining({ script, dataDir: ground.dataDir }));
+    expect(await installService({ ...options, joinToken: undefined } as never)).toContain("starts at each boot");
+  });
+
+  test("again at a new address, while the agent runs: the agent does not put the old one back", async () => {
+    await ground.start();
+    await running();
+    const joinToken = await ground.control.joinToken({ url: "http://127.0.0.1:9" });
+    await joinCluster({ joinToken, dataDir: ground.dataDir, engineSocket: ground.host.socket, env: {} });
+    const identity = async () => JSON.parse((await readFile(join(ground.dataDir, "identity.json"), "utf8")).split("\n")[1] ?? "");
+    const { url, keySet } = await identity();
+    expect(url).toBe("http://127.0.0.1:9");
+    await ground.control.rotate();
+    ground.control.replaceSession();
+    await until("the new key set on the disk", async () => (await identity()).keySet !== keySet);
+    expect((await identity()).url).toBe("http://127.0.0.1:9");
   });
 
   test("a machine of another cluster stays where it is", async () => {
@@ -411,9 +446,38 @@ describe("a session", () => {
         return true;
       };
       ground.control.wakePolls();
-      await until("another session", () => ground.control.sessions === 2);
+      // Each lie is followed by a longer pause.
+      await until("another session", () => ground.control.sessions === 2, { timeoutMs: 30_000 });
       expect(lies).toBe(4);
     });
+  });
+
+  test.each<[string, (challenge: string) => Promise<string>]>([
+    ["signed for another purpose (F52)", (challenge) => ground.control.removal(challenge, {}, { typ: JOSE_TYPES.manifest })],
+    ["another cluster's key", async (challenge) => ground.control.removal(challenge, {}, { signer: await stranger() })],
+    ["of another node (F53)", (challenge) => ground.control.removal(challenge, { aud: "n_bbbbbbbbbbbbbbbb" })],
+    ["by another cluster (F53)", (challenge) => ground.control.removal(challenge, { iss: "c_other" })],
+    ["of an earlier attempt (F28)", () => ground.control.removal("AAAAAAAAAAAAAAAAAAAAAA")],
+  ])("that is refused with a removal %s: asked for again, and said in the log", async (_, forge) => {
+    await ground.start();
+    await running();
+    await untouched(async () => {
+      ground.control.forgeRemoval = forge;
+      ground.control.replaceSession();
+      await until("it to be asked again", () => ground.control.sessionsRefused > 1);
+      ground.control.forgeRemoval = null;
+      await until("another session", () => ground.control.sessions === 3);
+    });
+    await warned("not believed");
+  });
+
+  test("of a removed node: the removal is believed after the lease key was rotated", async () => {
+    const handle = await ground.start();
+    await running();
+    await ground.control.rotate();
+    ground.control.isRemoved = true;
+    ground.control.wakePolls();
+    expect(await handle.ended).toBe("removed");
   });
 });
 

@@ -2,7 +2,7 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import type { FileHandle } from "node:fs/promises";
-import { mkdir, mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
+import { chmod, mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
 import { createHash } from "node:crypto";
 import { tmpdir } from "node:os";
@@ -54,6 +54,28 @@ describe("a write", () => {
       await writeFile(join(dir, name), "");
     await sweepTemporaries(dir);
     expect((await readdir(dir, { recursive: true })).sort()).toEqual(["mine.tmp", "replicas", "replicas/r.json"]);
+  });
+});
+
+describe("the directory", () => {
+  const modeOf = async (path: string) => (await stat(path)).mode & 0o7777;
+
+  test("is closed to other users, also one that was there before, with the policy that is in it", async () => {
+    await openDisk(join(dir, "new"));
+    expect(await modeOf(join(dir, "new"))).toBe(0o700);
+    await mkdir(join(dir, "old"));
+    await chmod(join(dir, "old"), 0o755);
+    await writeFile(join(dir, "old", "policy.json"), "{}", { mode: 0o644 });
+    const disk = await openDisk(join(dir, "old"));
+    expect(await modeOf(join(dir, "old"))).toBe(0o700);
+    expect(new TextDecoder().decode((await disk.read("policy.json")) ?? undefined)).toBe("{}");
+    expect(await readFile(join(dir, "old", "policy.json"), "utf8")).toBe("{}");
+  });
+
+  test("that all users share, as /tmp, is refused and left as it is", async () => {
+    await chmod(dir, 0o1777);
+    await expect(openDisk(dir)).rejects.toThrow("shared by all users");
+    expect(await modeOf(dir)).toBe(0o1777);
   });
 });
 

@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { z } from "zod";
-import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { readCommandLine } from "../../agent/command-line.ts";
 import { describeEngineProblem, describePlatformProblem, engineSocket } from "../../agent/engine/detect.ts";
 import { pullFailure } from "../../agent/engine/docker-streams.ts";
@@ -24,6 +24,7 @@ import { LINE_MAX, splitLog } from "../../agent/engine/log-frames.ts";
 import { imageKeyOf, pullImage, pullReference, runReference } from "../../agent/images.ts";
 import { prepareIdentity } from "../../agent/enrol.ts";
 import { identityFile } from "../../agent/identity.ts";
+import { main } from "../../agent/main.ts";
 import { nodeClock } from "../../agent/node-clock.ts";
 import type { Log } from "../../agent/ports.ts";
 import type { NodeId } from "../../shared/model/name.ts";
@@ -31,7 +32,11 @@ import type { JoinToken } from "../../shared/wire/enroll.ts";
 import { openDisk } from "../../agent/node-disk.ts";
 import { SealedFile } from "../../agent/sealed-file.ts";
 import { describeStepFailure } from "../../agent/step-failure.ts";
-import { passedOn, unitText } from "../../agent/unit.ts";
+import { Channels, type ChannelsInput } from "../../agent/channels.ts";
+import { POLICY_DEFAULT } from "../../agent/policy.ts";
+import type { Session } from "../../agent/link/transport.ts";
+import type { ChannelAsk } from "../../shared/wire/poll.ts";
+import { environmentText, passedOn, unitText } from "../../agent/unit.ts";
 import { networkName } from "../../shared/converge/names.ts";
 import { loginCommandIn } from "../../shared/model/image.ts";
 import { image, ref } from "../core/converge/world.ts";
@@ -43,6 +48,8 @@ beforeEach(async () => {
 afterEach(async () => {
   await rm(dir, { recursive: true, force: true });
 });
+
+const silent = { warn: () => undefined } as unknown as Log;
 
 describe("a pull that failed", () => {
   test.each<[string, EngineFailure]>([
@@ -121,6 +128,42 @@ describe("a pull that failed", () => {
   });
 });
 
+describe("a log that is followed", () => {
+  test("ends with a sentence when the owner forbids reading logs, and goes on when the policy changes otherwise", async () => {
+    let policy = POLICY_DEFAULT;
+    const sent: string[] = [];
+    const closed = Promise.withResolvers<void>();
+    const following = Promise.withResolvers<AbortSignal>();
+    const channels = new Channels({
+      engine: {
+        logs: (_: string, { signal }: { signal: AbortSignal }) => {
+          following.resolve(signal);
+          return new Promise<void>((_resolve, reject) => signal.addEventListener("abort", () => reject(new Error("aborted"))));
+        },
+      },
+      ledger: { record: () => ({ containerId: "c" }) },
+      log: silent,
+      sockets: {
+        dial: async () => ({ send: async (text: string) => void sent.push(text), close: closed.resolve, closed: closed.promise }),
+      },
+      transport: { url: "http://x", authorization: async () => "" },
+      policy: () => policy,
+    } as unknown as ChannelsInput);
+    const ask = { id: "ch1", kind: "logs", replica: "r", follow: true, tail: 0, sinceMs: null, timestamps: false } as unknown as ChannelAsk;
+    channels.answer(ask, {} as Session, new AbortController().signal);
+    const signal = await following.promise;
+    policy = { ...POLICY_DEFAULT, hostNetwork: true };
+    channels.policyChanged();
+    expect(signal.aborted).toBe(false);
+    policy = { ...POLICY_DEFAULT, logs: false };
+    channels.policyChanged();
+    await closed.promise;
+    expect(sent.map((text) => JSON.parse(text))).toEqual([
+      { kind: "end", reason: "error", message: expect.stringContaining('"logs" in its policy.json') },
+    ]);
+  });
+});
+
 describe("the systemd unit", () => {
   const verify = async (text: string): Promise<string> => {
     const file = join(dir, "berth-agent.service");
@@ -136,7 +179,7 @@ describe("the systemd unit", () => {
           node: process.execPath,
           script: "/usr/local/lib/berth/agent.mjs",
           dataDir: "/var/lib/berth",
-          environment: { HTTPS_PROXY: "http://user:p%40ss@proxy:3128" },
+          environmentFile: "/var/lib/berth/service.env",
         }),
       ),
     ).toBe("");
@@ -156,7 +199,6 @@ describe("the systemd unit", () => {
     );
   const root = join(import.meta.dirname, "../..");
   const agent = `${process.execPath} ${join(root, "agent/main.ts")}`;
-  const silent = { warn: () => undefined } as unknown as Log;
   const makeMember = async (dataDir: string): Promise<void> => {
     const file = identityFile(await openDisk(dataDir), silent);
     const token = { id: "j_aaaaaaaaaaaaaaaa", url: "https://berth.test", root: "r" } as unknown as JoinToken;
@@ -183,9 +225,9 @@ describe("the systemd unit", () => {
     await makeMember(join(dir, "data"));
     await writeFile(join(dir, "systemctl"), `#!/bin/sh\necho "$@" >> ${dir}/calls\n`, { mode: 0o755 });
     const ran = await apart(
-      `mkdir -p /run/systemd/system\n${agent} install --data-dir ${dir}/data --engine /e.sock\ncp /etc/systemd/system/berth-agent.service ${dir}/unit.service\n` +
+      `mkdir -p /run/systemd/system\n${agent} install --data-dir ${dir}/data --engine /e.sock\ncp /etc/systemd/system/berth-agent.service ${dir}/unit.service\ncp -p ${dir}/data/service.env ${dir}\n` +
         `${agent} uninstall\nls /etc/systemd/system`,
-      { PATH: `${dir}:${process.env["PATH"] ?? ""}`, HTTPS_PROXY: "http://proxy:3128" },
+      { PATH: `${dir}:${process.env["PATH"] ?? ""}`, HTTPS_PROXY: "http://alice:s3cret@proxy:3128" },
     );
     expect(ran).toMatchObject({
       code: 0,
@@ -201,7 +243,11 @@ describe("the systemd unit", () => {
     ]);
     const unit = await readFile(join(dir, "unit.service"), "utf8");
     expect(unit).toContain(`"${process.execPath}" "${root}/agent/main.ts" "run" "--data-dir" "${dir}/data" "--engine" "/e.sock"`);
-    expect(unit).toContain('Environment="HTTPS_PROXY=http://proxy:3128"');
+    expect(unit).toContain(`\nEnvironmentFile=-${dir}/data/service.env\n`);
+    expect(unit).not.toContain("s3cret");
+    expect(await readFile(join(dir, "service.env"), "utf8")).toContain('HTTPS_PROXY="http://alice:s3cret@proxy:3128"\n');
+    expect((await stat(join(dir, "service.env"))).mode & 0o777).toBe(0o600);
+    await expect(stat(join(dir, "data", "service.env"))).rejects.toThrow("ENOENT");
     expect(await verify(unit)).toBe("");
   });
 
@@ -209,6 +255,11 @@ describe("the systemd unit", () => {
     const text = unitText({ node: process.execPath, script: "/opt/a b/$x %i.mjs", dataDir: '/data/"q"' });
     expect(text).toContain('"/opt/a b/$$x %%i.mjs" "run" "--data-dir" "/data/\\"q\\""');
     expect(await verify(text)).toBe("");
+  });
+
+  test("keeps odd settings whole, in a file that only root reads", () => {
+    expect(environmentText({ HTTPS_PROXY: 'http://u:p%40$x`"\\@proxy' })).toBe('HTTPS_PROXY="http://u:p%40\\$x\\`\\"\\\\@proxy"\n');
+    expect(() => environmentText({ NO_PROXY: "a\nLD_PRELOAD=/x" })).toThrow("line break");
   });
 
   test("refuses a path with a line break", () => {
@@ -240,6 +291,23 @@ describe("the systemd unit", () => {
 });
 
 describe("the command line", () => {
+  test("writes nothing of other people's to root's terminal that could move its cursor", async () => {
+    const written: string[] = [];
+    const write = vi.spyOn(process.stderr, "write").mockImplementation((text) => written.push(String(text)) > 0);
+    try {
+      const root = "A".repeat(43);
+      const token = { v: 1, id: `jt_${"a".repeat(16)}`, seed: root, url: "http://127.0.0.1:9", root } satisfies Record<
+        keyof Omit<JoinToken, "spki">,
+        unknown
+      >;
+      const joinToken = `berth_join_${Buffer.from(JSON.stringify(token)).toString("base64url")}`;
+      expect(await main(["join", joinToken, "--data-dir", join(dir, "data"), "--engine", "/\u001b[2J.sock"])).toBe(1);
+    } finally {
+      write.mockRestore();
+    }
+    expect(written.join("")).toMatch(/^berth agent: no container engine answers at \/\\x1b\[2J\.sock[^\u001b]*\n$/);
+  });
+
   test.each([
     [
       ["join", "berth_join_x", "--name", "n1"],

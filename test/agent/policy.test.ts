@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { prepareBinds } from "../../agent/binds.ts";
 import { allocateDevices } from "../../agent/devices.ts";
+import { LOG_DRIVERS, type LogDriver } from "../../agent/log-options.ts";
 import { openHost } from "../../agent/node-host.ts";
 import { isBindAllowed, judgeByPolicy, Policy, POLICY_DEFAULT, readPolicy } from "../../agent/policy.ts";
 import { newRecord } from "../../shared/converge/record.ts";
@@ -18,6 +19,7 @@ const judge = (workload: Partial<WorkloadInput>, policy: unknown = {}, changes: 
     null
   );
 };
+const logging = (driver: LogDriver, options: Record<string, string>): Partial<WorkloadInput> => ({ logging: { driver, options } });
 const bind = (source: string, readOnly = false): Partial<WorkloadInput> => ({ mounts: [{ kind: "bind", source, target: "/t", readOnly }] });
 
 describe("a policy file", () => {
@@ -43,11 +45,24 @@ describe("a policy file", () => {
 });
 
 describe("what is refused by default, and the key that allows it", () => {
-  test.each<[string, Partial<WorkloadInput>, object]>([
+  test.each<[string, Partial<WorkloadInput>, object, object?]>([
     ["privileged", { privileged: true }, { privileged: true }],
     ["unconfined system calls", { securityOpt: ["seccomp=unconfined"] }, { privileged: true }],
     ["unconfined AppArmor", { securityOpt: ["apparmor:unconfined"] }, { privileged: true }],
     ["no SELinux", { securityOpt: ["label=disable"] }, { privileged: true }],
+    ["an unconfined SELinux type", { securityOpt: ["label=type:spc_t"] }, { securityOptions: ["label=type:spc_t"] }],
+    ["another of them", { securityOpt: ["label:type:unconfined_t"] }, { securityOptions: ["label=type:unconfined_t"] }],
+    ["a role of SELinux", { securityOpt: ["label=role:sysadm_r"] }, { securityOptions: ["label:role:sysadm_r"] }],
+    ["the same where all is allowed", { securityOpt: ["label=user:sysadm_u"] }, { privileged: true }],
+    ["a profile of another program", { securityOpt: ["apparmor=docker-nginx"] }, { securityOptions: ["apparmor:docker-nginx"] }],
+    ["privileges by set-user-ID where the engine denies them", { securityOpt: ["no-new-privileges:false"] }, { privileged: true }],
+    ["a runtime", { runtime: "kata" }, { runtimes: ["kata"] }],
+    ["logs to a socket of the host", logging("syslog", { "syslog-address": "unix:///run/host.sock" }), { logDrivers: ["syslog"] }],
+    ["logs to an address inside", logging("gelf", { "gelf-address": "tcp://169.254.169.254:80" }), { logDrivers: ["gelf"] }],
+    ["logs over the network", logging("fluentd", {}), { logDrivers: ["fluentd"] }],
+    ["logs at all", logging("local", {}), { logDrivers: ["local"] }, { logDrivers: [] }],
+    ["a large log", logging("json-file", { "max-size": "1g", "max-file": "2" }), { logMiBMax: 2048 }],
+    ["a large log of the local driver", logging("local", { "max-file": "100" }), { logMiBMax: 2000 }],
     ["open system paths", { securityOpt: ["systempaths=unconfined"] }, { privileged: true }],
     ["a strong capability", { capAdd: ["SYS_ADMIN"] }, { capabilities: ["SYS_ADMIN"] }],
     ["the same with its prefix", { capAdd: ["CAP_SYS_ADMIN"] }, { capabilities: ["SYS_ADMIN"] }],
@@ -64,8 +79,8 @@ describe("what is refused by default, and the key that allows it", () => {
     ["the engine's socket", bind("/var/run/docker.sock"), { bindRoots: ["/var/run/docker.sock"] }],
     ["a neighbour of a root", bind("/srvx"), { bindRoots: ["/srvx"] }],
     ["the time, writable", bind("/etc/localtime"), { bindRoots: ["/etc/localtime"] }],
-  ])("%s", (_, workload, allowing) => {
-    const sentence = judge(workload);
+  ])("%s", (_, workload, allowing, forbidding = {}) => {
+    const sentence = judge(workload, forbidding);
     expect(sentence).toContain(`"${Object.keys(allowing)[0]}"`);
     expect(sentence).toContain("/x/policy.json");
     expect(judge(workload, allowing)).toBeNull();
@@ -75,12 +90,38 @@ describe("what is refused by default, and the key that allows it", () => {
     ["an ordinary workload", {}],
     ["capabilities that the engine grants anyway", { capAdd: ["NET_BIND_SERVICE", "CAP_CHOWN"], capDrop: ["ALL"] }],
     ["less confinement for nobody", { securityOpt: ["no-new-privileges:true"] }],
-    ["a profile of the host's", { securityOpt: ["apparmor=docker-nginx"] }],
+    ["a category, and the engine's own profile", { securityOpt: ["label:level:s0:c1,c2", "apparmor=docker-default"] }],
+    [
+      "logs with bounds",
+      { logging: { driver: "json-file", options: { "max-size": "100m", "max-file": "10", tag: "{{.Name}}/{{ .ID }}" } } },
+    ],
+    ["logs with the driver's bounds", { logging: { driver: "json-file", options: { "max-file": "5" } } }],
+    [
+      "logs of the journal",
+      { logging: { driver: "journald", options: { tag: "shop", labels: "a,b", mode: "non-blocking", "max-buffer-size": "4m" } } },
+    ],
+    ["no logs", { logging: { driver: "none" } }],
+    ["logs of the local driver", { logging: { driver: "local", options: { compress: "false" } } }],
     ["a directory below a root", bind("/srv/data")],
     ["the root directory itself", bind("/srv/")],
     ["the time, read-only", bind("/etc/localtime", true)],
   ])("%s is allowed", (_, workload) => {
     expect(judge(workload)).toBeNull();
+  });
+
+  test.each<[string, Partial<WorkloadInput>]>([
+    ["no bound", logging("json-file", { "max-size": "-1" })],
+    ["no size", logging("local", { "max-size": "0" })],
+    ["a size that is none", logging("json-file", { "max-size": "1e9m" })],
+    ["files without end", logging("json-file", { "max-file": "100000" })],
+    ["a buffer in the engine's memory", logging("journald", { mode: "non-blocking", "max-buffer-size": "1g" })],
+    ["a program in a tag", logging("json-file", { tag: '{{range printf "%1000000d" 1}}{{end}}' })],
+    ["another driver's option", logging("local", { "syslog-address": "unix:///run/host.sock" })],
+    ["an option of no driver", logging("none", { "gelf-address": "tcp://169.254.169.254:80" })],
+    ["a name of every object", logging("json-file", { constructor: "x" })],
+  ])("a log with %s is refused, always", (_, workload) => {
+    expect(judge(workload)).toContain("not even a key");
+    expect(judge(workload, { privileged: true, logDrivers: [...LOG_DRIVERS], logMiBMax: 1_000_000 })).toContain("not even a key");
   });
 
   test("registries by name; a local image by `local`", () => {
@@ -104,6 +145,8 @@ describe("what is refused by default, and the key that allows it", () => {
     const { spec } = desired();
     const forged = { ...spec, workload: { ...spec.workload, labels: { "berth.replica": "x" } } };
     expect(judgeByPolicy({ ref: ref(), spec: forged, policy: POLICY_DEFAULT, file: "/x" })?.message).toContain("reserved");
+    const volume = { ...spec, volumes: { data: { engineName: "v", external: false, labels: { "berth.node": "x" } } } };
+    expect(judgeByPolicy({ ref: ref(), spec: volume, policy: POLICY_DEFAULT, file: "/x" })?.message).toContain("reserved");
   });
 
   test.each([
