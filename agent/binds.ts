@@ -7,6 +7,7 @@
 import type { Mount, ReplicaSpec } from "../shared/model/app.ts";
 import { bindRootOf, type Policy } from "./policy.ts";
 import type { Host } from "./ports.ts";
+import { Unmet } from "./step-failure.ts";
 
 type Bind = Extract<Mount, { kind: "bind" }>;
 export const hasBinds = (spec: ReplicaSpec): boolean => bindsOf(spec).length > 0;
@@ -16,7 +17,10 @@ export const runOf = ({ id, pid }: { readonly id: string; readonly pid: number }
 
 const bindsOf = (spec: ReplicaSpec): Bind[] => spec.workload.mounts.filter((mount) => mount.kind === "bind");
 
-/** A problem as a sentence, or null. Makes the directories that `createHostPath` asks for. */
+/**
+ * Why it must not be mounted as a sentence, or null. Makes the directories that `createHostPath` asks for. Throws Unmet
+ * when nothing is there: a disk may be mounted later than the agent starts.
+ */
 export async function prepareBinds(spec: ReplicaSpec, policy: Policy, host: Host): Promise<string | null> {
   for (const bind of bindsOf(spec)) {
     const problem = await prepareBind(bind, policy, host);
@@ -27,7 +31,10 @@ export async function prepareBinds(spec: ReplicaSpec, policy: Policy, host: Host
 
 async function prepareBind(bind: Bind, policy: Policy, host: Host): Promise<string | null> {
   const root = bindRootOf(bind.source, policy);
-  if (root === null) return (await host.kindOf(bind.source)) === null ? `${bind.source} does not exist on this node` : null;
+  if (root === null) {
+    if ((await host.kindOf(bind.source)) === null) throw missing(bind.source);
+    return null;
+  }
   const below = bind.source
     .slice(root === "/" ? 0 : root.length)
     .split("/")
@@ -39,11 +46,14 @@ async function prepareBind(bind: Bind, policy: Policy, host: Host): Promise<stri
     if (kind === "symlink") return `${path} is a symbolic link; below ${root} none may stand in the path of a mount`;
     if (kind === "other") return `${path} is neither a file nor a directory`;
     if (kind !== null) continue;
-    if (!bind.createHostPath) return `${path} does not exist on this node`;
+    if (!bind.createHostPath) throw missing(path);
     await host.makeDirectory(path);
   }
-  return (await host.kindOf(bind.source)) === null && below.length === 0 ? `${bind.source} does not exist on this node` : null;
+  if (below.length === 0 && (await host.kindOf(bind.source)) === null) throw missing(bind.source);
+  return null;
 }
+
+const missing = (path: string): Unmet => new Unmet("bindMissing", `${path} does not exist on this node`);
 
 /** What a running container sees at its mount points, against what was asked for. Null: the same, or it cannot be seen. */
 export async function checkBinds(input: {

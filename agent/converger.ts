@@ -11,8 +11,8 @@ import { keyOf, type NextSteps, nextSteps, type Step, type StepKind } from "../s
 import type { Desired, PulledImage, ReplicaView, Retry, World } from "../shared/converge/world.ts";
 import type { AssignmentRef } from "../shared/wire/poll.ts";
 import { pause } from "./pause.ts";
-import { describeStepFailure, retryDelayMs } from "./step-failure.ts";
-import { EngineError, type EngineInfo } from "./engine/engine.ts";
+import { describeStepFailure, isFinal, retryDelayMs } from "./step-failure.ts";
+import type { EngineInfo } from "./engine/engine.ts";
 import { EngineWatch } from "./engine-watch.ts";
 import { type ExecutorContext, type Executors, makeExecutors } from "./executors.ts";
 import type { FactBook } from "./fact-book.ts";
@@ -302,9 +302,7 @@ export class Converger {
       const { reason, message, isEngineGone } = describeStepFailure(step.kind, error, count);
       this.#retries.set(step.key, { count, reason, message, atMs: clock.bootMs() + retryDelayMs(step.kind, { count, isEngineGone }) });
       log.warn({ step: step.kind, key: step.key, count, error: message }, "a step failed");
-      // Refused for what it is, not for what is there now: trying again would get the same answer for ever.
-      if (step.kind === "create" && error instanceof EngineError && error.code === "invalid" && replica !== undefined)
-        await this.#reject(replica, message);
+      if (isFinal(step.kind, error) && replica !== undefined) await this.#reject(replica, message);
     }
     if (replica !== undefined) await this.#watch.settle(this.#input.ledger.record(replica)?.containerId ?? null);
   }

@@ -5,6 +5,7 @@ import type { Reservation } from "../shared/model/app.ts";
 import type { DeviceRequestBody } from "./engine/create-body.ts";
 import { EngineError } from "./engine/engine.ts";
 import type { Policy } from "./policy.ts";
+import { Unmet } from "./step-failure.ts";
 
 export interface AllocatedDevices {
   /** Kind → indices, for the record. */
@@ -28,9 +29,15 @@ export function allocateDevices(input: {
     const taken = new Set<number>();
     for (const [id, record] of input.records)
       if (id !== input.replica && !hasEnded(record)) for (const index of record.devices[kind] ?? []) taken.add(index);
-    const free = Array.from({ length: declared.count }, (_, index) => index).filter((index) => !taken.has(index));
+    // What an earlier try was given comes first: its container may be there, with just these.
+    const before = input.records.get(input.replica)?.devices[kind] ?? [];
+    const free = Array.from({ length: declared.count }, (_, index) => index)
+      .filter((index) => !taken.has(index))
+      .sort((a, b) => Number(before.includes(b)) - Number(before.includes(a)));
+    if (declared.count < count)
+      throw new EngineError("invalid", `${count} of device "${kind}" are wanted, this node has ${declared.count}`);
     if (free.length < count)
-      throw new EngineError("invalid", `${count} of device "${kind}" are wanted, ${free.length} of ${declared.count} are free`);
+      throw new Unmet("deviceTaken", `${count} of device "${kind}" are wanted, ${free.length} of ${declared.count} are free`);
     const mine = free.slice(0, count);
     held[kind] = mine;
     if (declared.paths === undefined)

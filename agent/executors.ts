@@ -21,6 +21,7 @@ import type { Ledger } from "./ledger.ts";
 import type { Observed } from "./observed.ts";
 import type { ReadPolicy } from "./policy.ts";
 import type { Clock, Disk, Host, Log } from "./ports.ts";
+import { isBindMissing } from "./step-failure.ts";
 
 export interface ExecutorContext {
   readonly engine: Engine;
@@ -38,7 +39,7 @@ export interface ExecutorContext {
   engineInfo(): EngineInfo;
   refreshNetworks(): Promise<void>;
   refreshVolumes(): Promise<void>;
-  /** Replicas whose config files are on disk. */
+  /** Replicas whose config files are on disk, and that have no container yet: for each they are written again. */
   readonly configsWritten: Set<string>;
   readonly pulls: Map<string, NonNullable<ReplicaFact["pull"]>>;
   /** Aborted when this process ends or nothing needs the image any more. */
@@ -161,9 +162,11 @@ export function makeExecutors(context: ExecutorContext): Executors {
       try {
         id = await createOrFind(context, record, body);
       } catch (error) {
-        ledger.rememberRecord({ ...recordOf(replica), devices: {} });
+        if (!isUnanswered(error)) ledger.rememberRecord({ ...recordOf(replica), devices: {} });
+        if (isBindMissing(error)) context.configsWritten.delete(replica);
         throw error;
       }
+      context.configsWritten.delete(replica);
       putLater({ ...recordOf(replica), containerId: id, imageId, state: "starting" });
       observed.see(madeContainer({ id, name: containerName(record.ref), imageId }));
     },
@@ -314,6 +317,10 @@ function parseLogin(text: string): Login {
   if (typeof username !== "string" || typeof password !== "string") throw new Error("credentials without username and password");
   return { username, password };
 }
+
+/** Whether it was done is not known. */
+const isUnanswered = (error: unknown): boolean =>
+  error instanceof EngineError && (error.code === "unreachable" || error.code === "timeout" || error.code === "aborted");
 
 /** A name that is taken is ours if its container carries our proof: an earlier create whose answer was lost. */
 async function createOrFind(context: ExecutorContext, record: ReplicaRecord, body: ReturnType<typeof createBody>): Promise<string> {

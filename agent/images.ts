@@ -107,7 +107,8 @@ export async function removePulled(reference: string, { engine, list }: Pulled):
       if (!(error instanceof EngineError && error.code === "inUse")) throw error;
     }
   }
-  await list.put(list.entries().filter((entry) => entry.reference !== reference));
+  // A pull that began meanwhile has written an entry of its own.
+  await list.put(list.entries().filter((entry) => entry !== known));
 }
 
 /** A refusal in words that say what to do about it. */

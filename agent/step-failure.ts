@@ -4,6 +4,25 @@ import { EngineError } from "./engine/engine.ts";
 
 const PORT_TAKEN = /port is already allocated|address already in use|Bind for .* failed/;
 
+/** Something that a step needs is not there now and may come: tried again until it does. */
+export class Unmet extends Error {
+  override readonly name = "Unmet";
+  readonly reason: string;
+  constructor(reason: string, message: string) {
+    super(message);
+    this.reason = reason;
+  }
+}
+
+/** The engine answers with it a body that is well, on a machine where a path is not. */
+const BIND_MISSING = /bind source path does not exist/;
+export const isBindMissing = (error: unknown): boolean =>
+  error instanceof EngineError && error.code === "invalid" && BIND_MISSING.test(error.message);
+
+/** Refused for what it is, not for what is there now: trying again would get the same answer for ever. */
+export const isFinal = (kind: StepKind, error: unknown): boolean =>
+  kind === "create" && error instanceof EngineError && error.code === "invalid" && !isBindMissing(error);
+
 export interface StepFailure {
   readonly reason: string;
   readonly message: string;
@@ -25,6 +44,8 @@ export function describeStepFailure(kind: StepKind, error: unknown, count: numbe
     const refusal = code === "denied" ? "pullDenied" : code === "notFound" ? "imageNotFound" : "pullFailed";
     return { reason: count < REFUSALS_MAX ? "pullFailed" : refusal, message, isEngineGone: false };
   }
+  if (error instanceof Unmet) return { reason: error.reason, message, isEngineGone: false };
+  if (isBindMissing(error)) return { reason: "bindMissing", message, isEngineGone: false };
   if (kind === "start" && PORT_TAKEN.test(message)) return { reason: "portTaken", message, isEngineGone: false };
   return { reason: `${kind}Failed`, message, isEngineGone: false };
 }

@@ -60,6 +60,19 @@ class World {
 }
 
 describe("a pulled image", () => {
+  test("that is pulled again while it is being removed stays known as ours", async () => {
+    const world = new World();
+    await world.pull();
+    const remove = world.engine.removeImage;
+    world.engine.removeImage = async (reference) => {
+      await remove(reference);
+      await world.pull();
+    };
+    await world.remove("web:1");
+    expect([...world.names.keys()]).toEqual(["web:1"]);
+    expect(world.pulled).toEqual([{ reference: "web:1", imageId: A }]);
+  });
+
   test("is known as ours when the agent was killed between the pull and the note of it", async () => {
     const world = new World();
     world.diesWhilePulling = true;

@@ -182,7 +182,7 @@ describe("binds on a file system that others write to (B69)", () => {
   });
 
   test("what is missing is said, or made when that was asked for", async () => {
-    expect(await prepare(join(root, "x", "y"))).toBe(`${join(root, "x")} does not exist on this node`);
+    await expect(prepare(join(root, "x", "y"))).rejects.toThrow(`${join(root, "x")} does not exist on this node`);
     expect(await prepare(join(root, "x", "y"), true)).toBeNull();
     expect(await prepare(join(root, "x", "y"))).toBeNull();
   });

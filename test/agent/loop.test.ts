@@ -1,0 +1,159 @@
+/** The whole agent with a control plane and an engine that a test can hold and fail: what goes wrong once is not wrong for ever. */
+import { mkdir, mkdtemp, rm, stat, symlink, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { EngineError } from "../../agent/engine/engine.ts";
+import { type AgentHandle, runAgent } from "../../agent/main.ts";
+import type { AppSpecInput } from "../../shared/model/app.ts";
+import { ControlPlane } from "./control-plane.ts";
+import { FakeEngine } from "./fake-engine.ts";
+import { appOf } from "./ground.ts";
+
+let dir: string;
+let dataDir: string;
+let control: ControlPlane;
+let engine: FakeEngine;
+let token: string;
+let handle: AgentHandle | null = null;
+const warnings: string[] = [];
+
+beforeEach(async () => {
+  dir = await mkdtemp(join(tmpdir(), "berth-loop-"));
+  dataDir = join(dir, "data");
+  await mkdir(dataDir);
+  control = await ControlPlane.start();
+  token = await control.joinToken();
+  engine = new FakeEngine();
+  warnings.length = 0;
+});
+afterEach(async () => {
+  await stop();
+  await control.close();
+  await rm(dir, { recursive: true, force: true });
+});
+
+const silent = () => undefined;
+const log = {
+  debug: silent,
+  info: silent,
+  warn: (fields: Record<string, unknown>, message: string) => void warnings.push(`${message} ${JSON.stringify(fields)}`),
+  error: silent,
+};
+async function start(): Promise<void> {
+  handle = await runAgent({ dataDir, joinToken: token, env: {}, engine: engine.port, engineSocket: "/nowhere", log });
+}
+async function stop(): Promise<void> {
+  await handle?.stop();
+  handle = null;
+}
+const policy = (content: unknown) => writeFile(join(dataDir, "policy.json"), JSON.stringify(content));
+
+/** An app whose service reserves this many devices of a kind. */
+function reserving(devices: Record<string, number>, workload: Parameters<typeof appOf>[1] = {}): AppSpecInput {
+  const app = appOf("web:1", workload);
+  return { ...app, services: { web: { ...app.services["web"]!, reservation: { devices } } } };
+}
+
+test("two replicas that are made at once get different devices", async () => {
+  await policy({ devices: { serial: { count: 2, paths: ["/dev/zero", "/dev/full"] } } });
+  let waiting = 0;
+  let go: () => void = silent;
+  const both = new Promise<void>((resolve) => {
+    go = resolve;
+  });
+  engine.before.create = () => {
+    if (++waiting === 2) go();
+    return both;
+  };
+  await start();
+  const shared = reserving({ serial: 1 });
+  const ids = control.assign([0, 1].map((slot) => ({ app: shared, service: "web", slot: String(slot) })));
+  for (const id of ids) await control.untilState(id, "running");
+  const given = [...engine.containers.values()].map(({ body }) => body.HostConfig.Devices?.map(({ PathOnHost }) => PathOnHost));
+  expect(given.flat().sort()).toEqual(["/dev/full", "/dev/zero"]);
+});
+
+test("a device of a container that could not be made is free again", async () => {
+  await policy({ devices: { serial: { count: 1, paths: ["/dev/zero"] } } });
+  engine.before.create = (name) => {
+    if (name.includes("-0-")) throw new EngineError("failed", "no");
+  };
+  await start();
+  const [first = ""] = control.assign([{ app: reserving({ serial: 1 }), service: "web", slot: "0" }]);
+  await control.until(first, "refused by the engine", ({ reason }) => reason === "createFailed");
+  const one = { app: reserving({ serial: 1 }), service: "web" };
+  const [, second] = control.assign([
+    { ...one, replica: first, slot: "0" },
+    { ...one, slot: "1" },
+  ]);
+  await control.untilState(second, "running");
+});
+
+test("a device that a predecessor still holds is waited for", async () => {
+  await policy({ devices: { serial: { count: 1, paths: ["/dev/zero"] } } });
+  let release: () => void = silent;
+  engine.before.stop = () =>
+    new Promise<void>((resolve) => {
+      release = resolve;
+    });
+  await start();
+  const app = reserving({ serial: 1 });
+  const [old] = control.assign([{ app, service: "web" }]);
+  await control.untilState(old, "running");
+  const [young] = control.assign([{ app, service: "web", revision: 2 }]);
+  expect(await control.until(young, "waiting", ({ reason }) => reason !== "")).toMatchObject({
+    reason: "deviceTaken",
+    message: '1 of device "serial" are wanted, 0 of 1 are free',
+    state: "preparing",
+  });
+  release();
+  await control.untilState(young, "running");
+});
+
+test("a host path that is not there yet is waited for, one that leads elsewhere ends it", async () => {
+  const root = join(dir, "mnt");
+  await policy({ bindRoots: [root] });
+  await mkdir(root);
+  await symlink("/", join(root, "link"));
+  await start();
+  const bound = (name: string) => ({
+    app: appOf("web:1", { mounts: [{ kind: "bind", source: join(root, name), target: "/d" }] }),
+    service: "web",
+  });
+  const [late, link] = control.assign([bound("late/data"), bound("link")]);
+  expect(await control.until(late, "waiting", ({ reason }) => reason !== "")).toMatchObject({ reason: "bindMissing", state: "preparing" });
+  expect(await control.untilState(link, "rejected")).toMatchObject({ reason: "engineRefused" });
+  await mkdir(join(root, "late/data"), { recursive: true });
+  await control.untilState(late, "running");
+});
+
+test("config files that somebody deleted are written again before a container is made", async () => {
+  engine.before.create = async (_, { HostConfig }) => {
+    for (const { Source } of HostConfig.Mounts.filter(({ Type }) => Type === "bind")) {
+      const isThere = await stat(Source ?? "").catch(() => null);
+      if (isThere !== null) continue;
+      throw new EngineError("invalid", `invalid mount config for type "bind": bind source path does not exist: ${Source}`, { status: 400 });
+    }
+  };
+  await start();
+  const app = appOf(
+    "web:1",
+    { mounts: [{ kind: "config", config: "conf", target: "/etc/conf" }] },
+    { configs: { conf: { content: "c" } } },
+  );
+  const [replica] = control.assign([{ app, service: "web" }]);
+  const { containerId } = await control.untilState(replica, "running");
+  await rm(join(dataDir, "configs"), { recursive: true });
+  engine.removeByHand(containerId!);
+  await control.until(replica, "made again", (fact) => fact.state === "running" && fact.containerId !== containerId);
+});
+
+test("a body that the engine refuses for what it is ends its replica", async () => {
+  engine.before.create = () => {
+    throw new EngineError("invalid", "invalid reference format", { status: 400 });
+  };
+  await start();
+  const [replica] = control.assign([{ app: appOf("web:1"), service: "web" }]);
+  expect(await control.untilState(replica, "rejected")).toMatchObject({ reason: "engineRefused", message: "invalid reference format" });
+});
