@@ -38,6 +38,29 @@ describe("deploy", () => {
     expect(outcomes(sim)).toEqual(["succeeded"]);
   });
 
+  test("a dependent is updated when its dependency is ready on the new revision", () => {
+    const sim = new Simulation(
+      world()
+        .nodes(3)
+        .app("shop")
+        .service("db", { replicas: 2 })
+        .service("web", { replicas: 2, dependsOn: [{ service: "db", condition: "healthy", required: true }] })
+        .deployment(),
+    ).settle();
+    sim.deploy("shop", { db: { spec: "v2-db" }, web: { spec: "v2-web" } });
+    const isOn = (service: string, spec: string) => sim.rows(service).every((row) => row.spec === spec && row.readySinceMs !== null);
+    const readyOn = (spec: string) => sim.rows("db").filter((row) => row.spec === spec && row.readySinceMs !== null).length;
+    let steps = 0;
+    for (; readyOn("v2-db") < 2; steps++) {
+      expect(isOn("web", "spec-web-1"), `step ${steps}`).toBe(true);
+      sim.run(1);
+    }
+    expect(steps).toBeGreaterThan(2);
+    sim.settle();
+    expect(isOn("web", "v2-web")).toBe(true);
+    expect(outcomes(sim)).toEqual(["succeeded", "succeeded"]);
+  });
+
   test("a node is given so many replicas and no more, however little they reserve, and one set of them is a manifest", () => {
     const sim = new Simulation(world().nodes(2).app("shop").service("web", { replicas: 2_001, cpuMillis: 0, memoryMiB: 0 }).deployment());
     const plan = sim.step();
