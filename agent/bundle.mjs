@@ -1,5 +1,5 @@
 // Builds dist/agent.mjs: the agent in one file, for machines that have nothing but Node.
-//   node agent/bundle.mjs [outfile]
+//   node agent/bundle.mjs [outfile] [entry]
 // dockerode reaches for ssh2, gRPC and protobuf for transports that an agent on its engine's own machine never uses.
 import { readFileSync } from "node:fs";
 import { mkdir, rename } from "node:fs/promises";
@@ -9,6 +9,7 @@ import { build } from "esbuild";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 const outfile = process.argv[2] ?? join(root, "dist", "agent.mjs");
+const entry = process.argv[3] ?? join(root, "agent", "main.ts");
 const { version } = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
 
 /** Required and never used: each becomes an empty module. Its cost would be memory on every node. */
@@ -44,7 +45,7 @@ await mkdir(dirname(outfile), { recursive: true });
 // Built beside it and renamed: whoever downloads it meanwhile gets the old one whole.
 const temporary = `${outfile}.${process.pid}`;
 await build({
-  entryPoints: [join(root, "agent", "main.ts")],
+  entryPoints: [entry],
   outfile: temporary,
   bundle: true,
   minify: true,

@@ -8,6 +8,7 @@ const FILES: readonly (() => Promise<{ benches: Bench[] }>)[] = [
   () => import("./durable.ts"),
   () => import("./wake.ts"),
   () => import("./agent.ts"),
+  () => import("./deploy.ts"),
   () => import("./failover.ts"),
   () => import("./start.ts"),
 ];
