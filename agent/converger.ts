@@ -298,10 +298,13 @@ export class Converger {
       this.#retries.delete(step.key);
     } catch (error) {
       if (this.#isStopped || (step.kind === "pull" && this.#pulls.get(step.imageKey)?.signal.aborted === true)) return;
-      const count = (this.#retries.get(step.key)?.count ?? 0) + 1;
-      const { reason, message, isEngineGone } = describeStepFailure(step.kind, error, count);
-      this.#retries.set(step.key, { count, reason, message, atMs: clock.bootMs() + retryDelayMs(step.kind, { count, isEngineGone }) });
-      log.warn({ step: step.kind, key: step.key, count, error: message }, "a step failed");
+      const former = this.#retries.get(step.key);
+      const count = (former?.count ?? 0) + 1;
+      const { reason, message, isAwaiting } = describeStepFailure(step.kind, error, count);
+      this.#retries.set(step.key, { count, reason, message, atMs: clock.bootMs() + retryDelayMs(step.kind, { count, isAwaiting }) });
+      // What is waited for is said once, not each second.
+      const level = isAwaiting && former?.message === message ? "debug" : "warn";
+      log[level]({ step: step.kind, key: step.key, count, error: message }, "a step failed");
       if (isFinal(step.kind, error) && replica !== undefined) await this.#reject(replica, message);
     }
     if (replica !== undefined) await this.#watch.settle(this.#input.ledger.record(replica)?.containerId ?? null);

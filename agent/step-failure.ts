@@ -26,7 +26,8 @@ export const isFinal = (kind: StepKind, error: unknown): boolean =>
 export interface StepFailure {
   readonly reason: string;
   readonly message: string;
-  readonly isEngineGone: boolean;
+  /** It waits for something that may come at any moment: tried again each second. */
+  readonly isAwaiting: boolean;
 }
 
 /** A registry that is asked while it restarts or while a tag is being pushed may refuse once: the third time it means it. */
@@ -37,17 +38,18 @@ export function describeStepFailure(kind: StepKind, error: unknown, count: numbe
   const message = (error instanceof Error ? error.message : String(error)).slice(0, 1500);
   const code = error instanceof EngineError ? error.code : null;
   if (code === "unreachable" || code === "timeout" || code === "aborted")
-    return { reason: "engineUnreachable", message, isEngineGone: true };
+    return { reason: "engineUnreachable", message, isAwaiting: true };
   if (code === "noSpace" || /ENOSPC/.test(message))
-    return { reason: "diskFull", message: `the disk is full: ${message}`, isEngineGone: false };
+    return { reason: "diskFull", message: `the disk is full: ${message}`, isAwaiting: false };
   if (kind === "pull") {
     const refusal = code === "denied" ? "pullDenied" : code === "notFound" ? "imageNotFound" : "pullFailed";
-    return { reason: count < REFUSALS_MAX ? "pullFailed" : refusal, message, isEngineGone: false };
+    return { reason: count < REFUSALS_MAX ? "pullFailed" : refusal, message, isAwaiting: false };
   }
-  if (error instanceof Unmet) return { reason: error.reason, message, isEngineGone: false };
-  if (isBindMissing(error)) return { reason: "bindMissing", message, isEngineGone: false };
-  if (kind === "start" && PORT_TAKEN.test(message)) return { reason: "portTaken", message, isEngineGone: false };
-  return { reason: `${kind}Failed`, message, isEngineGone: false };
+  // No longer pause for one of two that want the same device: they would meet at each try, and always the same one lose.
+  if (error instanceof Unmet) return { reason: error.reason, message, isAwaiting: true };
+  if (isBindMissing(error)) return { reason: "bindMissing", message, isAwaiting: true };
+  if (kind === "start" && PORT_TAKEN.test(message)) return { reason: "portTaken", message, isAwaiting: false };
+  return { reason: `${kind}Failed`, message, isAwaiting: false };
 }
 
 const RETRY_FIRST_MS = 1_000;
@@ -56,7 +58,7 @@ const RETRY_MAX_MS = 30_000;
 /** Registries limit and count failed pulls. */
 const RETRY_PULL_MAX_MS = 300_000;
 
-export function retryDelayMs(kind: StepKind, { count, isEngineGone }: { readonly count: number; readonly isEngineGone: boolean }): number {
-  if (isEngineGone) return RETRY_FIRST_MS;
+export function retryDelayMs(kind: StepKind, { count, isAwaiting }: { readonly count: number; readonly isAwaiting: boolean }): number {
+  if (isAwaiting) return RETRY_FIRST_MS;
   return Math.min(kind === "pull" ? RETRY_PULL_MAX_MS : RETRY_MAX_MS, RETRY_FIRST_MS * 2 ** Math.min(count - 1, 20));
 }
