@@ -328,7 +328,14 @@ function requireRoot(): void {
   if (process.getuid?.() !== 0) throw new AgentError("usage", "only root may change the machine's services; run this with sudo");
 }
 
-const readCa = (file: string | undefined): string | null => (file === undefined ? null : readFileSync(file, "utf8"));
+function readCa(file: string | undefined): string | null {
+  if (file === undefined) return null;
+  try {
+    return readFileSync(file, "utf8");
+  } catch (error) {
+    throw new AgentError("usage", `the authority ${file} cannot be read: ${(error as Error).message}`);
+  }
+}
 
 export { POLICY_FILE };
 export const policyPath = (dataDir: string = DATA_DIR_DEFAULT): string => resolve(dataDir, POLICY_FILE);

@@ -37,8 +37,7 @@ const REFUSALS_MAX = 3;
 export function describeStepFailure(kind: StepKind, error: unknown, count: number): StepFailure {
   const message = (error instanceof Error ? error.message : String(error)).slice(0, 1500);
   const code = error instanceof EngineError ? error.code : null;
-  if (code === "unreachable" || code === "timeout" || code === "aborted")
-    return { reason: "engineUnreachable", message, isAwaiting: true };
+  if (code === "unreachable" || code === "timeout" || code === "aborted") return { reason: "engineUnreachable", message, isAwaiting: true };
   if (code === "noSpace" || /ENOSPC/.test(message))
     return { reason: "diskFull", message: `the disk is full: ${message}`, isAwaiting: false };
   if (kind === "pull") {

@@ -44,6 +44,11 @@ export async function readSecret(shell: Shell, prompt: string, fromInput: boolea
       for (const character of chunk.toString("utf8")) {
         if (character === "\r" || character === "\n") return secret;
         if (character === "\u0003") throw new CliError("nothing was changed", { exitCode: EXIT.interrupted });
+        if (character === "\u0004" && secret === "")
+          throw new CliError("no secret was typed; nothing was changed", { exitCode: EXIT.usage });
+        if (character === "\u0004") return secret;
+        // Keys that are no character, like the arrows, are no part of it either.
+        if (character < " " && character !== "\b") continue;
         secret = character === "\u007f" || character === "\b" ? secret.slice(0, -1) : secret + character;
       }
     }

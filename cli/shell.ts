@@ -2,6 +2,9 @@
 import { Client } from "./client/client.ts";
 import { type Environment, refusePlaintext, resolveTarget, type Target } from "./client/contexts.ts";
 import { httpTransport } from "./client/transport.ts";
+import { NAME_PATTERN, NAME_RULE } from "../shared/model/name-pattern.ts";
+import { CliError, EXIT } from "./exit.ts";
+import { visible } from "./render/visible.ts";
 import type { Terminal } from "./terminal.ts";
 
 export const OUTPUT_FORMATS = ["table", "json", "yaml"] as const;
@@ -31,6 +34,15 @@ export interface Shell {
 
 export const NAMESPACE_DEFAULT = "default";
 
+function namespaceOf(option: string | undefined, variable: string | undefined): string {
+  const namespace = option ?? (variable || NAMESPACE_DEFAULT);
+  if (NAME_PATTERN.test(namespace)) return namespace;
+  throw new CliError(`"${visible(namespace)}" is no name of a namespace: ${NAME_RULE}`, {
+    exitCode: EXIT.usage,
+    next: "berth namespace ls",
+  });
+}
+
 export function makeShell(
   options: GlobalOptions,
   world: { terminal: Terminal; env: NodeJS.ProcessEnv; cwd: string; signal: AbortSignal },
@@ -51,7 +63,7 @@ export function makeShell(
       return world.signal;
     },
     output: options.output,
-    namespace: options.namespace ?? (world.env["BERTH_NAMESPACE"] || NAMESPACE_DEFAULT),
+    namespace: namespaceOf(options.namespace, world.env["BERTH_NAMESPACE"]),
     isInsecure,
     target: targetOnce,
     client: () => {

@@ -1,11 +1,13 @@
 /** `berth deploy --build`: builds the images of `build:` services with the docker client, and pushes them. */
-import { spawn } from "node:child_process";
+import { execFile, spawn } from "node:child_process";
 import path from "node:path";
+import { promisify } from "node:util";
 import type { Build } from "../../shared/compose/build.ts";
+import { parseImage } from "../../shared/model/image.ts";
 import { CliError } from "../exit.ts";
 import { seconds } from "../render/amount.ts";
 import { Live, spinner } from "../render/live.ts";
-import { visibleLog } from "../render/visible.ts";
+import { visible, visibleLog } from "../render/visible.ts";
 import type { Shell } from "../shell.ts";
 import { line } from "../terminal.ts";
 
@@ -19,14 +21,31 @@ export function buildArguments(build: Build): string[] {
   return ["build", "--tag", build.image, ...dockerfile, ...args, ...target, "--", build.context];
 }
 
-export async function buildAndPush(shell: Shell, builds: readonly Build[]): Promise<void> {
-  const done = new Set<string>();
+/** Image → the digest that its registry has given it. */
+export async function buildAndPush(shell: Shell, builds: readonly Build[]): Promise<ReadonlyMap<string, string>> {
+  const digests = new Map<string, string>();
   for (const build of builds) {
-    if (done.has(build.image)) continue;
-    done.add(build.image);
-    await docker(shell, `building ${build.image} for ${build.service}`, buildArguments(build));
-    await docker(shell, `pushing ${build.image}`, ["push", build.image]);
+    const { image } = build;
+    if (digests.has(image)) continue;
+    await docker(shell, `building ${visible(image)} for ${visible(build.service)}`, buildArguments(build));
+    await docker(shell, `pushing ${visible(image)}`, ["push", image]);
+    const { stdout } = await promisify(execFile)("docker", ["image", "inspect", "--format", "{{json .RepoDigests}}", image]);
+    const digest = digestOf(image, JSON.parse(stdout) as readonly string[] | null);
+    if (digest === null)
+      throw new CliError(`docker does not say under which digest ${visible(image)} was pushed`, { next: `docker image inspect ${image}` });
+    digests.set(image, digest);
   }
+  return digests;
+}
+
+/** Among the names with a digest that an image has, that of the repository it was pushed to. */
+export function digestOf(image: string, names: readonly string[] | null): string | null {
+  const wanted = parseImage(image);
+  for (const name of names ?? []) {
+    const found = parseImage(name);
+    if (found !== null && found.registry === wanted?.registry && found.repository === wanted.repository) return found.digest;
+  }
+  return null;
 }
 
 /** Lines kept of a failed build. */

@@ -10,9 +10,10 @@
  * `npm start` runs, `npx berth ps` means that cluster.
  */
 import { existsSync, readFileSync, statSync } from "node:fs";
-import { chmod, mkdir, rename, writeFile } from "node:fs/promises";
+import { chmod, mkdir, rename, rm, writeFile } from "node:fs/promises";
 import { homedir } from "node:os";
 import { dirname, join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { CliError, EXIT } from "../exit.ts";
 import { readNamed } from "../read-named.ts";
 import type { Pins } from "./pin.ts";
@@ -72,10 +73,38 @@ export function readContexts(env: Environment): ContextFile {
   }
 }
 
-/** Written beside and renamed over, so that a full disk never leaves half a file; readable by the owner only from the first byte. */
-export async function writeContexts(env: Environment, file: ContextFile): Promise<void> {
+const LOCK_TRY_MS = 20;
+/** A change takes milliseconds: a lock that is held for longer was left by a command that was killed. */
+const LOCK_WAIT_MS = 5_000;
+
+/** One command at a time changes the file: of two that had read the same one, the second would undo the first. */
+export async function changeContexts(env: Environment, change: (file: ContextFile) => ContextFile): Promise<void> {
   const path = contextsPath(env);
   await mkdir(dirname(path), { recursive: true, mode: 0o700 });
+  const lock = `${path}.lock`;
+  const untilMs = performance.now() + LOCK_WAIT_MS;
+  for (;;) {
+    try {
+      await writeFile(lock, `${process.pid}\n`, { flag: "wx", mode: 0o600 });
+      break;
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
+      if (performance.now() > untilMs)
+        throw new CliError(`${lock} is there for ${LOCK_WAIT_MS / 1_000} s: another command changes the contexts, or was killed at it`, {
+          next: `rm ${lock}`,
+        });
+      await sleep(LOCK_TRY_MS);
+    }
+  }
+  try {
+    await writeContexts(path, change(readContexts(env)));
+  } finally {
+    await rm(lock, { force: true });
+  }
+}
+
+/** Written beside and renamed over, so that a full disk never leaves half a file; readable by the owner only from the first byte. */
+async function writeContexts(path: string, file: ContextFile): Promise<void> {
   const part = `${path}.${process.pid}`;
   await writeFile(part, `${JSON.stringify(file, null, 2)}\n`, { mode: 0o600 });
   await chmod(part, 0o600);

@@ -25,6 +25,7 @@ const AGENT_SCRIPT = fileURLToPath(new URL("../../agent/main.ts", import.meta.ur
 function optionsOf(shell: Shell, options: AgentOptions) {
   const joinToken =
     options.join ?? (options.joinFile === undefined ? shell.env["BERTH_JOIN_TOKEN"] : readNamed("--join-file", options.joinFile).trim());
+  if (options.ca !== undefined) readNamed("--ca", path.resolve(shell.cwd, options.ca));
   return {
     dataDir: path.resolve(shell.cwd, options.dataDir),
     env: shell.env,

@@ -7,6 +7,7 @@ import { addressesOf, isThisMachine, slotName } from "../render/address.ts";
 import { age } from "../render/amount.ts";
 import { emit, emitRemoved, printTable } from "../render/output.ts";
 import type { StyleName } from "../render/style.ts";
+import { counted } from "../../shared/text/counted.ts";
 import { visible } from "../render/visible.ts";
 import type { Shell } from "../shell.ts";
 import { ApiError } from "../client/client.ts";
@@ -148,10 +149,11 @@ export async function appRm(shell: Shell, name: string, options: RmOptions): Pro
       : options.deleteData
         ? ` and DELETE its data (${volumes.join(", ")})`
         : `; its volumes (${volumes.join(", ")}) stay on their nodes`;
-  await confirm(shell, `Remove ${visible(name)} with ${running} running replicas${data}?`, options.yes);
+  await confirm(shell, `Remove ${visible(name)} with ${counted(running, "running replica")}${data}?`, options.yes);
   const removed = await client.delete<Removed>(path, { deleteData: options.deleteData ? true : undefined });
   if (!options.detach) await untilGone(shell, name);
-  await emitRemoved(shell, removed, options.detach ? `${visible(name)} is being removed` : `${visible(name)} is removed`);
+  const gone = options.deleteData && volumes.length > 0 ? `${visible(name)} is removed; ${DATA_GOES}` : `${visible(name)} is removed`;
+  await emitRemoved(shell, removed, options.detach ? `${visible(name)} is being removed` : gone);
 }
 
 /** The app is gone, and its volumes stayed. */
@@ -161,8 +163,11 @@ async function dropLeftovers(shell: Shell, name: string, { yes }: RmOptions): Pr
   const { notes } = await client.delete<Removed>(path, { deleteData: true, dryRun: true });
   await confirm(shell, `${visible(name)} is gone; DELETE the data it left behind? ${notes.map(visible).join("; ")}.`, yes);
   const removed = await client.delete<Removed>(path, { deleteData: true });
-  await emitRemoved(shell, removed, `the data that ${visible(name)} left behind is removed`);
+  await emitRemoved(shell, removed, `nothing wants the data that ${visible(name)} left behind any more; ${DATA_GOES}`);
 }
+
+/** The control plane has it noted; whether a node has done it, only the node knows. */
+const DATA_GOES = "each node deletes its part as soon as it hears of it, one that is away when it is back";
 
 export async function untilGone(shell: Shell, name: string): Promise<void> {
   const client = shell.client();

@@ -23,16 +23,23 @@ export interface ChangeOptions {
 export async function carryOut(
   shell: Shell,
   app: string,
-  options: ChangeOptions & { send: (query: { dryRun?: true }) => Promise<DeployAnswer> },
+  options: ChangeOptions & {
+    send: (query: { dryRun?: true }) => Promise<DeployAnswer>;
+    /** What has to be done after the yes and before it is carried out; `what` it is, for the question. */
+    first?: { readonly what: string; run(): Promise<void> };
+  },
 ): Promise<void> {
   const { plan } = await options.send({ dryRun: true });
   const isTable = shell.output === "table";
   if (isTable) for (const text of planLines(plan, shell.terminal.style)) line(shell.terminal, text);
-  if (plan.unchanged) {
+  const { first } = options;
+  if (plan.unchanged && first === undefined) {
     await emit(shell, { plan, deployment: null }, () => undefined);
     return;
   }
-  await confirm(shell, `\nDo this in ${shell.target().name}?`, options.yes);
+  const work = first === undefined ? "Do this" : `${first.what}, then do ${plan.unchanged ? "what that changes" : "this"}`;
+  await confirm(shell, `\n${work} in ${shell.target().name}?`, options.yes);
+  await first?.run();
   const before = await replicasBefore(shell, app);
   const answer = await options.send({});
   const { deployment } = answer;

@@ -1,13 +1,14 @@
 /** `berth context …`: the clusters this account knows. */
 import { Client } from "../client/client.ts";
 import {
+  changeContexts,
   checkedUrl,
+  type ContextFile,
   readContexts,
   refusePlaintext,
   resolveTarget,
   type StoredContext,
   type Target,
-  writeContexts,
 } from "../client/contexts.ts";
 import type { WhoAmI } from "../client/resources.ts";
 import { httpTransport } from "../client/transport.ts";
@@ -85,15 +86,15 @@ export async function contextAdd(shell: Shell, name: string, options: ContextAdd
   const pins = { root: context.rootThumbprint, spki: context.spki };
   const client = new Client({ url, token, startHint: "check the address", transport: httpTransport(url, pins, process.env) });
   const who = await client.get<WhoAmI>("/v1/whoami");
-  const file = readContexts(shell.env);
-  await writeContexts(shell.env, {
-    current: file.current ?? name,
-    contexts: [...file.contexts.filter((other) => other.name !== name), context],
+  let current: string | null = null;
+  await changeContexts(shell.env, (file) => {
+    current = file.current ?? name;
+    return { current, contexts: [...file.contexts.filter((other) => other.name !== name), context] };
   });
   await emit(shell, { ...withoutToken(context), whoami: who }, () =>
     line(
       shell.terminal,
-      `${name} is kept: ${visible(who.name)}, ${visible(who.role)} of ${who.namespace === null ? "all namespaces" : visible(who.namespace)}${(file.current ?? name) === name ? "" : `; use it with: berth context use ${name}`}`,
+      `${name} is kept: ${visible(who.name)}, ${visible(who.role)} of ${who.namespace === null ? "all namespaces" : visible(who.namespace)}${current === name ? "" : `; use it with: berth context use ${name}`}`,
     ),
   );
 }
@@ -106,11 +107,13 @@ async function tokenFor(shell: Shell, options: ContextAddOptions): Promise<strin
   return (await readSecret(shell, "Token: ", false)).trim();
 }
 
+function withContext(file: ContextFile, name: string): ContextFile {
+  if (file.contexts.some((context) => context.name === name)) return file;
+  throw new CliError(`there is no context "${visible(name)}"`, { exitCode: EXIT.usage, next: "berth context ls" });
+}
+
 export async function contextUse(shell: Shell, name: string): Promise<void> {
-  const file = readContexts(shell.env);
-  if (!file.contexts.some((context) => context.name === name))
-    throw new CliError(`there is no context "${visible(name)}"`, { exitCode: EXIT.usage, next: "berth context ls" });
-  await writeContexts(shell.env, { ...file, current: name });
+  await changeContexts(shell.env, (file) => ({ contexts: withContext(file, name).contexts, current: name }));
   const used = effective(shell);
   await emit(shell, { current: name }, () => {
     line(shell.terminal, `commands go to ${name} from now on`);
@@ -123,13 +126,10 @@ export async function contextUse(shell: Shell, name: string): Promise<void> {
 }
 
 export async function contextRm(shell: Shell, name: string): Promise<void> {
-  const file = readContexts(shell.env);
-  if (!file.contexts.some((context) => context.name === name))
-    throw new CliError(`there is no context "${visible(name)}"`, { exitCode: EXIT.usage, next: "berth context ls" });
-  await writeContexts(shell.env, {
+  await changeContexts(shell.env, (file) => ({
     current: file.current === name ? null : file.current,
-    contexts: file.contexts.filter((context) => context.name !== name),
-  });
+    contexts: withContext(file, name).contexts.filter((context) => context.name !== name),
+  }));
   await emit(shell, { removed: name }, () =>
     line(shell.terminal, `${name} is forgotten here; its token still works until \`berth token rm\``),
   );

@@ -39,15 +39,28 @@ interface Project {
 export async function deploy(shell: Shell, given: readonly string[], options: DeployOptions): Promise<void> {
   try {
     const { app, builds } = readProject(shell, given, options);
-    if (builds.length > 0 && !options.plan) {
-      const { buildAndPush } = await import("../build/build.ts");
-      await buildAndPush(shell, builds);
-    }
-    const body = { spec: app, ...(options.message === undefined ? {} : { message: options.message }) };
+    let spec = app;
     const send = (query: { dryRun?: true }): Promise<DeployAnswer> =>
-      shell.client().put<DeployAnswer>(appPath(shell.namespace, app.name), body, query);
-    if (options.plan) await showPlan(shell, await send({ dryRun: true }));
-    else await carryOut(shell, app.name, { ...options, send });
+      shell
+        .client()
+        .put<DeployAnswer>(
+          appPath(shell.namespace, app.name),
+          { spec, ...(options.message === undefined ? {} : { message: options.message }) },
+          query,
+        );
+    if (options.plan) {
+      await showPlan(shell, await send({ dryRun: true }));
+      return;
+    }
+    const images = [...new Set(builds.map(({ image }) => image))];
+    const first = {
+      what: `Build and push ${images.map(visible).join(", ")}`,
+      run: async () => {
+        const { buildAndPush } = await import("../build/build.ts");
+        spec = withDigests(app, await buildAndPush(shell, builds));
+      },
+    };
+    await carryOut(shell, app.name, { ...options, send, ...(images.length === 0 ? {} : { first }) });
   } catch (error) {
     if (!options.plan || !(error instanceof CliError)) throw error;
     throw new CliError(error.message, {
@@ -57,6 +70,16 @@ export async function deploy(shell: Shell, given: readonly string[], options: De
       ...(error.next === null ? {} : { next: error.next }),
     });
   }
+}
+
+/** What was just pushed, and not what its tag meant at an earlier deploy. */
+export function withDigests(app: AppSpec, digests: ReadonlyMap<string, string>): AppSpec {
+  const services = Object.entries(app.services).map(([name, service]) => {
+    const { image } = service.workload;
+    const digest = digests.get(image);
+    return [name, digest === undefined ? service : { ...service, workload: { ...service.workload, image: `${image}@${digest}` } }];
+  });
+  return { ...app, services: Object.fromEntries(services) as AppSpec["services"] };
 }
 
 /** 0: nothing to do, 1: changes; an error is 255. */

@@ -1,11 +1,11 @@
 /** `berth logs`: lines of all replicas of an app, from all its nodes. */
-import type { LogLine } from "../../shared/api/resources.ts";
+import type { LogLine, Replica } from "../../shared/api/resources.ts";
 import { emitItem } from "../render/output.ts";
 import type { StyleName } from "../render/style.ts";
 import { visible, visibleLog } from "../render/visible.ts";
 import type { Shell } from "../shell.ts";
 import { line } from "../terminal.ts";
-import { appPath } from "./paths.ts";
+import { appPath, replicasPath } from "./paths.ts";
 import { type Place, requirePlace } from "./place.ts";
 import { durationOption } from "./tokens.ts";
 
@@ -26,6 +26,14 @@ export function sourceStyle(source: string): StyleName {
   return SOURCE_STYLES[sum % SOURCE_STYLES.length] ?? "accent";
 }
 
+const sourceOf = (service: string, slot: string, node: string): string => `${visible(service)}/${visible(slot)} ${visible(node)}`;
+
+/** Of all that can speak now, so that the column stands still. */
+async function knownWidth(shell: Shell, { app, service }: Place): Promise<number> {
+  const { items } = await shell.client().list<Replica>(replicasPath(shell.namespace), { app, service });
+  return Math.max(0, ...items.map((replica) => sourceOf(replica.service, replica.slot, replica.node.name).length));
+}
+
 export async function logs(shell: Shell, place: Place, options: LogsOptions): Promise<void> {
   const client = shell.client();
   const { terminal } = shell;
@@ -38,9 +46,9 @@ export async function logs(shell: Shell, place: Place, options: LogsOptions): Pr
     timestamps: options.timestamps ? true : undefined,
   };
   const missing = new Map<string, string>();
-  let width = 0;
-  let count = 0;
   const isText = shell.output === "table";
+  let width = isText ? await knownWidth(shell, place) : 0;
+  let count = 0;
   try {
     for await (const entry of client.lines<LogLine>(appPath(shell.namespace, place.app ?? "", "/logs"), query, shell.signal)) {
       count++;
@@ -48,7 +56,7 @@ export async function logs(shell: Shell, place: Place, options: LogsOptions): Pr
         await emitItem(shell, entry);
         continue;
       }
-      const source = `${visible(entry.service)}/${visible(entry.slot)} ${visible(entry.node)}`;
+      const source = sourceOf(entry.service, entry.slot, entry.node);
       if (entry.kind === "missing") {
         missing.set(source, visible(entry.message));
         continue;

@@ -2,7 +2,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { App, Deployment, Event, Node, Replica, Why } from "../../shared/api/resources.ts";
 import { ApiError, type List, segment } from "../client/client.ts";
-import { resolveOne, shortId } from "../client/prefix.ts";
+import { resolveOne, shortIdOrName } from "../client/prefix.ts";
 import type { AppDetail, Site } from "../client/resources.ts";
 import { CliError } from "../exit.ts";
 import { slotName } from "../render/address.ts";
@@ -145,8 +145,8 @@ export async function events(shell: Shell, app: string | undefined, options: Eve
   }
 }
 
-const objectName = (event: Event): string =>
-  visible(`${event.object.kind}/${event.object.id.includes("_") ? shortId(event.object.id) : event.object.id}`);
+const objectOf = ({ object }: Event): string => `${object.kind}/${shortIdOrName(object.id)}`;
+const objectName = (event: Event): string => visible(objectOf(event));
 
 const eventColumns = (shell: Shell, nowMs: number) => [
   { header: "age", cell: (event: Event) => age(event.at, nowMs), align: "right" as const },
@@ -154,7 +154,7 @@ const eventColumns = (shell: Shell, nowMs: number) => [
   { header: "type", cell: (event: Event) => event.type },
   {
     header: "object",
-    cell: (event: Event) => `${event.object.kind}/${event.object.id.includes("_") ? shortId(event.object.id) : event.object.id}`,
+    cell: objectOf,
   },
   ...(shell.terminal.isTty ? [] : [{ header: "app", cell: (event: Event) => event.app ?? "-" }]),
   { header: "message", cell: (event: Event) => event.message },

@@ -8,6 +8,7 @@ import { age } from "../render/amount.ts";
 import { emit, emitRemoved, printTable } from "../render/output.ts";
 import type { StyleName } from "../render/style.ts";
 import type { Column } from "../render/table.ts";
+import { counted } from "../../shared/text/counted.ts";
 import { visible } from "../render/visible.ts";
 import type { Shell } from "../shell.ts";
 import { line } from "../terminal.ts";
@@ -125,9 +126,9 @@ export async function nodeRm(shell: Shell, typed: string, options: { yes: boolea
   const name = visible(node.name);
   const fate =
     node.status === "ready"
-      ? `It is alive: the ${node.replicas} replicas on it will be stopped and placed elsewhere.`
-      : `Its ${node.replicas} slots are freed for other nodes.`;
+      ? `It is alive: what runs on it (${counted(node.replicas, "replica")}) is stopped and placed elsewhere.`
+      : `What it held (${counted(node.replicas, "slot")}) is free for other nodes.`;
   await confirm(shell, `Remove ${name} (${node.site})? ${fate} Its key is revoked: the machine has to join anew.`, options.yes);
   const removed = await shell.client().delete<Removed>(nodePath(node.id), { force: options.force ? true : undefined });
-  await emitRemoved(shell, removed, `${name} is removed, its key is revoked and its ${node.replicas} slots are free`);
+  await emitRemoved(shell, removed, `${name} is removed, its key is revoked and ${counted(node.replicas, "slot is", "slots are")} free`);
 }

@@ -1,7 +1,7 @@
 /** A place in the apps of a namespace, as people type it, and whether it is there. */
 import type { Replica } from "../../shared/api/resources.ts";
 import type { AppDetail } from "../client/resources.ts";
-import { CliError } from "../exit.ts";
+import { CliError, EXIT } from "../exit.ts";
 import { slotName } from "../render/address.ts";
 import { visible } from "../render/visible.ts";
 import type { Shell } from "../shell.ts";
@@ -16,6 +16,11 @@ export interface Place {
 /** `shop`, `shop/web`, `shop/web/0`, or `shop web`. */
 export function splitPlace(app: string | undefined, service?: string): Place {
   const [name, ofPath, slot] = (app ?? "").split("/");
+  if (app !== undefined && name === "")
+    throw new CliError(`"${visible(app)}" names no app: write APP, APP/SERVICE or APP/SERVICE/SLOT`, {
+      exitCode: EXIT.usage,
+      next: "berth ls",
+    });
   const chosen = service ?? ofPath;
   return {
     ...(name === undefined || name === "" ? {} : { app: name }),

@@ -1,7 +1,7 @@
 /** `berth registry …`: credentials of image registries, kept sealed in the control plane. */
 import type { Removed } from "../../shared/api/resources.ts";
 import { ask, readSecret } from "../ask.ts";
-import { segment } from "../client/client.ts";
+import { ApiError, segment } from "../client/client.ts";
 import type { RegistryInfo } from "../client/resources.ts";
 import { CliError, EXIT } from "../exit.ts";
 import { age } from "../render/amount.ts";
@@ -58,9 +58,12 @@ export async function registryLs(shell: Shell): Promise<void> {
 }
 
 export async function registryRm(shell: Shell, registry: string): Promise<void> {
-  await emitRemoved(
-    shell,
-    await shell.client().delete<Removed>(registryPath(shell, registry)),
-    `the credentials for ${visible(registry)} are forgotten`,
-  );
+  const removed = await shell
+    .client()
+    .delete<Removed>(registryPath(shell, registry))
+    .catch((error: unknown) => {
+      if (!(error instanceof ApiError) || error.code !== "not_found") throw error;
+      throw new CliError(error.message, { cause: error, next: `berth registry ls -n ${shell.namespace}` });
+    });
+  await emitRemoved(shell, removed, `the credentials for ${visible(registry)} are forgotten`);
 }

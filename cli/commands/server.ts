@@ -3,6 +3,7 @@ import { mkdir, rename, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { ADDRESS_FILE, checkedUrl, type LocalAddress, TOKEN_FILE } from "../client/contexts.ts";
 import { CliError, EXIT } from "../exit.ts";
+import { readNamed } from "../read-named.ts";
 import type { Shell } from "../shell.ts";
 import { line } from "../terminal.ts";
 import { listenerOn } from "../up/lock.ts";
@@ -61,6 +62,8 @@ export async function server(shell: Shell, options: ServerOptions): Promise<void
   const { host, port } = parseListen(options.listen);
   if ((options.cert === undefined) !== (options.key === undefined))
     throw new CliError("--cert and --key go together", { exitCode: EXIT.usage });
+  if (options.cert !== undefined) readNamed("--cert", path.resolve(shell.cwd, options.cert));
+  if (options.key !== undefined) readNamed("--key", path.resolve(shell.cwd, options.key));
   const dataDir = path.resolve(shell.cwd, options.dataDir);
   const { signal } = shell;
   await mkdir(dataDir, { recursive: true, mode: 0o700 });

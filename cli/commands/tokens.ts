@@ -25,6 +25,13 @@ export function durationOption(text: string): number {
   return ms;
 }
 
+/** Of a token: one that ends as it is made is of no use. */
+function lifetimeOption(text: string): number {
+  const ms = durationOption(text);
+  if (ms === 0) throw new CliError(`"${text}" is no lifetime: write 30m, 24h or 7d`, { exitCode: EXIT.usage });
+  return ms;
+}
+
 export async function tokenLs(shell: Shell): Promise<void> {
   const client = shell.client();
   const list = await client.list<TokenInfo>("/v1/tokens");
@@ -54,7 +61,7 @@ export async function tokenCreate(
     name,
     role: options.role,
     namespace: options.allNamespaces ? null : shell.namespace,
-    expiresInMs: options.expires === undefined ? null : durationOption(options.expires),
+    expiresInMs: options.expires === undefined ? null : lifetimeOption(options.expires),
   };
   const created = await shell.client().post<TokenCreated>("/v1/tokens", body);
   await emit(shell, created, () => {
@@ -88,7 +95,7 @@ export async function joinTokenCreate(shell: Shell, options: JoinTokenOptions): 
     labels: parsePairs(options.label, "label"),
     needsApproval: options.needsApproval,
     uses: options.uses,
-    expiresInMs: durationOption(options.expires),
+    expiresInMs: lifetimeOption(options.expires),
     ...(options.namePattern === undefined ? {} : { namePattern: options.namePattern }),
     ...(options.address === undefined ? {} : { url: options.address }),
   };

@@ -3,7 +3,7 @@ import type { Removed } from "../../shared/api/resources.ts";
 import type { Shell } from "../shell.ts";
 import { line } from "../terminal.ts";
 import { type Column, tableLines } from "./table.ts";
-import { visible } from "./visible.ts";
+import { isUnsafe, visible, visibleQuoted } from "./visible.ts";
 
 /** Prints `value` as JSON or YAML, or calls `human`. */
 export async function emit(shell: Pick<Shell, "output" | "terminal">, value: unknown, human: () => void): Promise<void> {
@@ -12,21 +12,31 @@ export async function emit(shell: Pick<Shell, "output" | "terminal">, value: unk
     return;
   }
   if (shell.output === "json") {
-    line(shell.terminal, JSON.stringify(value, null, 2));
+    line(shell.terminal, visibleQuoted(JSON.stringify(value, null, 2)));
     return;
   }
-  const { stringify } = await import("yaml");
-  shell.terminal.out(stringify(value));
+  shell.terminal.out(await yamlOf(value));
 }
 
 /** One of many that come one by one: JSON on a line, or YAML as a document. */
 export async function emitItem(shell: Pick<Shell, "output" | "terminal">, value: unknown): Promise<void> {
   if (shell.output === "json") {
-    line(shell.terminal, JSON.stringify(value));
+    line(shell.terminal, visibleQuoted(JSON.stringify(value)));
     return;
   }
-  const { stringify } = await import("yaml");
-  shell.terminal.out(`---\n${stringify(value)}`);
+  shell.terminal.out(`---\n${await yamlOf(value)}`);
+}
+
+/** Strings that a terminal would obey are quoted, and escaped in their quotes. */
+async function yamlOf(value: unknown): Promise<string> {
+  const { Document, Scalar, visit } = await import("yaml");
+  const document = new Document(value);
+  visit(document, {
+    Scalar(_, scalar) {
+      if (typeof scalar.value === "string" && isUnsafe(scalar.value)) scalar.type = Scalar.QUOTE_DOUBLE;
+    },
+  });
+  return visibleQuoted(document.toString());
 }
 
 /** A table, or one sentence where there is nothing. */

@@ -2,7 +2,8 @@
  * Names inside an app. Compose lets volumes and configs be called almost anything; berth's are lower-case, since they
  * become part of paths and labels. Each kind keeps its own book, in which no two keys share a name.
  */
-import { NAME_PATTERN, RESERVED_NAMES } from "../model/name.ts";
+import { RESERVED_NAMES } from "../model/name.ts";
+import { NAME_PATTERN } from "../model/name-pattern.ts";
 
 const NAME_CHARS_MAX = 63;
 

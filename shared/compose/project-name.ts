@@ -2,7 +2,7 @@
  * The app's name: -p, then COMPOSE_PROJECT_NAME, then `name:`, then the directory's name, as Compose has it. Given
  * names must be right as they stand; the directory's is made right.
  */
-import { NAME_PATTERN } from "../model/name.ts";
+import { NAME_PATTERN } from "../model/name-pattern.ts";
 import { nameFrom } from "./app-names.ts";
 import { interpolateTree } from "./interpolate.ts";
 import { baseNameOf } from "./paths.ts";

@@ -3,9 +3,7 @@
  * container name passes one of these patterns first, so nothing behind the edge has to quote or escape it.
  */
 import { z } from "zod";
-
-/** Names of namespaces, sites, nodes, apps, services, volumes and configs: lower case, at most 63 characters. */
-export const NAME_PATTERN = /^[a-z0-9](?:[a-z0-9_.-]{0,61}[a-z0-9])?$/;
+import { NAME_PATTERN, NAME_RULE } from "./name-pattern.ts";
 
 /** Plain-object keys that JavaScript treats specially: never accepted as names or keys. */
 export const RESERVED_NAMES: ReadonlySet<string> = new Set(["__proto__", "constructor", "prototype", "tostring"]);
@@ -13,7 +11,7 @@ export const RESERVED_NAMES: ReadonlySet<string> = new Set(["__proto__", "constr
 export const Name = z
   .string()
   .max(63)
-  .regex(NAME_PATTERN, "use 1 to 63 of a-z, 0-9, '-', '_' and '.', beginning and ending with a letter or digit")
+  .regex(NAME_PATTERN, NAME_RULE)
   .refine((name) => !RESERVED_NAMES.has(name), "this word is reserved; choose another name");
 
 const id = <Prefix extends string>(prefix: Prefix) =>

@@ -11,5 +11,15 @@ const escaped = (character: string): string => {
   return code < 0x100 ? `\\x${code.toString(16).padStart(2, "0")}` : `\\u${code.toString(16).padStart(4, "0")}`;
 };
 
+/** What JSON.stringify leaves as it is. */
+const UNSAFE_QUOTED = /[\x7f-\x9f\u2028\u2029\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/g;
+
+/** The same for text in which every string that holds such a character is quoted, as in JSON: it still says the same. */
+export const visibleQuoted = (text: string): string =>
+  text.replace(UNSAFE_QUOTED, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`);
+
+/** More than lines of text: printed plainly it would do something else than show itself. */
+export const isUnsafe = (text: string): boolean => text.replace(/[\n\t]/g, "").search(UNSAFE) !== -1;
+
 /** One line: every control character becomes `\xNN`. */
 export const visible = (text: string): string => text.replace(UNSAFE, escaped);

@@ -1,5 +1,7 @@
 import { expect, test } from "vitest";
-import { why } from "../../cli/commands/look.ts";
+import { parse } from "yaml";
+import { emit, emitItem } from "../../cli/render/output.ts";
+import { events, why } from "../../cli/commands/look.ts";
 import { logs } from "../../cli/commands/logs.ts";
 import { replica } from "./resources.ts";
 import { answer, clientWith, recordingTerminal, shellOf } from "./terminal.ts";
@@ -26,6 +28,58 @@ test("why says of each replica that is not ready what is known of it", async () 
     "├─ slot 3 on node-a  running, no engine",
     "└─ slot 4 on node-a  rejected: policy  privileged is not allowed",
   ]);
+});
+
+test("no format lets a name reach the terminal with what it would obey", async () => {
+  const hostile = { name: "a\u001b[2J\u009b2J\u202eb\r", plain: "one\ntwo", "k\u0007": "ü" };
+  for (const output of ["json", "yaml"] as const) {
+    const terminal = recordingTerminal();
+    await emit(shellOf({ terminal, output }), { items: [hostile] }, () => undefined);
+    expect(terminal.text(), output).not.toMatch(/[^\n\P{Cc}]|[\u202a-\u202e]/u);
+    expect(parse(terminal.text()), output).toEqual({ items: [hostile] });
+    await emitItem(shellOf({ terminal, output }), hostile);
+    expect(terminal.text(), output).not.toMatch(/[^\n\P{Cc}]|[\u202a-\u202e]/u);
+  }
+});
+
+test("the column of who speaks is as wide from the first line as its longest name", async () => {
+  const items = [replica({ service: "web", slot: "0" }), replica({ service: "metrics", slot: "0" })];
+  const entry = {
+    kind: "line",
+    replica: "r_a",
+    service: "web",
+    slot: "0",
+    node: "node-a",
+    stream: "stdout",
+    at: null,
+    text: "hi",
+    cut: false,
+  };
+  const { client } = clientWith(({ path }) =>
+    path.includes("/logs") ? answer(200, `${JSON.stringify(entry)}\n`) : answer(200, { items, marks: {} }),
+  );
+  const terminal = recordingTerminal();
+  await logs(shellOf({ client, terminal }), { app: "shop" }, { follow: false, tail: 1, timestamps: false });
+  expect(terminal.text()).toBe("web/0 node-a     | hi\n");
+});
+
+test("events name an object whole unless it is an id", async () => {
+  const event = (id: string) => ({
+    id: 1,
+    at: "2026-01-01T00:00:00.000Z",
+    rev: 1,
+    namespace: null,
+    object: { kind: "app", id },
+    app: null,
+    type: "removing",
+    level: "info",
+    message: "m",
+  });
+  const { client } = clientWith(() => answer(200, { items: [event("a_team/web_of_names"), { ...event("app_abcdefghijklmnop"), id: 2 }] }));
+  const terminal = recordingTerminal({ columns: 200 });
+  await events(shellOf({ client, terminal }), undefined, { follow: false, all: true });
+  expect(terminal.text()).toContain("app/a_team/web_of_names ");
+  expect(terminal.text()).toContain("app/app_abcdefgh ");
 });
 
 test("logs come one by one as YAML documents or lines of JSON", async () => {

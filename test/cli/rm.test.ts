@@ -14,5 +14,7 @@ test("rm --delete-data of an app that is gone names the volumes it left, and dro
   await expect(rm({ yes: false, deleteData: true })).rejects.toThrow(/DELETE the data it left behind\? these volumes .* data on node-1/);
   expect(requests.filter(({ method, path }) => method === "DELETE" && !path.includes("dryRun=true"))).toEqual([]);
   await rm({ yes: true, deleteData: true });
-  expect(terminal.text()).toBe(`the data that shop left behind is removed\n  ${notes[0]}\n`);
+  expect(terminal.text()).toBe(
+    `nothing wants the data that shop left behind any more; each node deletes its part as soon as it hears of it, one that is away when it is back\n  ${notes[0]}\n`,
+  );
 });

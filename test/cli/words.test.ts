@@ -3,21 +3,24 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { resolveOne, shortId } from "../../cli/client/prefix.ts";
-import { checkedUrl, findLocalDirectory, readContexts, refusePlaintext, resolveTarget, writeContexts } from "../../cli/client/contexts.ts";
+import { checkedUrl, findLocalDirectory, readContexts, refusePlaintext, resolveTarget, changeContexts } from "../../cli/client/contexts.ts";
 import { appState, replicaState } from "../../cli/commands/apps.ts";
 import { parseCounts, REPLICAS_MAX } from "../../cli/commands/change.ts";
 import { nodeState, nodeTaint } from "../../cli/commands/nodes.ts";
 import { parseChanges, parsePairs } from "../../cli/commands/pairs.ts";
 import { splitPlace } from "../../cli/commands/place.ts";
 import { parseListen } from "../../cli/commands/server.ts";
-import { buildArguments } from "../../cli/build/build.ts";
+import { buildArguments, digestOf } from "../../cli/build/build.ts";
+import { withDigests } from "../../cli/commands/deploy.ts";
 import { ROLES } from "../../cli/roles.ts";
 import { ROLES as API_ROLES } from "../../shared/api/resources.ts";
 import { makeShell } from "../../cli/shell.ts";
-import { REPLICAS_MAX as API_REPLICAS_MAX } from "../../shared/model/app.ts";
+import { AppSpec, REPLICAS_MAX as API_REPLICAS_MAX } from "../../shared/model/app.ts";
 import { app, node, replica } from "./resources.ts";
 import { recordingTerminal, shellOf } from "./terminal.ts";
 import { readNamed } from "../../cli/read-named.ts";
+
+const world = { terminal: recordingTerminal(), cwd: "/nowhere", signal: new AbortController().signal };
 
 describe("arguments", () => {
   test.each([
@@ -75,6 +78,35 @@ describe("arguments", () => {
   ])("place %s %s", (first, second, expected) => expect(splitPlace(first, second)).toEqual(expected));
 
   test("roles are the API's", () => expect(ROLES).toEqual(API_ROLES));
+
+  test.each([
+    ["an empty app", () => splitPlace(""), /"" names no app/],
+    ["an app before a slash that is none", () => splitPlace("/web"), /"\/web" names no app/],
+    [
+      "a namespace with a capital",
+      () => makeShell({ output: "table", namespace: "Bad" }, { ...world, env: {} }),
+      /"Bad" is no name of a namespace: use 1 to 63/,
+    ],
+    [
+      "a namespace of the environment",
+      () => makeShell({ output: "table" }, { ...world, env: { BERTH_NAMESPACE: "a b" } }),
+      /"a b" is no name of a namespace/,
+    ],
+  ])("%s is refused with what it should be", (_, act, message) => expect(act).toThrow(message));
+
+  test("what a build pushed is deployed, and not what its tag meant before", () => {
+    const digest = `sha256:${"a".repeat(64)}`;
+    expect(digestOf("registry.test/web:1", ["other.test/web@sha256:b", `registry.test/web@${digest}`])).toBe(digest);
+    expect(digestOf("me/web", [`docker.io/me/web@${digest}`])).toBe(digest);
+    expect(digestOf("registry.test/web:1", null)).toBeNull();
+    const app = AppSpec.parse({
+      name: "shop",
+      services: { web: { workload: { image: "registry.test/web:1" } }, db: { workload: { image: "postgres:17" } } },
+    });
+    const { services } = withDigests(app, new Map([["registry.test/web:1", digest]]));
+    expect(services["web"]?.workload.image).toBe(`registry.test/web:1@${digest}`);
+    expect(services["db"]).toEqual(app.services["db"]);
+  });
 
   test("a build's words stay words: nothing in a Compose file becomes an option of docker", () => {
     const build = {
@@ -216,7 +248,14 @@ describe("contexts", () => {
 
   test("are kept for their owner alone", async () => {
     const { env, home } = await world();
-    await writeContexts(env, { current: "prod", contexts: [stored] });
+    const add = (name: string) => changeContexts(env, (file) => ({ ...file, contexts: [...file.contexts, { ...stored, name }] }));
+    await Promise.all(["a", "b", "c"].map(add));
+    expect(
+      readContexts(env)
+        .contexts.map(({ name }) => name)
+        .sort(),
+    ).toEqual(["a", "b", "c"]);
+    await changeContexts(env, () => ({ current: "prod", contexts: [stored] }));
     expect((await stat(join(home, ".config", "berth", "contexts.json"))).mode & 0o777).toBe(0o600);
     expect(readContexts(env)).toEqual({ current: "prod", contexts: [stored] });
     expect(await readFile(join(home, ".config", "berth", "contexts.json"), "utf8")).toContain("berth_p");
@@ -264,7 +303,7 @@ describe("contexts", () => {
     const { env, clone } = await world();
     const cwd = join(clone, "deep", "er");
     expect(() => resolveTarget({ env, cwd })).toThrow(/no cluster is known here/);
-    await writeContexts(env, { current: "prod", contexts: [stored, { ...stored, name: "other", url: "https://other.test" }] });
+    await changeContexts(env, () => ({ current: "prod", contexts: [stored, { ...stored, name: "other", url: "https://other.test" }] }));
     expect(resolveTarget({ env, cwd })).toMatchObject({ source: "chosen", url: "https://prod.test:7420", pins: { root: "r", spki: null } });
     await makeLocal(clone);
     expect(findLocalDirectory(cwd)).toBe(join(clone, ".berth"));

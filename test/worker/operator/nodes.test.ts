@@ -149,7 +149,7 @@ describe("sites and namespaces", () => {
     expect((await world.call("POST", "/v1/namespaces", { body: { name: "fresh" } })).status).toBe(201);
     const bound = await world.token("admin", "fresh");
     const { body } = await world.call<Removed>("DELETE", "/v1/namespaces/fresh");
-    expect(body.notes).toEqual(["1 tokens bound to it were deleted"]);
+    expect(body.notes).toEqual(["1 token bound to it was deleted"]);
     expect((await world.get("/v1/whoami", { token: bound })).status).toBe(401);
   });
 

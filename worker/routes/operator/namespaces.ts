@@ -1,3 +1,4 @@
+import { counted } from "../../../shared/text/counted.ts";
 import { Namespace, NamespaceCreate, Removed } from "../../../shared/api/resources.ts";
 import { Name } from "../../../shared/model/name.ts";
 import { noNamespace } from "../../auth.ts";
@@ -60,15 +61,19 @@ export const namespaceRoutes: readonly Route[] = [
       if (namespace === null) throw noNamespace(params.namespace);
       if (apps.length > 0) {
         const named = apps.slice(0, 10).join(", ");
-        throw new BerthError("refused", `namespace ${namespace.name} still has ${apps.length} apps (${named}); remove them first`, {
-          reason: "notEmpty",
-        });
+        throw new BerthError(
+          "refused",
+          `namespace ${namespace.name} still has ${counted(apps.length, "app")} (${named}); remove them first`,
+          {
+            reason: "notEmpty",
+          },
+        );
       }
       const [kept] = volumes;
       if (kept !== undefined)
         throw new BerthError(
           "refused",
-          `namespace ${namespace.name} still has ${volumes.length} volumes of removed apps (${kept.volume} of ${kept.app} on ${kept.nodeId}), which the next of its name would get; delete them: berth rm ${kept.app} --delete-data -n ${namespace.name}`,
+          `namespace ${namespace.name} still has ${counted(volumes.length, "volume")} of removed apps (${kept.volume} of ${kept.app} on ${kept.nodeId}), which the next of its name would get; delete them: berth rm ${kept.app} --delete-data -n ${namespace.name}`,
           { reason: "volumes" },
         );
       return {
@@ -90,13 +95,15 @@ export const namespaceRoutes: readonly Route[] = [
         audit: {
           namespace: namespace.name,
           object: `namespace/${namespace.name}`,
-          detail: `${tokens.length} tokens, ${registries.length} registries`,
+          detail: `${counted(tokens.length, "token")}, ${counted(registries.length, "registry", "registries")}`,
         },
         answer: {
           removed: namespace.name,
           notes: [
-            ...(tokens.length === 0 ? [] : [`${tokens.length} tokens bound to it were deleted`]),
-            ...(registries.length === 0 ? [] : [`credentials of ${registries.length} registries were deleted`]),
+            ...(tokens.length === 0
+              ? []
+              : [`${counted(tokens.length, "token")} bound to it ${tokens.length === 1 ? "was" : "were"} deleted`]),
+            ...(registries.length === 0 ? [] : [`credentials of ${counted(registries.length, "registry", "registries")} were deleted`]),
           ],
         },
       };

@@ -1,3 +1,4 @@
+import { counted } from "../../../shared/text/counted.ts";
 import { z } from "zod";
 import { Node, NodeName, NodePatch, Removed } from "../../../shared/api/resources.ts";
 import { Name } from "../../../shared/model/name.ts";
@@ -126,7 +127,7 @@ export const nodeRoutes: readonly Route[] = [
         audit: {
           namespace: null,
           object: `node/${node.id}`,
-          detail: `${node.name}, ${detail.view.replicas} replicas, ${detail.volumes.length} volumes`,
+          detail: `${node.name}, ${counted(detail.view.replicas, "replica")}, ${counted(detail.volumes.length, "volume")}`,
         },
         answer: { removed: node.id, notes: removalNotes(detail.view, detail) },
       };
@@ -192,7 +193,7 @@ function refuseLoss(node: Row<"nodes">, { volumes }: NodeDetail): void {
   if (volumes.length > 0)
     throw new BerthError(
       "refused",
-      `${node.name} holds ${volumes.length} volumes that exist nowhere else (${volumeNames(volumes)}); to give them up, ${force}`,
+      `${node.name} holds ${counted(volumes.length, "volume")} that ${volumes.length === 1 ? "exists" : "exist"} nowhere else (${volumeNames(volumes)}); to give them up, ${force}`,
       { reason: "volumes" },
     );
 }
@@ -229,7 +230,10 @@ function removal(node: Row<"nodes">, { volumes, drops }: NodeDetail): RowChange[
 
 function removalNotes(view: NodeView, { volumes }: NodeDetail): string[] {
   const notes: string[] = [];
-  if (view.replicas > 0) notes.push(`${view.replicas} replicas were on it; their slots are placed on other nodes`);
+  if (view.replicas > 0)
+    notes.push(
+      `${counted(view.replicas, "replica was", "replicas were")} on it; ${view.replicas === 1 ? "its slot is" : "their slots are"} placed on other nodes`,
+    );
   if (volumes.length > 0) notes.push(`volumes on it are given up, their slots start with empty ones: ${volumeNames(volumes)}`);
   if (view.node.status !== "ready")
     notes.push("berth could not tell its agent; if the machine comes back, its containers run until the agent hears that it was removed");

@@ -1,3 +1,4 @@
+import { counted } from "../../../shared/text/counted.ts";
 import { Removed, Site, SiteCreate, SitePatch } from "../../../shared/api/resources.ts";
 import { Name } from "../../../shared/model/name.ts";
 import { BerthError } from "../../errors.ts";
@@ -85,7 +86,9 @@ export const siteRoutes: readonly Route[] = [
       const { marks, site, joinTokens } = await readSite(context.store, params.site);
       if (site === null) throw noSite(params.site);
       if (site.nodes > 0)
-        throw new BerthError("refused", `site ${site.name} still has ${site.nodes} nodes; remove them first`, { reason: "notEmpty" });
+        throw new BerthError("refused", `site ${site.name} still has ${counted(site.nodes, "node")}; remove them first`, {
+          reason: "notEmpty",
+        });
       return {
         marks,
         guards: [
