@@ -2,7 +2,7 @@
  * What the control plane needs from the world. Everything behind these interfaces is made in the entry (`node.ts`), so
  * that the same app object runs under other entries, and under virtual time.
  */
-import type { InStatement, ResultSet } from "@libsql/client";
+import type { InStatement, Value } from "@libsql/client";
 
 /** Timers and the local clock. `nowMs` is for measuring waits only; it is never compared with a stored time. */
 export interface Clock {
@@ -15,10 +15,16 @@ export interface Random {
   bytes(count: number): Uint8Array;
 }
 
+/** What one statement answers: values of a row in the order of its columns, integers as numbers. */
+export interface SqlResult {
+  readonly rows: readonly ArrayLike<Value>[];
+  readonly rowsAffected: number;
+}
+
 /** The database. `write` is one BEGIN IMMEDIATE batch; both reject with the client's LibsqlError. */
 export interface Database {
-  read(statements: InStatement[]): Promise<ResultSet[]>;
-  write(statements: InStatement[]): Promise<ResultSet[]>;
+  read(statements: InStatement[]): Promise<SqlResult[]>;
+  write(statements: InStatement[]): Promise<SqlResult[]>;
   /** After a BUSY the client is poisoned until this. */
   reconnect(): void;
 }

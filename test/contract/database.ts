@@ -13,9 +13,9 @@
  *   simulated one; nothing of ours uses them.
  * - Closing is the embedded one's; the port of a simulated process that has ended never answers.
  */
-import { type InStatement, LibsqlBatchError, LibsqlError, type ResultSet } from "@libsql/client";
+import { type InStatement, LibsqlBatchError, LibsqlError } from "@libsql/client";
 import { beforeEach, describe, expect, onTestFinished, test } from "vitest";
-import type { Database } from "../../worker/ports.ts";
+import type { Database, SqlResult } from "../../worker/ports.ts";
 import type { Mutation } from "../../worker/store/commit-types.ts";
 import { Store } from "../../worker/store/store.ts";
 import { IDENTITY, nodeRow } from "../store/rows.ts";
@@ -60,7 +60,7 @@ export function databaseContract(name: string, { make, busyAt, waits, loses }: D
       ({ database } = ground);
     });
     const plain = () => database.write([...TABLES]);
-    const one = async (statement: InStatement): Promise<ResultSet> => (await database.read([statement]))[0]!;
+    const one = async (statement: InStatement): Promise<SqlResult> => (await database.read([statement]))[0]!;
     const value = async (sql: string): Promise<unknown> => (await one(sql)).rows[0]![0];
     const refusal = (work: Promise<unknown>): Promise<LibsqlError> =>
       work.then(
@@ -207,11 +207,10 @@ export function databaseContract(name: string, { make, busyAt, waits, loses }: D
       beforeEach(plain);
 
       test("integers, text, null, blobs, fractions and JSON as what they are", async () => {
-        const { rows, columns } = await one(
+        const { rows } = await one(
           "select 1 as i, 'x' as t, null as n, x'0102' as b, 1.5 as f, 2.0 as w, 9007199254740991 as m, json_object('a', 1) as j",
         );
         const row = rows[0]!;
-        expect(columns).toEqual(["i", "t", "n", "b", "f", "w", "m", "j"]);
         expect(row[3]).toBeInstanceOf(ArrayBuffer);
         expect([...new Uint8Array(row[3] as ArrayBuffer)]).toEqual([1, 2]);
         expect([0, 1, 2, 4, 5, 6, 7].map((at) => row[at])).toEqual([1, "x", null, 1.5, 2, 9_007_199_254_740_991, '{"a":1}']);
@@ -233,14 +232,9 @@ export function databaseContract(name: string, { make, busyAt, waits, loses }: D
         expect(await value("select typeof(n) from p")).toBe("integer");
       });
 
-      test("rows by place and by name, with a length, and no list of their own", async () => {
+      test("rows by place, with a length; of one name there may be two", async () => {
         const { rows } = await one("select 1 as a, 2 as b, 3 as a");
-        const row = rows[0]!;
-        expect([row[0], row[1], row[2], row.length, row.a, row.b]).toEqual([1, 2, 3, 3, 1, 2]);
-        expect(Object.keys(row)).toEqual(["a", "b"]);
-        expect(JSON.stringify(row)).toBe('{"a":1,"b":2}');
-        expect([Array.isArray(row), Symbol.iterator in row]).toEqual([false, false]);
-        expect(Array.from(row as ArrayLike<unknown>)).toEqual([1, 2, 3]);
+        expect(rows.map((row) => Array.from(row))).toEqual([[1, 2, 3]]);
       });
 
       test("how many rows a statement changed: none for one that answers rows, or makes a table", async () => {
@@ -262,27 +256,6 @@ export function databaseContract(name: string, { make, busyAt, waits, loses }: D
         expect(await value("select count(*) from c")).toBe(0);
       });
 
-      test("with results as the client shows them", async () => {
-        const [inserted, selected] = await database.write([
-          "insert into p (id, name) values (7, 'a')",
-          "select id, name, x'01' as b, count(*) as many from p",
-        ]);
-        expect(JSON.parse(JSON.stringify(inserted))).toEqual({
-          columns: [],
-          columnTypes: [],
-          rows: [],
-          rowsAffected: 1,
-          lastInsertRowid: "7",
-        });
-        expect(JSON.parse(JSON.stringify(selected))).toEqual({
-          columns: ["id", "name", "b", "many"],
-          columnTypes: ["INTEGER", "TEXT", "", ""],
-          rows: [[7, "a", "AQ==", 1]],
-          rowsAffected: 0,
-          lastInsertRowid: null,
-        });
-      });
-
       test("the time as a fraction of seconds, the same for a whole statement", async () => {
         const { rows } = await one("select cast(unixepoch('subsec') * 1000 as integer), typeof(unixepoch('subsec'))");
         expect(rows[0]![0]).toBeGreaterThan(Date.UTC(2020, 0, 1));
@@ -291,11 +264,10 @@ export function databaseContract(name: string, { make, busyAt, waits, loses }: D
 
       test("a statement anew after its table has changed", async () => {
         await database.write(["insert into p (id, name) values (1, 'a')"]);
-        expect((await one("select * from p")).columns).toEqual(["id", "name", "n"]);
+        expect((await one("select * from p")).rows[0]!.length).toBe(3);
         await database.write(["alter table p add column more text default 'm'"]);
-        const { columns, rows } = await one("select * from p");
-        expect(columns).toEqual(["id", "name", "n", "more"]);
-        expect([rows[0]!.length, rows[0]!.more]).toEqual([4, "m"]);
+        const { rows } = await one("select * from p");
+        expect([rows[0]!.length, rows[0]![3]]).toEqual([4, "m"]);
       });
     });
 

@@ -12,8 +12,9 @@ import { closeSync, existsSync, mkdirSync, openSync, readSync, realpathSync } fr
 import { basename, dirname, join, resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { pathToFileURL } from "node:url";
-import { type Client, createClient, type InStatement, LibsqlError, type ResultSet } from "@libsql/client";
-import type { Database } from "../ports.ts";
+import { createClient, type InStatement, LibsqlError } from "@libsql/client";
+import type { Database, SqlResult } from "../ports.ts";
+import { Connection } from "./connection.ts";
 
 /** Waits after BUSY: 5 ms doubling to 200 ms, 10 s in all. A backup holds a write lock for less; then it is a fault. */
 const BUSY_WAIT_FIRST_MS = 5;
@@ -68,7 +69,7 @@ export function openDatabaseInMemory(): Promise<EmbeddedDatabase> {
 
 export class EmbeddedDatabase implements Database {
   readonly path: string;
-  readonly #client: Client;
+  #connection: Connection;
   readonly #unlock: Unlock;
   #last: Promise<unknown> = Promise.resolve();
   #turnStartedMs = 0;
@@ -78,8 +79,7 @@ export class EmbeddedDatabase implements Database {
   private constructor(path: string, unlock: Unlock) {
     this.path = path;
     this.#unlock = unlock;
-    const url = path === ":memory:" ? ":memory:" : pathToFileURL(path).href;
-    this.#client = createClient({ url, concurrency: 1, timeout: 0 });
+    this.#connection = new Connection(path);
   }
 
   /** @internal use the two functions above */
@@ -94,18 +94,19 @@ export class EmbeddedDatabase implements Database {
     }
   }
 
-  read(statements: InStatement[]): Promise<ResultSet[]> {
-    return this.#enqueue(() => this.#client.batch(statements, "read"));
+  read(statements: InStatement[]): Promise<SqlResult[]> {
+    return this.#enqueue(() => this.#connection.batch(statements, "read"));
   }
 
-  write(statements: InStatement[]): Promise<ResultSet[]> {
-    return this.#enqueue(() => this.#client.batch(statements, "write"));
+  write(statements: InStatement[]): Promise<SqlResult[]> {
+    return this.#enqueue(() => this.#connection.batch(statements, "write"));
   }
 
   reconnect(): void {
     // The memory of an in-memory database is its connection; with only one there is nobody to be refused by.
     if (this.path === ":memory:") return;
-    this.#client.reconnect();
+    this.#connection.close();
+    this.#connection = new Connection(this.path);
     this.#isConfigured = false;
   }
 
@@ -117,12 +118,20 @@ export class EmbeddedDatabase implements Database {
     await last;
     // Closing alone leaves the log beside the file; a copy of the file would then lack what was written last.
     // Where that fails (somebody reads the file), the log is whole and the next start takes it in: nothing is lost.
-    if (this.path !== ":memory:") await this.#client.execute("pragma wal_checkpoint(truncate)").catch(() => {});
-    this.#client.close();
+    if (this.path !== ":memory:") this.#checkpoint();
+    this.#connection.close();
     await this.#unlock();
   }
 
-  #enqueue(run: () => Promise<ResultSet[]>): Promise<ResultSet[]> {
+  #checkpoint(): void {
+    try {
+      this.#connection.execute("pragma wal_checkpoint(truncate)");
+    } catch (error) {
+      if (!(error instanceof LibsqlError)) throw error;
+    }
+  }
+
+  #enqueue(run: () => SqlResult[]): Promise<SqlResult[]> {
     if (this.#isClosed) return Promise.reject(new LibsqlError("The database is closed", "CLIENT_CLOSED"));
     const result = this.#last.then(() => this.#run(run));
     this.#last = result.then(
@@ -132,12 +141,12 @@ export class EmbeddedDatabase implements Database {
     return result;
   }
 
-  async #run(run: () => Promise<ResultSet[]>): Promise<ResultSet[]> {
+  async #run(run: () => SqlResult[]): Promise<SqlResult[]> {
     const deadlineMs = performance.now() + BUSY_GIVE_UP_MS;
     for (let waitMs = BUSY_WAIT_FIRST_MS; ; waitMs = Math.min(waitMs * 2, BUSY_WAIT_MAX_MS)) {
       try {
-        if (!this.#isConfigured) await this.#configure();
-        return await run();
+        if (!this.#isConfigured) this.#configure();
+        return run();
       } catch (error) {
         if (!isBusy(error)) throw error;
         this.reconnect();
@@ -148,15 +157,15 @@ export class EmbeddedDatabase implements Database {
   }
 
   /** Pragmas of the connection: once for each one that is opened. WAL is the file's, and stays. */
-  async #configure(): Promise<void> {
-    if (this.path !== ":memory:") await this.#client.execute("pragma journal_mode = wal");
-    await this.#client.execute("pragma synchronous = full");
-    await this.#client.execute("pragma foreign_keys = on");
+  #configure(): void {
+    if (this.path !== ":memory:") this.#connection.execute("pragma journal_mode = wal");
+    this.#connection.execute("pragma synchronous = full");
+    this.#connection.execute("pragma foreign_keys = on");
     // 64 MiB of page cache: the indexes of 100,000 replicas stay in memory.
-    await this.#client.execute("pragma cache_size = -65536");
+    this.#connection.execute("pragma cache_size = -65536");
     // A checkpoint every 32 MiB of log instead of every 4: a plan of 50,000 placements writes 100 MiB, and each
     // checkpoint waits for the disk twice (measured: 1.3 times the rate).
-    await this.#client.execute("pragma wal_autocheckpoint = 8192");
+    this.#connection.execute("pragma wal_autocheckpoint = 8192");
     this.#isConfigured = true;
   }
 

@@ -6,9 +6,9 @@
  */
 import type { BatchItem, BatchResponse } from "drizzle-orm/batch";
 import { drizzle, type SqliteRemoteDatabase } from "drizzle-orm/sqlite-proxy";
-import type { InArgs, InStatement, ResultSet } from "@libsql/client";
+import type { InArgs, InStatement } from "@libsql/client";
 import type { Ed25519Jwk } from "../../shared/wire/keys.ts";
-import type { Database } from "../ports.ts";
+import type { Database, SqlResult } from "../ports.ts";
 import { assert } from "./assert.ts";
 import { CLOCK_STEP, CLOCK_STEP_MAX_MS, commitStatements, DATABASE_NOW_SQL, type Statement } from "./commit-statements.ts";
 import type { CommitResult, Mutation, Row } from "./commit-types.ts";
@@ -141,7 +141,7 @@ export class Store {
   }
 
   /** Plain statements and where they stand, in one consistent view: for bulk reads that drizzle would slow down. */
-  async readRaw(statements: readonly InStatement[]): Promise<{ readonly marks: Marks; readonly results: ResultSet[] }> {
+  async readRaw(statements: readonly InStatement[]): Promise<{ readonly marks: Marks; readonly results: SqlResult[] }> {
     const [marks, ...results] = await this.#select([MARKS, ...statements]);
     return { marks: marksOf(marks!), results };
   }
@@ -152,7 +152,7 @@ export class Store {
    */
   async commit(mutation: Mutation): Promise<CommitResult> {
     const statements = commitStatements(mutation);
-    let results: ResultSet[];
+    let results: SqlResult[];
     try {
       results = await this.database.write(statements.map(({ sql, args }) => ({ sql, args: [...args] })));
     } catch (error) {
@@ -200,7 +200,7 @@ export class Store {
     return { kind: "replayed", rev: Number(row[0]), result: JSON.parse(String(row[1])) as unknown };
   }
 
-  async #select(statements: InStatement[]): Promise<ResultSet[]> {
+  async #select(statements: InStatement[]): Promise<SqlResult[]> {
     for (const statement of statements) assertSelect(typeof statement === "string" ? statement : statement.sql);
     return await this.database.read(statements);
   }
@@ -212,7 +212,7 @@ function assertSelect(sql: string): void {
   assert(isSelect, "the read path runs selects only; changes go through commit");
 }
 
-function marksOf(result: ResultSet): Marks {
+function marksOf(result: SqlResult): Marks {
   const row = result.rows[0];
   assert(row, "the database holds no cluster yet");
   return { rev: Number(row[0]), observed: Number(row[1]), nowMs: Number(row[2]) };
