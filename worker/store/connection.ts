@@ -110,7 +110,7 @@ function toSql(value: InValue): unknown {
   if (typeof value === "number" && !Number.isFinite(value)) throw new RangeError("Only finite numbers can be passed as arguments");
   if (value === undefined) throw new TypeError("undefined cannot be passed as argument to the database");
   if (typeof value === "boolean") return value ? 1 : 0;
-  if (value instanceof Date) return value.valueOf();
+  if (typeof value === "object" && value !== null && "getTime" in value) return value.getTime();
   return value instanceof ArrayBuffer ? Buffer.from(value) : value;
 }
 
