@@ -2,13 +2,19 @@
  * Which silent nodes may be called lost now. Losing a node moves its work; when many fall silent together the likely
  * cause is a link, ours or theirs, and moving everything would make it worse. First match wins:
  *
- * 1. every node of the cluster is dark, or was until less than `lostAfter` ago → none: it is our own link
+ * 1. every node of the cluster is dark → none: it is our own link
  * 2. a site of two or more nodes is wholly dark while others are not → none before `siteLostAfter`, then as 3
  * 3. a site of four or more nodes has at least 55 % dark → one in 30 s
- * 4. else → all
+ * 4. else → all but those that may be about to return
  *
  * A site of one node cannot be told from its node and falls under 4.
+ *
+ * When a darkness of 1, 2 or 3 ends, and when this process starts or has stood still, agents do not all come back at once:
+ * each waits out a pause that has grown with the time that it could not get through. A node that was not heard since is
+ * given as long as the darkness was, at most the longest such pause, and `lostAfter`.
  */
+import { PAUSE_MAX_MS } from "../../shared/converge/link.ts";
+
 export interface EvictionTiming {
   readonly lostAfterMs: number;
   readonly siteLostAfterMs: number;
@@ -27,29 +33,53 @@ export interface Silence {
   readonly dark: boolean;
   /** Dark for so long that it would be lost by itself, and not yet called so. */
   readonly due: boolean;
+  /** When this process heard it last; null: never. */
+  readonly heardMs: number | null;
+}
+
+/** The end of a darkness, and until when those that were not heard since are waited for. */
+interface Return {
+  readonly atMs: number;
+  readonly untilMs: number;
 }
 
 interface SiteMemory {
   darkSinceMs: number | null;
   evictedMs: number | null;
+  /** Since when evictions at the site are limited. */
+  limitedSinceMs: number | null;
+  returned: Return;
 }
+
+const NEVER: Return = { atMs: Number.NEGATIVE_INFINITY, untilMs: Number.NEGATIVE_INFINITY };
 
 export class EvictionLimiter {
   readonly #timing: EvictionTiming;
   readonly #sites = new Map<string, SiteMemory>();
-  /** Since when at least one node has been present; null: all are dark. */
-  #brightSinceMs: number | null;
+  /** Since when all nodes are dark; null: one is present. */
+  #darkSinceMs: number | null = null;
+  #returned: Return = NEVER;
 
+  /** Nobody knows how long the nodes had nobody to speak to. */
   constructor(timing: EvictionTiming, nowMs: number) {
     this.#timing = timing;
-    this.#brightSinceMs = nowMs - timing.lostAfterMs;
+    this.returned(nowMs, Number.POSITIVE_INFINITY);
+  }
+
+  /** For `awayMs` nobody could be heard, and now they can. */
+  returned(nowMs: number, awayMs: number): void {
+    this.#returned = this.#returnAt(nowMs, awayMs);
+  }
+
+  #returnAt(atMs: number, awayMs: number): Return {
+    return { atMs, untilMs: atMs + this.#timing.lostAfterMs + Math.min(awayMs, PAUSE_MAX_MS) };
   }
 
   /** The nodes to call lost now, and when a refused one is to be asked about again. */
   allow(nodes: readonly Silence[], nowMs: number): { readonly lost: ReadonlySet<string>; readonly againMs: number | null } {
     const bySite = Map.groupBy(nodes, (node) => node.site);
     const anyBright = nodes.some((node) => !node.dark);
-    this.#brightSinceMs = anyBright ? (this.#brightSinceMs ?? nowMs) : null;
+    this.#lookAtAll(anyBright, nowMs);
     for (const site of this.#sites.keys()) if (!bySite.has(site)) this.#sites.delete(site);
 
     const lost = new Set<string>();
@@ -57,16 +87,20 @@ export class EvictionLimiter {
     const askAgainAt = (atMs: number) => {
       againMs = Math.min(againMs ?? atMs, atMs);
     };
-    const clusterBlockedUntilMs = this.#clusterBlockedUntilMs(nodes.length);
     for (const [site, members] of bySite) {
       const memory = this.#memory(site, members, nowMs);
-      const due = members.filter((node) => node.due);
-      if (due.length === 0) continue;
-      if (clusterBlockedUntilMs > nowMs) {
-        if (clusterBlockedUntilMs !== Number.POSITIVE_INFINITY) askAgainAt(clusterBlockedUntilMs);
-        continue;
-      }
       const limited = this.#limit(members, memory, anyBright);
+      this.#lookAtLimit(memory, limited !== null, nowMs);
+      // A single node has nowhere to move its work from or to: nothing to protect.
+      const isAlone = nodes.length === 1;
+      if (!anyBright && !isAlone) continue;
+      const returns = isAlone ? [] : [this.#returned, memory.returned];
+      const due = members.filter((node) => {
+        const waitedFor = returns.filter(({ atMs, untilMs }) => nowMs < untilMs && (node.heardMs ?? Number.NEGATIVE_INFINITY) < atMs);
+        if (node.due) for (const { untilMs } of waitedFor) askAgainAt(untilMs);
+        return node.due && waitedFor.length === 0;
+      });
+      if (due.length === 0) continue;
       if (limited === null) {
         for (const node of due) lost.add(node.id);
         continue;
@@ -84,14 +118,24 @@ export class EvictionLimiter {
     return { lost, againMs };
   }
 
-  /** A single node has nowhere to move its work from or to: nothing to protect. */
-  #clusterBlockedUntilMs(nodes: number): number {
-    if (nodes < 2) return 0;
-    return this.#brightSinceMs === null ? Number.POSITIVE_INFINITY : this.#brightSinceMs + this.#timing.lostAfterMs;
+  #lookAtAll(anyBright: boolean, nowMs: number): void {
+    if (!anyBright) this.#darkSinceMs ??= nowMs;
+    else if (this.#darkSinceMs !== null) {
+      this.returned(nowMs, nowMs - this.#darkSinceMs);
+      this.#darkSinceMs = null;
+    }
+  }
+
+  #lookAtLimit(memory: SiteMemory, isLimited: boolean, nowMs: number): void {
+    if (isLimited) memory.limitedSinceMs ??= nowMs;
+    else if (memory.limitedSinceMs !== null) {
+      memory.returned = this.#returnAt(nowMs, nowMs - memory.limitedSinceMs);
+      memory.limitedSinceMs = null;
+    }
   }
 
   #memory(site: string, members: readonly Silence[], nowMs: number): SiteMemory {
-    const memory = this.#sites.get(site) ?? { darkSinceMs: null, evictedMs: null };
+    const memory = this.#sites.get(site) ?? { darkSinceMs: null, evictedMs: null, limitedSinceMs: null, returned: NEVER };
     memory.darkSinceMs = members.every((node) => node.dark) ? (memory.darkSinceMs ?? nowMs) : null;
     this.#sites.set(site, memory);
     return memory;

@@ -102,6 +102,7 @@ export class PresenceLoop {
     if (Math.abs(lateMs) < LATE_MS) return;
     this.#parts.log.warn({ lateMs }, "this process stood still or its clock jumped; silence is counted from now");
     for (const link of this.#parts.links.values()) link.shift(lateMs);
+    this.#limiter.returned(this.#parts.clock.nowMs(), Math.abs(lateMs));
   }
 
   /** Commits the edges that are due; answers when to look next. */
@@ -126,7 +127,8 @@ export class PresenceLoop {
       const to = edge === "ready" && !link.isProved ? null : edge;
       if (to !== null) wanted.push({ link, from: link.row, to });
       const isDark = presence.status !== "ready" || (!link.isProved && link.row.status !== "ready");
-      silences.push({ id: link.row.id, site: link.row.site, dark: isDark, due: to === "lost" });
+      const heardMs = link.isProved ? link.seenMs : null;
+      silences.push({ id: link.row.id, site: link.row.site, dark: isDark, due: to === "lost", heardMs });
     }
     const { lost, againMs } = this.#limiter.allow(silences, nowMs);
     if (againMs !== null) nextMs = Math.min(nextMs, againMs);

@@ -70,11 +70,11 @@ describe("presenceAt", () => {
 });
 
 describe("F34: the eviction limiter", () => {
-  const site = (name: string, dark: number, bright: number): Silence[] => [
-    ...Array.from({ length: dark }, (_, i) => ({ id: `${name}-dark-${i}`, site: name, dark: true, due: true })),
-    ...Array.from({ length: bright }, (_, i) => ({ id: `${name}-bright-${i}`, site: name, dark: false, due: false })),
-  ];
   const START = 1_000_000;
+  const site = (name: string, dark: number, bright: number): Silence[] => [
+    ...Array.from({ length: dark }, (_, i) => ({ id: `${name}-dark-${i}`, site: name, dark: true, due: true, heardMs: START })),
+    ...Array.from({ length: bright }, (_, i) => ({ id: `${name}-bright-${i}`, site: name, dark: false, due: false, heardMs: START })),
+  ];
   const limiter = () => new EvictionLimiter(EVICTION_TIMING, START);
 
   test.each([
@@ -112,12 +112,43 @@ describe("F34: the eviction limiter", () => {
     expect(mine.allow(nodes, START + 630_000).lost.size).toBe(1);
   });
 
-  test("waits, after all were dark, until those that are back have been there for a while", () => {
+  test.each([
+    [5_000, 13_000],
+    [60_000, 38_000],
+    [3_600_000, 38_000],
+  ])("waits, after all were dark for %d ms, for the pauses of those that are not back", (darkMs, waitMs) => {
     const mine = limiter();
     mine.allow(site("a", 3, 0), START);
     const some = site("a", 1, 2);
-    expect(mine.allow(some, START + 60_000)).toEqual({ lost: new Set(), againMs: START + 68_000 });
-    expect(mine.allow(some, START + 68_000).lost.size).toBe(1);
+    expect(mine.allow(some, START + darkMs)).toEqual({ lost: new Set(), againMs: START + darkMs + waitMs });
+    expect(mine.allow(some, START + darkMs + waitMs - 1).lost.size).toBe(0);
+    expect(mine.allow(some, START + darkMs + waitMs).lost.size).toBe(1);
+  });
+
+  test("a node that was heard since is not waited for", () => {
+    const mine = limiter();
+    mine.allow(site("a", 3, 0), START);
+    const some = site("a", 2, 2).map((node, at) => ({ ...node, heardMs: at === 0 ? START + 60_000 : START }));
+    expect([...mine.allow(some, START + 60_000).lost]).toEqual(["a-dark-0"]);
+  });
+
+  test("waits for nodes that this process never heard, and after it stood still for those that it has not heard since", () => {
+    const unheard = site("a", 1, 2).map((node) => ({ ...node, heardMs: node.dark ? null : START }));
+    const mine = limiter();
+    expect(mine.allow(unheard, START + 37_999)).toEqual({ lost: new Set(), againMs: START + 38_000 });
+    expect(mine.allow(unheard, START + 38_000).lost.size).toBe(1);
+    mine.returned(START + 50_000, 2_000);
+    expect(mine.allow(site("a", 1, 2), START + 59_999).lost.size).toBe(0);
+    expect(mine.allow(site("a", 1, 2), START + 60_000).lost.size).toBe(1);
+  });
+
+  test("waits, when a site comes back, for those of it that are slower", () => {
+    const mine = limiter();
+    const bright = site("b", 0, 1);
+    mine.allow([...site("a", 6, 0), ...bright], START);
+    const some = [...site("a", 3, 3), ...bright];
+    expect(mine.allow(some, START + 60_000)).toEqual({ lost: new Set(), againMs: START + 98_000 });
+    expect(mine.allow(some, START + 98_000).lost.size).toBe(3);
   });
 });
 
