@@ -136,8 +136,12 @@ export class EvictionLimiter {
 
   #memory(site: string, members: readonly Silence[], nowMs: number): SiteMemory {
     const memory = this.#sites.get(site) ?? { darkSinceMs: null, evictedMs: null, limitedSinceMs: null, returned: NEVER };
-    memory.darkSinceMs = members.every((node) => node.dark) ? (memory.darkSinceMs ?? nowMs) : null;
     this.#sites.set(site, memory);
+    if (members.every((node) => node.dark)) memory.darkSinceMs ??= nowMs;
+    else if (memory.darkSinceMs !== null) {
+      memory.returned = this.#returnAt(nowMs, nowMs - memory.darkSinceMs);
+      memory.darkSinceMs = null;
+    }
     return memory;
   }
 

@@ -146,6 +146,8 @@ describe("F34: the eviction limiter", () => {
     const mine = limiter();
     const bright = site("b", 0, 1);
     mine.allow([...site("a", 6, 0), ...bright], START);
+    // A large part of it is still dark: none goes for that.
+    expect(mine.allow([...site("a", 5, 1), ...bright], START + 59_000).lost.size).toBe(0);
     const some = [...site("a", 3, 3), ...bright];
     expect(mine.allow(some, START + 60_000)).toEqual({ lost: new Set(), againMs: START + 98_000 });
     expect(mine.allow(some, START + 98_000).lost.size).toBe(3);
