@@ -194,8 +194,8 @@ describe("restarts", () => {
     expect(await ground.untilEnded(replica)).toMatchObject(expected);
   });
 
-  // Engine 20.10 says so only where it heard of the memory before it heard of the end: two events of the kernel that race.
-  test("out of memory is said", { retry: 3 }, async () => {
+  // Engine 20.10 says so only where it heard of the memory before it heard of the end: two events of the kernel that race, on a busy machine at evens.
+  test("out of memory is said", { retry: 9 }, async () => {
     await ground.start();
     const app = appOf(web.tag, {
       ...run("tail /dev/zero"),
