@@ -27,13 +27,16 @@ export async function emitItem(shell: Pick<Shell, "output" | "terminal">, value:
   shell.terminal.out(`---\n${await yamlOf(value)}`);
 }
 
+/** What the library writes plainly and does not read back as it was: text that begins with white space, and byte order marks. */
+const UNSTABLE = /^\s|\ufeff/;
+
 /** Strings that a terminal would obey are quoted, and escaped in their quotes. */
 async function yamlOf(value: unknown): Promise<string> {
   const { Document, Scalar, visit } = await import("yaml");
   const document = new Document(value);
   visit(document, {
     Scalar(_, scalar) {
-      if (typeof scalar.value === "string" && isUnsafe(scalar.value)) scalar.type = Scalar.QUOTE_DOUBLE;
+      if (typeof scalar.value === "string" && (isUnsafe(scalar.value) || UNSTABLE.test(scalar.value))) scalar.type = Scalar.QUOTE_DOUBLE;
     },
   });
   return visibleQuoted(document.toString());

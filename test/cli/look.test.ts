@@ -1,3 +1,4 @@
+import fc from "fast-check";
 import { expect, test } from "vitest";
 import { parse } from "yaml";
 import { emit, emitItem } from "../../cli/render/output.ts";
@@ -40,6 +41,25 @@ test("no format lets a name reach the terminal with what it would obey", async (
     await emitItem(shellOf({ terminal, output }), hostile);
     expect(terminal.text(), output).not.toMatch(/[^\n\P{Cc}]|[\u202a-\u202e]/u);
   }
+});
+
+test("whatever a text holds, the formats say it and nothing else", async () => {
+  const piece = fc.constantFrom(
+    ..."a \n\t\r\u0000\u001b\u007f\u0085\u009b\u061c\u200e\u2028\u202e\u2066\ufeff'\"\\|>#:-*&!{[?%",
+    "word ".repeat(20),
+    "---",
+  );
+  const text = fc.array(piece, { maxLength: 12 }).map((pieces) => pieces.join(""));
+  await fc.assert(
+    fc.asyncProperty(text, fc.constantFrom("json" as const, "yaml" as const), async (said, output) => {
+      const terminal = recordingTerminal();
+      const value = { name: said, items: [said], in: { [said]: 1 } };
+      await emit(shellOf({ terminal, output }), value, () => undefined);
+      expect(terminal.text()).not.toMatch(/[^\n\t\P{Cc}]|[\u2028\u2029\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/u);
+      expect(output === "json" ? JSON.parse(terminal.text()) : parse(terminal.text())).toEqual(value);
+    }),
+    { numRuns: 500, examples: [" \n", "\ufeff", "a\u0085b", "a\u202eb"].map((said) => [said, "yaml"]) },
+  );
 });
 
 test("the column of who speaks is as wide from the first line as its longest name", async () => {
