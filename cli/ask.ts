@@ -1,6 +1,7 @@
 /** Questions to the person at the terminal. */
 import { createInterface } from "node:readline/promises";
 import { CliError, EXIT } from "./exit.ts";
+import { readSecretLine } from "./secret-line.ts";
 import type { Shell } from "./shell.ts";
 
 /** Goes on only after a yes. Without a terminal nobody can answer, so `-y` has to have said it. */
@@ -36,26 +37,8 @@ export async function readSecret(shell: Shell, prompt: string, fromInput: boolea
   if (fromInput) return readAllInput();
   if (!shell.terminal.canAsk) throw new CliError("there is no terminal to type the secret at: pipe it in", { exitCode: EXIT.usage });
   shell.terminal.out(prompt);
-  const { stdin } = process;
-  stdin.setRawMode(true);
-  let secret = "";
-  try {
-    for await (const chunk of stdin as AsyncIterable<Buffer>) {
-      for (const character of chunk.toString("utf8")) {
-        if (character === "\r" || character === "\n") return secret;
-        if (character === "\u0003") throw new CliError("nothing was changed", { exitCode: EXIT.interrupted });
-        if (character === "\u0004" && secret === "")
-          throw new CliError("no secret was typed; nothing was changed", { exitCode: EXIT.usage });
-        if (character === "\u0004") return secret;
-        // Keys that are no character, like the arrows, are no part of it either.
-        if (character < " " && character !== "\b") continue;
-        secret = character === "\u007f" || character === "\b" ? secret.slice(0, -1) : secret + character;
-      }
-    }
-    return secret;
-  } finally {
-    stdin.setRawMode(false);
-    stdin.pause();
-    shell.terminal.out("\n");
-  }
+  const { how, secret } = await readSecretLine(process.stdin).finally(() => shell.terminal.out("\n"));
+  if (how === "interrupted") throw new CliError("nothing was changed", { exitCode: EXIT.interrupted });
+  if (secret === "") throw new CliError("no secret was typed; nothing was changed", { exitCode: EXIT.usage });
+  return secret;
 }
