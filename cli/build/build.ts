@@ -29,13 +29,26 @@ export async function buildAndPush(shell: Shell, builds: readonly Build[]): Prom
     if (digests.has(image)) continue;
     await docker(shell, `building ${visible(image)} for ${visible(build.service)}`, buildArguments(build));
     await docker(shell, `pushing ${visible(image)}`, ["push", image]);
-    const { stdout } = await promisify(execFile)("docker", ["image", "inspect", "--format", "{{json .RepoDigests}}", image]);
-    const digest = digestOf(image, JSON.parse(stdout) as readonly string[] | null);
-    if (digest === null)
-      throw new CliError(`docker does not say under which digest ${visible(image)} was pushed`, { next: `docker image inspect ${image}` });
-    digests.set(image, digest);
+    digests.set(image, await pushedDigest(shell, image));
   }
   return digests;
+}
+
+async function pushedDigest(shell: Shell, image: string): Promise<string> {
+  const asked = ["image", "inspect", "--format", "{{json .RepoDigests}}", image];
+  let cause: unknown;
+  try {
+    const { stdout } = await promisify(execFile)("docker", asked, { cwd: shell.cwd, signal: shell.signal });
+    const digest = digestOf(image, JSON.parse(stdout) as readonly string[] | null);
+    if (digest !== null) return digest;
+  } catch (error) {
+    if (shell.signal.aborted) throw error;
+    cause = error;
+  }
+  throw new CliError(`docker does not say under which digest ${visible(image)} was pushed`, {
+    cause,
+    next: `docker image inspect ${image}`,
+  });
 }
 
 /** Among the names with a digest that an image has, that of the repository it was pushed to. */

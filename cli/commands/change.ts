@@ -25,30 +25,40 @@ export async function carryOut(
   app: string,
   options: ChangeOptions & {
     send: (query: { dryRun?: true }) => Promise<DeployAnswer>;
-    /** What has to be done after the yes and before it is carried out; `what` it is, for the question. */
-    first?: { readonly what: string; run(): Promise<void> };
+    /** Of images, after the yes and before it is carried out; it may change what is to be carried out. */
+    builds?: { readonly images: readonly string[]; announce(): void; run(): Promise<void> };
   },
 ): Promise<void> {
   const { plan } = await options.send({ dryRun: true });
   const isTable = shell.output === "table";
-  if (isTable) for (const text of planLines(plan, shell.terminal.style)) line(shell.terminal, text);
-  const { first } = options;
-  if (plan.unchanged && first === undefined) {
+  const { builds } = options;
+  const planned = planLines(plan, shell.terminal.style);
+  const print = (lines: readonly string[]): void => {
+    for (const text of lines) line(shell.terminal, text);
+  };
+  if (isTable) print(planned);
+  if (plan.unchanged && builds === undefined) {
     await emit(shell, { plan, deployment: null }, () => undefined);
     return;
   }
-  const work = first === undefined ? "Do this" : `${first.what}, then do ${plan.unchanged ? "what that changes" : "this"}`;
+  builds?.announce();
+  const work =
+    builds === undefined
+      ? "Do this"
+      : `Build and push ${builds.images.join(", ")}, then do ${plan.unchanged ? "what that changes" : "this"}`;
   await confirm(shell, `\n${work} in ${shell.target().name}?`, options.yes);
-  await first?.run();
+  await builds?.run();
   const before = await replicasBefore(shell, app);
   const answer = await options.send({});
   const { deployment } = answer;
+  if (isTable && builds !== undefined && deployment !== null) {
+    const now = planLines(answer.plan, shell.terminal.style);
+    if (now.join("\n") !== planned.join("\n")) print(now);
+  }
   if (options.detach || deployment === null) {
+    const nothing = builds === undefined ? "nothing to do" : "nothing to do: what was built is deployed already";
     await emit(shell, answer, () =>
-      line(
-        shell.terminal,
-        deployment === null ? "nothing to do" : `deployment ${deployment.id} has begun; follow it with: berth ps ${app}`,
-      ),
+      line(shell.terminal, deployment === null ? nothing : `deployment ${deployment.id} has begun; follow it with: berth ps ${app}`),
     );
     return;
   }

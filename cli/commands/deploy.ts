@@ -3,8 +3,10 @@ import path from "node:path";
 import { statSync } from "node:fs";
 import type { AppSpec } from "../../shared/model/app.ts";
 import { tooLarge } from "../../shared/model/app-size.ts";
-import type { DeployAnswer } from "../../shared/api/resources.ts";
+import type { DeployAnswer, DeployPlan } from "../../shared/api/resources.ts";
 import type { Build } from "../../shared/compose/build.ts";
+import { ApiError } from "../client/client.ts";
+import type { AppDetail } from "../client/resources.ts";
 import { type ComposeFilesResult, readComposeFiles } from "../compose-files.ts";
 import { CliError, EXIT } from "../exit.ts";
 import { emit } from "../render/output.ts";
@@ -39,8 +41,7 @@ interface Project {
 export async function deploy(shell: Shell, given: readonly string[], options: DeployOptions): Promise<void> {
   try {
     const { app, builds } = readProject(shell, given, options);
-    let spec = app;
-    const send = (query: { dryRun?: true }): Promise<DeployAnswer> =>
+    const send = (spec: AppSpec, query: { dryRun?: true }): Promise<DeployAnswer> =>
       shell
         .client()
         .put<DeployAnswer>(
@@ -48,19 +49,34 @@ export async function deploy(shell: Shell, given: readonly string[], options: De
           { spec, ...(options.message === undefined ? {} : { message: options.message }) },
           query,
         );
+    const current = builds.length === 0 ? null : await currentSpec(shell, app.name);
+    const before = current === null ? app : withDigests(app, digestsIn(current, builds));
+    const rebuilt = current === null ? [] : rebuiltOf(current, builds);
     if (options.plan) {
-      await showPlan(shell, await send({ dryRun: true }));
+      const { plan } = await send(before, { dryRun: true });
+      await showPlan(shell, plan);
+      for (const { image, services } of rebuilt)
+        warn(shell, `a plan builds nothing: ${image} may come out different, which replaces ${services}`);
       return;
     }
-    const images = [...new Set(builds.map(({ image }) => image))];
-    const first = {
-      what: `Build and push ${images.map(visible).join(", ")}`,
+    let spec = before;
+    const images = [...new Set(builds.map(({ image }) => visible(image)))];
+    const building = {
+      images,
+      announce: () => {
+        for (const { image, services } of rebuilt)
+          warn(shell, `${image} is built anew, which replaces ${services} where it comes out different`);
+      },
       run: async () => {
         const { buildAndPush } = await import("../build/build.ts");
         spec = withDigests(app, await buildAndPush(shell, builds));
       },
     };
-    await carryOut(shell, app.name, { ...options, send, ...(images.length === 0 ? {} : { first }) });
+    await carryOut(shell, app.name, {
+      ...options,
+      send: (query) => send(spec, query),
+      ...(images.length === 0 ? {} : { builds: building }),
+    });
   } catch (error) {
     if (!options.plan || !(error instanceof CliError)) throw error;
     throw new CliError(error.message, {
@@ -70,6 +86,40 @@ export async function deploy(shell: Shell, given: readonly string[], options: De
       ...(error.next === null ? {} : { next: error.next }),
     });
   }
+}
+
+const warn = ({ terminal }: Shell, text: string): void => terminal.err(`${terminal.style.warn("!")} ${text}\n`);
+
+/** Null: there is no such app. */
+async function currentSpec(shell: Shell, name: string): Promise<AppSpec | null> {
+  try {
+    return (await shell.client().get<AppDetail>(appPath(shell.namespace, name))).spec;
+  } catch (error) {
+    if (error instanceof ApiError && error.code === "not_found") return null;
+    throw error;
+  }
+}
+
+const imageIn = (spec: AppSpec, service: string): string | undefined =>
+  Object.hasOwn(spec.services, service) ? spec.services[service]?.workload.image : undefined;
+
+/** What an earlier build pushed and the app has: a plan with it says what changes besides the build. */
+function digestsIn(current: AppSpec, builds: readonly Build[]): ReadonlyMap<string, string> {
+  return new Map(
+    builds.flatMap(({ service, image }) => {
+      const had = imageIn(current, service);
+      return had?.startsWith(`${image}@`) ? [[image, had.slice(image.length + 1)] as const] : [];
+    }),
+  );
+}
+
+/** The images of services that the app has, with these services. */
+function rebuiltOf(current: AppSpec, builds: readonly Build[]): { readonly image: string; readonly services: string }[] {
+  const known = builds.filter(({ service }) => imageIn(current, service) !== undefined);
+  return [...new Set(known.map(({ image }) => image))].map((image) => ({
+    image: visible(image),
+    services: known.flatMap((build) => (build.image === image ? [visible(build.service)] : [])).join(", "),
+  }));
 }
 
 /** What was just pushed, and not what its tag meant at an earlier deploy. */
@@ -83,7 +133,7 @@ export function withDigests(app: AppSpec, digests: ReadonlyMap<string, string>):
 }
 
 /** 0: nothing to do, 1: changes; an error is 255. */
-async function showPlan(shell: Shell, { plan }: DeployAnswer): Promise<void> {
+async function showPlan(shell: Shell, plan: DeployPlan): Promise<void> {
   await emit(shell, plan, () => {
     for (const text of planLines(plan, shell.terminal.style)) line(shell.terminal, text);
   });
