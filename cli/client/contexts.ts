@@ -10,7 +10,7 @@
  * `npm start` runs, `npx berth ps` means that cluster.
  */
 import { existsSync, readFileSync, statSync } from "node:fs";
-import { chmod, mkdir, rename, rm, writeFile } from "node:fs/promises";
+import { chmod, mkdir, open, rename, rm, writeFile } from "node:fs/promises";
 import { homedir } from "node:os";
 import { dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -85,14 +85,18 @@ export async function changeContexts(env: Environment, change: (file: ContextFil
   const untilMs = performance.now() + LOCK_WAIT_MS;
   for (;;) {
     try {
-      await writeFile(lock, `${process.pid}\n`, { flag: "wx", mode: 0o600 });
+      // Without a text: a full disk would leave the lock and refuse the text.
+      await (await open(lock, "wx", 0o600)).close();
       break;
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
       if (performance.now() > untilMs)
-        throw new CliError(`${lock} is there for ${LOCK_WAIT_MS / 1_000} s: another command changes the contexts, or was killed at it`, {
-          next: `rm ${lock}`,
-        });
+        throw new CliError(
+          `${lock} has been there for ${LOCK_WAIT_MS / 1_000} s: a command was killed while it changed the contexts, or still does`,
+          {
+            next: `rm ${lock}`,
+          },
+        );
       await sleep(LOCK_TRY_MS);
     }
   }

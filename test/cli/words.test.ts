@@ -1,7 +1,7 @@
-import { chmod, chown, mkdtemp, mkdir, writeFile, readFile, stat } from "node:fs/promises";
+import { chmod, chown, mkdtemp, mkdir, rm, writeFile, readFile, stat } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { describe, expect, test } from "vitest";
+import { describe, expect, onTestFinished, test, vi } from "vitest";
 import { resolveOne, shortId } from "../../cli/client/prefix.ts";
 import { checkedUrl, findLocalDirectory, readContexts, refusePlaintext, resolveTarget, changeContexts } from "../../cli/client/contexts.ts";
 import { appState, replicaState } from "../../cli/commands/apps.ts";
@@ -259,6 +259,36 @@ describe("contexts", () => {
     expect((await stat(join(home, ".config", "berth", "contexts.json"))).mode & 0o777).toBe(0o600);
     expect(readContexts(env)).toEqual({ current: "prod", contexts: [stored] });
     expect(await readFile(join(home, ".config", "berth", "contexts.json"), "utf8")).toContain("berth_p");
+  });
+
+  test("a lock that a killed command left is named, with the command that removes it, and nothing is changed", async () => {
+    const { env, home } = await world();
+    await changeContexts(env, () => ({ current: "prod", contexts: [stored] }));
+    const lock = join(home, ".config", "berth", "contexts.json.lock");
+    await writeFile(lock, "");
+    vi.useFakeTimers({ toFake: ["performance"] });
+    onTestFinished(() => void vi.useRealTimers());
+    const late = changeContexts(env, () => ({ current: null, contexts: [] })).catch((error: unknown) => error);
+    await expect
+      .poll(async () => {
+        vi.advanceTimersByTime(1_000);
+        return await Promise.race([late, null]);
+      })
+      .toMatchObject({ message: expect.stringContaining(`${lock} has been there for 5 s`), next: `rm ${lock}` });
+    expect(readContexts(env).contexts).toEqual([stored]);
+    await rm(lock);
+    await changeContexts(env, (file) => ({ ...file, current: null }));
+    expect(readContexts(env)).toEqual({ current: null, contexts: [stored] });
+  });
+
+  test("a change that is refused leaves no lock", async () => {
+    const { env } = await world();
+    const refused = changeContexts(env, () => {
+      throw new Error("no");
+    });
+    await expect(refused).rejects.toThrow("no");
+    await changeContexts(env, () => ({ current: null, contexts: [stored] }));
+    expect(readContexts(env).contexts).toEqual([stored]);
   });
 
   test("a file that others can read is refused with the command that mends it", async () => {
