@@ -37,9 +37,11 @@ export const NAMESPACE_DEFAULT = "default";
 function namespaceOf(option: string | undefined, variable: string | undefined): string {
   const namespace = option ?? (variable || NAMESPACE_DEFAULT);
   if (NAME_PATTERN.test(namespace)) return namespace;
-  throw new CliError(`"${visible(namespace)}" is no name of a namespace: ${NAME_RULE}`, {
+  const from = option === undefined ? "BERTH_NAMESPACE" : "--namespace";
+  throw new CliError(`"${visible(namespace)}" in ${from} is no name of a namespace: ${NAME_RULE}`, {
     exitCode: EXIT.usage,
-    next: "berth namespace ls",
+    // With the variable as it is, no other command would go further.
+    next: option === undefined ? "unset BERTH_NAMESPACE" : "berth namespace ls",
   });
 }
 

@@ -13,6 +13,7 @@ import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from "
 import { isIP } from "node:net";
 import { join } from "node:path";
 import * as x509 from "@peculiar/x509";
+import { counted } from "../shared/text/counted.ts";
 import type { KeyFiles } from "./init.ts";
 import { ROOT_KEY_FILE } from "./init.ts";
 import type { Log } from "./ports.ts";
@@ -59,7 +60,7 @@ export async function ownCertificate(parts: {
     // Names come and go with docker's networks: whoever pins its key connects under any of them.
     if (held.missing.length > 0) log.warn({ missing: held.missing }, `the server's certificate lacks names of this machine; ${MEND}`);
     const daysLeft = Math.floor((held.endMs - nowMs) / DAY_MS);
-    if (isNearEnd) log.warn({ daysLeft }, `the server's certificate ends in ${daysLeft} days; ${MEND}`);
+    if (isNearEnd) log.warn({ daysLeft }, `the server's certificate ends in ${counted(daysLeft, "day")}; ${MEND}`);
     return { cert: held.cert, key: keyPem, spki };
   }
   const root = await authority(JSON.parse(rootText), nowMs);

@@ -25,6 +25,8 @@ export class ApiError extends CliError {
   override readonly name = "ApiError";
   readonly status: number;
   readonly code: string;
+  /** One word: of what is not found, what it would be. */
+  readonly reason: string;
   readonly retryable: boolean;
 
   constructor(status: number, body: ErrorBody["error"], fields: { exitCode: ExitCode; next?: string }) {
@@ -37,6 +39,7 @@ export class ApiError extends CliError {
     });
     this.status = status;
     this.code = body.code;
+    this.reason = body.reason;
     this.retryable = body.retryable;
   }
 }
@@ -259,5 +262,8 @@ export function withQuery(path: string, query: Query): string {
     : `${path}?${pairs.map(([key, value]) => `${encodeURIComponent(key)}=${encodeURIComponent(String(value))}`).join("&")}`;
 }
 
-/** One path segment. */
-export const segment = (text: string): string => encodeURIComponent(text);
+/** One path segment. An empty one would make it the path of something else. */
+export function segment(text: string): string {
+  if (text === "") throw new CliError("a name is empty: say which thing is meant", { exitCode: EXIT.usage });
+  return encodeURIComponent(text);
+}

@@ -32,7 +32,8 @@ export function resolveOne<Item extends Identified>(items: readonly Item[], type
 
 /** Shown in tables: prefix and 8 characters tell 100,000 ids apart but for one chance in two hundred; any longer prefix works too. */
 const SHOWN = 8;
-const ID = /^[a-z]+_[a-z2-7]{16}$/;
+/** As `shared/model/name.ts` has them. */
+const ID = /^(?:app|d|jt|n|r|t)_[a-z2-7]{16}$/;
 /** Of a name, which may hold an underscore too, nothing is left out. */
 export const shortIdOrName = (text: string): string => (ID.test(text) ? shortId(text) : text);
 export const shortId = (id: string): string => id.slice(0, id.indexOf("_") + 1 + SHOWN);

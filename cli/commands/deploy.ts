@@ -5,6 +5,7 @@ import type { AppSpec } from "../../shared/model/app.ts";
 import { tooLarge } from "../../shared/model/app-size.ts";
 import type { DeployAnswer, DeployPlan } from "../../shared/api/resources.ts";
 import type { Build } from "../../shared/compose/build.ts";
+import { counted } from "../../shared/text/counted.ts";
 import { ApiError } from "../client/client.ts";
 import type { AppDetail } from "../client/resources.ts";
 import { type ComposeFilesResult, readComposeFiles } from "../compose-files.ts";
@@ -171,11 +172,9 @@ function composeFailure(result: Extract<ComposeFilesResult, { ok: false }>): Cli
     `${visible(error.file)}:${error.line}:${error.column}  ${visible(error.message)}`,
     `    ${visible(error.mend)}  [${error.code}]`,
   ]);
-  const count = result.errors.length;
-  return new CliError(
-    `the Compose ${result.files.length === 1 ? "file has" : "files have"} ${count} ${count === 1 ? "problem" : "problems"}`,
-    { details },
-  );
+  return new CliError(`the Compose ${result.files.length === 1 ? "file has" : "files have"} ${counted(result.errors.length, "problem")}`, {
+    details,
+  });
 }
 
 /** On standard error, so that `-o json` stays JSON. What is applied as written needs no word. */

@@ -1,6 +1,7 @@
 /** `berth why`, `events`, `inspect`: what is known of a thing, and why it is so. */
 import { setTimeout as sleep } from "node:timers/promises";
 import type { App, Deployment, Event, Node, Replica, Why } from "../../shared/api/resources.ts";
+import { counted } from "../../shared/text/counted.ts";
 import { ApiError, type List, segment } from "../client/client.ts";
 import { resolveOne, shortIdOrName } from "../client/prefix.ts";
 import type { AppDetail, Site } from "../client/resources.ts";
@@ -17,7 +18,7 @@ import { replicaState } from "./apps.ts";
 import { appPath, appsPath, deploymentPath, inNamespace, nodePath, replicasPath } from "./paths.ts";
 import { type Place, requirePlace, splitPlace } from "./place.ts";
 
-const nodesWord = (count: number): string => `${count} ${count === 1 ? "node" : "nodes"}`;
+const nodesWord = (count: number): string => counted(count, "node");
 
 /** Replicas that are placed and do not get on, with all that is known of why. */
 function obstacleBranches(replicas: readonly Replica[], style: Shell["terminal"]["style"]): Branch[] {

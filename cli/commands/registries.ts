@@ -61,9 +61,14 @@ export async function registryRm(shell: Shell, registry: string): Promise<void> 
   const removed = await shell
     .client()
     .delete<Removed>(registryPath(shell, registry))
-    .catch((error: unknown) => {
-      if (!(error instanceof ApiError) || error.code !== "not_found") throw error;
-      throw new CliError(error.message, { cause: error, next: `berth registry ls -n ${shell.namespace}` });
+    .catch(async (error: unknown) => {
+      if (!(error instanceof ApiError) || error.reason !== "registry") throw error;
+      const { items } = await shell.client().list<RegistryInfo>(inNamespace(shell.namespace, "/registries"));
+      const known = items.map((item) => visible(item.registry)).join(", ");
+      throw new CliError(
+        `there are no credentials for ${visible(registry)} in namespace ${shell.namespace}; ${known === "" ? "it has none" : `it has some for ${known}`}`,
+        { cause: error, next: `berth registry ls -n ${shell.namespace}` },
+      );
     });
   await emitRemoved(shell, removed, `the credentials for ${visible(registry)} are forgotten`);
 }

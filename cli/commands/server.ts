@@ -4,6 +4,7 @@ import path from "node:path";
 import { ADDRESS_FILE, checkedUrl, type LocalAddress, TOKEN_FILE } from "../client/contexts.ts";
 import { CliError, EXIT } from "../exit.ts";
 import { readNamed } from "../read-named.ts";
+import { visible } from "../render/visible.ts";
 import type { Shell } from "../shell.ts";
 import { line } from "../terminal.ts";
 import { listenerOn } from "../up/lock.ts";
@@ -48,9 +49,11 @@ export const portTaken = (port: number, mend: string): CliError => {
 
 /** A control plane that does not start, in words where they are known. */
 export function startFailure(error: unknown, at: { readonly dataDir: string; readonly port: number; readonly otherPort: string }): unknown {
-  if (!(error instanceof Error) || !("code" in error)) return error;
-  if (error.code === "EADDRINUSE") return portTaken(at.port, at.otherPort);
-  if (error.code !== "DATABASE_IN_USE") return error;
+  if (!(error instanceof Error)) return error;
+  const code = "code" in error ? error.code : null;
+  if (code === "EADDRINUSE") return portTaken(at.port, at.otherPort);
+  // A plain error is a sentence about this machine's files and addresses; any other kind is a fault of berth's own.
+  if (code !== "DATABASE_IN_USE") return error.constructor === Error ? new CliError(visible(error.message), { cause: error }) : error;
   const pid = "pid" in error && typeof error.pid === "number" ? error.pid : null;
   return new CliError(
     `another control plane${pid === null ? "" : ` (process ${pid})`} runs with the data directory ${at.dataDir}: stop it, or name another directory`,
@@ -66,7 +69,10 @@ export async function server(shell: Shell, options: ServerOptions): Promise<void
   if (options.key !== undefined) readNamed("--key", path.resolve(shell.cwd, options.key));
   const dataDir = path.resolve(shell.cwd, options.dataDir);
   const { signal } = shell;
-  await mkdir(dataDir, { recursive: true, mode: 0o700 });
+  const fail = (error: unknown): never => {
+    throw startFailure(error, { dataDir, port, otherPort: `berth server --listen ${host}:${port + 1}` });
+  };
+  await mkdir(dataDir, { recursive: true, mode: 0o700 }).catch(fail);
   // A terminal is for people; a service manager or a container collects what is written to standard error.
   const log = shell.terminal.isTty ? openLogFile(path.join(dataDir, LOG_FILE)) : null;
   const { startServer } = await import("../../worker/node.ts");
@@ -81,9 +87,7 @@ export async function server(shell: Shell, options: ServerOptions): Promise<void
     plainRegistries: options.plainRegistry,
     ...(log === null ? {} : { log }),
     ...(options.url === undefined ? {} : { url: checkedUrl(options.url) }),
-  }).catch((error: unknown) => {
-    throw startFailure(error, { dataDir, port, otherPort: `berth server --listen ${host}:${port + 1}` });
-  });
+  }).catch(fail);
   const { url, address, root } = running;
   await writeAddress(dataDir, { url, root: address.spki === null ? null : root, spki: address.spki });
   line(shell.terminal, `The control plane listens on ${url}`);

@@ -58,7 +58,7 @@ export function decideRestart(input: {
       kind: "end",
       state: "failed",
       reason: "restartsExhausted",
-      message: `${describeExit(exit)}; all ${policy.attemptsMax} restarts of its policy are used up`,
+      message: `${describeExit(exit)}; ${policy.attemptsMax === 1 ? "the one restart of its policy is" : `all ${policy.attemptsMax} restarts of its policy are`} used up`,
     };
   }
   return {

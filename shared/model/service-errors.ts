@@ -4,6 +4,7 @@
  * workload's, which agents parse too and which old revisions must go on passing.
  */
 import { z } from "zod";
+import { counted } from "../text/counted.ts";
 import type { Constraint, Mount, PortSpec, ServiceSpec, Workload } from "./app.ts";
 import { addressesOverlap } from "./host-port.ts";
 
@@ -149,7 +150,7 @@ function wordErrors(workload: Workload): ServiceError[] {
   if (condition === "no" && attemptsMax !== undefined)
     errors.push({
       path: ["restart", "attemptsMax"],
-      message: `it is never restarted, and yet at most ${attemptsMax} times`,
+      message: `it is never restarted, and yet at most ${counted(attemptsMax, "time")}`,
       mend: "remove the number, or make the condition on-failure",
     });
   return errors;

@@ -90,7 +90,10 @@ describe("against a control plane", () => {
     await berth("site", "label", "berlin", "tier=gold", "zone-");
     expect((await berth("site", "ls")).text).toMatch(/^berlin +0 +\S+ +tier=gold$/m);
     expect((await berth("site", "rm", "berlin")).error?.message).toMatch(/add -y to say yes/);
-    expect((await berth("site", "rm", "berlin", "-y")).text).toContain("site berlin is removed");
+    await berth("join-token", "create", "--site", "berlin");
+    const removed = await berth("site", "rm", "berlin", "-y");
+    expect(removed.text).toContain("site berlin is removed");
+    expect(removed.text).toContain("1 join token for it was deleted");
     expect((await berth("site", "rm", "berlin", "-y")).error?.message).toMatch(/berlin/);
   });
 
@@ -130,6 +133,15 @@ describe("against a control plane", () => {
     expect(login.text + login.errors).not.toContain("hunter22");
     expect((await berth("registry", "ls", "-n", "team", "-o", "yaml")).text).toContain("username: puller");
     expect((await berth("registry", "ls")).text).toContain("no registry credentials");
+    expect((await berth("registry", "rm", "nope", "-n", "team")).error).toMatchObject({
+      message: "there are no credentials for nope in namespace team; it has some for registry.test",
+      next: "berth registry ls -n team",
+    });
+    expect((await berth("registry", "rm", "nope")).error).toMatchObject({
+      message: "there are no credentials for nope in namespace default; it has none",
+      next: "berth registry ls -n default",
+    });
+    expect((await berth("registry", "rm", "nope", "-n", "nowhere")).error).toMatchObject({ next: "berth namespace ls" });
     await berth("registry", "rm", "registry.test", "-n", "team");
     await berth("namespace", "rm", "team", "-y");
     expect((await berth("namespace", "ls")).text).not.toMatch(/^team /m);
@@ -205,6 +217,30 @@ describe("against a control plane", () => {
     expect((await berth("rm", "shop", "-y")).text).toContain("shop is removed");
     expect((await berth("inspect", "shop")).error?.next).toBe("berth ls");
     expect((await berth("why", "shop")).error?.message).toMatch(/shop/);
+  });
+
+  test.each([
+    ["an empty name", ["why", ""], '"" names no app'],
+    ["an empty name that would be another path", ["rm", "", "-y"], "a name is empty"],
+    ["a token that ends as it is made", ["token", "create", "x", "--role", "viewer", "--expires", "0d"], '"0d" is no lifetime'],
+    ["a join token that ends as it is made", ["join-token", "create", "--site", "default", "--expires", "0s"], '"0s" is no lifetime'],
+    ["a certificate that is not there", ["server", "--cert", "/nope", "--key", "/nope"], "--cert names /nope, and there is no such file"],
+    ["an authority that is not there", ["agent", "--ca", "/nope"], "--ca names /nope, and there is no such file"],
+  ])("%s is told as a wrong command line", async (_name, words, message) =>
+    expect(await berth(...words)).toMatchObject({ exitCode: 2, error: { message: expect.stringContaining(message) } }),
+  );
+
+  test("a control plane that cannot start says why in a sentence", async () => {
+    await writeFile(join(dir, "no.pem"), "no");
+    const start = (...words: string[]) => berth("server", "--data-dir", "other", "--listen", "127.0.0.1:0", ...words);
+    expect(await start("--cert", "no.pem", "--key", "no.pem")).toMatchObject({
+      exitCode: 1,
+      error: { message: `${join(dir, "no.pem")} (--cert) is not a PEM certificate` },
+    });
+    expect(await start("--data-dir", "no.pem")).toMatchObject({
+      exitCode: 1,
+      error: { message: expect.stringContaining(join(dir, "no.pem")) },
+    });
   });
 
   test("a second server on a data directory that is held says whose it is", async () => {

@@ -2,9 +2,11 @@ import { chmod, chown, mkdtemp, mkdir, rm, writeFile, readFile, stat } from "nod
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, onTestFinished, test, vi } from "vitest";
-import { resolveOne, shortId } from "../../cli/client/prefix.ts";
+import type { z } from "zod";
+import { resolveOne, shortId, shortIdOrName } from "../../cli/client/prefix.ts";
 import { checkedUrl, findLocalDirectory, readContexts, refusePlaintext, resolveTarget, changeContexts } from "../../cli/client/contexts.ts";
 import { appState, replicaState } from "../../cli/commands/apps.ts";
+import { appPath } from "../../cli/commands/paths.ts";
 import { parseCounts, REPLICAS_MAX } from "../../cli/commands/change.ts";
 import { nodeState, nodeTaint } from "../../cli/commands/nodes.ts";
 import { parseChanges, parsePairs } from "../../cli/commands/pairs.ts";
@@ -15,6 +17,7 @@ import { withDigests } from "../../cli/commands/deploy.ts";
 import { ROLES } from "../../cli/roles.ts";
 import { ROLES as API_ROLES } from "../../shared/api/resources.ts";
 import { makeShell } from "../../cli/shell.ts";
+import { AppId, DeploymentId, JoinTokenId, NodeId, ReplicaId, TokenId } from "../../shared/model/name.ts";
 import { AppSpec, REPLICAS_MAX as API_REPLICAS_MAX } from "../../shared/model/app.ts";
 import { app, node, replica } from "./resources.ts";
 import { recordingTerminal, shellOf } from "./terminal.ts";
@@ -85,14 +88,32 @@ describe("arguments", () => {
     [
       "a namespace with a capital",
       () => makeShell({ output: "table", namespace: "Bad" }, { ...world, env: {} }),
-      /"Bad" is no name of a namespace: use 1 to 63/,
+      /"Bad" in --namespace is no name of a namespace: use 1 to 63/,
     ],
     [
       "a namespace of the environment",
       () => makeShell({ output: "table" }, { ...world, env: { BERTH_NAMESPACE: "a b" } }),
-      /"a b" is no name of a namespace/,
+      /"a b" in BERTH_NAMESPACE is no name of a namespace/,
     ],
+    ["an empty name, which would make a path another one", () => appPath("default", "", "/revisions"), /a name is empty/],
   ])("%s is refused with what it should be", (_, act, message) => expect(act).toThrow(message));
+
+  test("a namespace that is none is told with a command that goes further", () => {
+    const next = (act: () => unknown): unknown => {
+      try {
+        return act();
+      } catch (error) {
+        return error;
+      }
+    };
+    const env = { BERTH_NAMESPACE: "a b" };
+    expect(next(() => makeShell({ output: "table" }, { ...world, env }))).toMatchObject({ exitCode: 2, next: "unset BERTH_NAMESPACE" });
+    expect(next(() => makeShell({ output: "table", namespace: "Bad" }, { ...world, env }))).toMatchObject({
+      exitCode: 2,
+      next: "berth namespace ls",
+    });
+    expect(makeShell({ output: "table", namespace: "good" }, { ...world, env }).namespace).toBe("good");
+  });
 
   test("what a build pushed is deployed, and not what its tag meant before", () => {
     const digest = `sha256:${"a".repeat(64)}`;
@@ -172,6 +193,22 @@ describe("ids", () => {
     expect(() => resolveOne(items, typed, words)).toThrow(/there is no node/),
   );
   test("short", () => expect(shortId("app_abcdefghijklmnop")).toBe("app_abcdefgh"));
+  test("every kind of id is known as one, and a name that looks like one is none", () => {
+    const tail = "_abcdefghijklmnop";
+    const kinds: readonly [string, z.ZodType][] = [
+      ["app", AppId],
+      ["d", DeploymentId],
+      ["jt", JoinTokenId],
+      ["n", NodeId],
+      ["r", ReplicaId],
+      ["t", TokenId],
+    ];
+    for (const [prefix, schema] of kinds) {
+      expect(schema.safeParse(prefix + tail).success, prefix).toBe(true);
+      expect(shortIdOrName(prefix + tail)).toBe(`${prefix}_abcdefgh`);
+    }
+    for (const name of [`team${tail}`, `n${tail}q`, `default/n${tail}`, "n_1"]) expect(shortIdOrName(name)).toBe(name);
+  });
 });
 
 describe("states in a word", () => {

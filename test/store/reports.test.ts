@@ -321,18 +321,20 @@ test("what people are told", async () => {
   await must(store, { changes: [{ op: "insert", table: "replicas", rows: [replicaRow(3, { slot: "3" })] }] });
   await apply(store, report(2, { replicas: [fact(3, { state: "preparing", readyForMs: null })] }));
   await apply(store, report(3, { replicas: [fact(3)] }));
-  await apply(store, report(4, { replicas: [fact(3, { restarts: 2, exitCode: 1, oomKilled: true })] }));
+  await apply(store, report(4, { replicas: [fact(3, { restarts: 1, exitCode: 1 })] }));
+  await apply(store, report(5, { replicas: [fact(3, { restarts: 2, exitCode: 1, oomKilled: true })] }));
   await apply(
     store,
-    report(5, { replicas: [fact(3, { restarts: 2, exitCode: 1, oomKilled: true, health: "unhealthy", message: "connection refused" })] }),
+    report(6, { replicas: [fact(3, { restarts: 2, exitCode: 1, oomKilled: true, health: "unhealthy", message: "connection refused" })] }),
   );
-  await apply(store, report(6, { replicas: [fact(3, { restarts: 2, state: "failed", message: "no more restarts", readyForMs: null })] }));
+  await apply(store, report(7, { replicas: [fact(3, { restarts: 2, state: "failed", message: "no more restarts", readyForMs: null })] }));
   expect(
     (await store.db.select().from(events)).map(({ level, type, message, app, namespace }) =>
       [level, type, message, app, namespace].join(" | "),
     ),
   ).toEqual([
     "info | running | web.3 runs on node-1 | app-1 | default",
+    "warning | restarted | web.3 restarted on node-1 (1 time, exit code 1) | app-1 | default",
     "warning | restarted | web.3 restarted on node-1 (2 times, exit code 1, out of memory) | app-1 | default",
     "warning | unhealthy | web.3 is unhealthy on node-1: connection refused | app-1 | default",
     "error | failed | web.3 failed on node-1: no more restarts | app-1 | default",

@@ -9,6 +9,7 @@
  *   the node has spoken of before. It may not have been told of the others yet.
  */
 import { canonicalJson } from "../../shared/model/content.ts";
+import { counted } from "../../shared/text/counted.ts";
 import { IMAGE_REFUSALS, type ReplicaFact, type ReplicaState, type ReportRequest, TERMINAL_STATES } from "../../shared/wire/report.ts";
 import { MARK, type NewEvent, type NewRow, NOW, type Row } from "./commit-types.ts";
 
@@ -249,7 +250,7 @@ function observedEvents(known: KnownReplica, after: ObservationRow, node: string
         known,
         "restarted",
         "warning",
-        `restarted on ${node} (${after.restarts} times${code}${after.oomKilled ? ", out of memory" : ""})`,
+        `restarted on ${node} (${counted(after.restarts, "time")}${code}${after.oomKilled ? ", out of memory" : ""})`,
       ),
     ];
   }

@@ -75,6 +75,8 @@ describe("whether a container is started again", () => {
   test("the message says the exit code, the signal, and what was used up", () => {
     const exhausted = decide({ attemptsMax: 2 }, { exitCode: 143 }, { windowRestarts: 2 });
     expect(exhausted).toMatchObject({ message: "ended with exit code 143 (SIGTERM); all 2 restarts of its policy are used up" });
+    const once = decide({ attemptsMax: 1 }, { exitCode: 143 }, { windowRestarts: 1 });
+    expect(once).toMatchObject({ message: "ended with exit code 143 (SIGTERM); the one restart of its policy is used up" });
   });
 
   test("property: waits never shrink while it fails, and stay within bounds", () => {

@@ -1,3 +1,4 @@
+import { counted } from "../../../shared/text/counted.ts";
 import { base64url } from "jose";
 import { JoinTokenCreate, JoinTokenCreated, JoinTokenInfo, Removed } from "../../../shared/api/resources.ts";
 import { JoinTokenId } from "../../../shared/model/name.ts";
@@ -93,7 +94,7 @@ export const joinTokenRoutes: readonly Route[] = [
             ],
           },
         ],
-        audit: { namespace: null, object: `joinToken/${id}`, detail: `site ${site.name}, ${usesMax} uses` },
+        audit: { namespace: null, object: `joinToken/${id}`, detail: `site ${site.name}, ${counted(usesMax, "use")}` },
         answer: { ...info, token, command: joinCommand({ url, spki: carried.spki ?? null }, token) },
         dryAnswer: { ...info, token: "", command: "" },
       };
@@ -117,7 +118,11 @@ export const joinTokenRoutes: readonly Route[] = [
         marks,
         // No guard on its rev: each use moves it, and deleting stays right.
         changes: [{ op: "delete", table: "joinTokens", keys: [{ id: joinToken.id }] }],
-        audit: { namespace: null, object: `joinToken/${joinToken.id}`, detail: `used ${joinToken.uses} of ${joinToken.usesMax} times` },
+        audit: {
+          namespace: null,
+          object: `joinToken/${joinToken.id}`,
+          detail: `used ${joinToken.uses} of ${counted(joinToken.usesMax, "time")}`,
+        },
         answer: { removed: joinToken.id, notes: [] },
       };
     },

@@ -100,8 +100,12 @@ export const siteRoutes: readonly Route[] = [
           { op: "delete", table: "sites", keys: [{ name: site.name }] },
           { op: "delete", table: "joinTokens", keys: [{ site: site.name }] },
         ],
-        audit: { namespace: null, object: `site/${site.name}`, detail: `${joinTokens.length} join tokens` },
-        answer: { removed: site.name, notes: joinTokens.length === 0 ? [] : [`${joinTokens.length} join tokens for it were deleted`] },
+        audit: { namespace: null, object: `site/${site.name}`, detail: counted(joinTokens.length, "join token") },
+        answer: {
+          removed: site.name,
+          notes:
+            joinTokens.length === 0 ? [] : [`${counted(joinTokens.length, "join token for it was", "join tokens for it were")} deleted`],
+        },
       };
     },
   }),
