@@ -29,17 +29,20 @@ export function sourceStyle(source: string): StyleName {
 const sourceOf = (service: string, slot: string, node: string): string => `${visible(service)}/${visible(slot)} ${visible(node)}`;
 
 /** Of all that can speak now, so that the column stands still. */
-async function knownWidth(shell: Shell, { app, service }: Place): Promise<number> {
+async function knownWidth(shell: Shell, { app, service, slot }: Place): Promise<number> {
   const { items } = await shell.client().list<Replica>(replicasPath(shell.namespace), { app, service });
-  return Math.max(0, ...items.map((replica) => sourceOf(replica.service, replica.slot, replica.node.name).length));
+  const speakers = items.filter((replica) => slot === undefined || replica.slot === slot);
+  return speakers.reduce((width, replica) => Math.max(width, sourceOf(replica.service, replica.slot, replica.node.name).length), 0);
 }
 
 export async function logs(shell: Shell, place: Place, options: LogsOptions): Promise<void> {
   const client = shell.client();
   const { terminal } = shell;
+  const slot = options.slot ?? place.slot;
+  const whose: Place = { ...place, ...(slot === undefined ? {} : { slot }) };
   const query = {
-    service: place.service,
-    slot: options.slot ?? place.slot,
+    service: whose.service,
+    slot,
     follow: options.follow ? true : undefined,
     tail: options.tail,
     since: options.since === undefined ? undefined : new Date(client.nowMs() - durationOption(options.since)).toISOString(),
@@ -47,7 +50,7 @@ export async function logs(shell: Shell, place: Place, options: LogsOptions): Pr
   };
   const missing = new Map<string, string>();
   const isText = shell.output === "table";
-  let width = isText ? await knownWidth(shell, place) : 0;
+  let width = isText ? await knownWidth(shell, whose) : 0;
   let count = 0;
   try {
     for await (const entry of client.lines<LogLine>(appPath(shell.namespace, place.app ?? "", "/logs"), query, shell.signal)) {
@@ -74,6 +77,6 @@ export async function logs(shell: Shell, place: Place, options: LogsOptions): Pr
   }
   for (const [source, message] of missing) terminal.err(`${terminal.style.warn(`${source} did not answer:`)} ${message}\n`);
   if (count > 0) return;
-  await requirePlace(shell, { ...place, ...(options.slot === undefined ? {} : { slot: options.slot }) });
+  await requirePlace(shell, whose);
   if (isText) terminal.err("no log lines\n");
 }

@@ -4,6 +4,7 @@ import { parse } from "yaml";
 import { emit, emitItem } from "../../cli/render/output.ts";
 import { events, why } from "../../cli/commands/look.ts";
 import { logs } from "../../cli/commands/logs.ts";
+import type { Place } from "../../cli/commands/place.ts";
 import { replica } from "./resources.ts";
 import { answer, clientWith, recordingTerminal, shellOf } from "./terminal.ts";
 
@@ -63,7 +64,11 @@ test("whatever a text holds, the formats say it and nothing else", async () => {
 });
 
 test("the column of who speaks is as wide from the first line as its longest name", async () => {
-  const items = [replica({ service: "web", slot: "0" }), replica({ service: "metrics", slot: "0" })];
+  const items = [
+    replica({ service: "web", slot: "0" }),
+    replica({ service: "web", slot: "10" }),
+    replica({ service: "metrics", slot: "0" }),
+  ];
   const entry = {
     kind: "line",
     replica: "r_a",
@@ -75,12 +80,19 @@ test("the column of who speaks is as wide from the first line as its longest nam
     text: "hi",
     cut: false,
   };
-  const { client } = clientWith(({ path }) =>
-    path.includes("/logs") ? answer(200, `${JSON.stringify(entry)}\n`) : answer(200, { items, marks: {} }),
-  );
-  const terminal = recordingTerminal();
-  await logs(shellOf({ client, terminal }), { app: "shop" }, { follow: false, tail: 1, timestamps: false });
-  expect(terminal.text()).toBe("web/0 node-a     | hi\n");
+  const { client } = clientWith(({ path }) => {
+    if (path.includes("/logs")) return answer(200, `${JSON.stringify(entry)}\n`);
+    const service = new URL(path, "https://berth.test").searchParams.get("service");
+    return answer(200, { items: items.filter((item) => service === null || item.service === service) });
+  });
+  const printed = async (place: Place) => {
+    const terminal = recordingTerminal();
+    await logs(shellOf({ client, terminal }), place, { follow: false, tail: 1, timestamps: false });
+    return terminal.text();
+  };
+  expect(await printed({ app: "shop" })).toBe("web/0 node-a     | hi\n");
+  // Of those that were asked for alone.
+  expect(await printed({ app: "shop", service: "web", slot: "0" })).toBe("web/0 node-a | hi\n");
 });
 
 test("events name an object whole unless it is an id", async () => {
