@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
 import { appRm } from "../../cli/commands/apps.ts";
+import { app } from "./resources.ts";
 import { answer, clientWith, recordingTerminal, shellOf } from "./terminal.ts";
 
 const gone = { error: { code: "not_found", message: "there is no app shop", reason: "app", details: [], retryable: false } };
@@ -16,5 +17,20 @@ test("rm --delete-data of an app that is gone names the volumes it left, and dro
   await rm({ yes: true, deleteData: true });
   expect(terminal.text()).toBe(
     `nothing wants the data that shop left behind any more; each node deletes its part as soon as it hears of it, one that is away when it is back\n  ${notes[0]}\n`,
+  );
+});
+
+test("rm --delete-data says that the nodes have yet to delete what the app had", async () => {
+  const volumes = [{ name: "data", service: "db", slot: "0", node: "node-1" }];
+  let isThere = true;
+  const { client } = clientWith(({ method }) => {
+    if (method === "GET") return isThere ? answer(200, { ...app(), volumes }) : answer(404, gone);
+    isThere = false;
+    return answer(200, { removed: "shop", notes });
+  });
+  const terminal = recordingTerminal();
+  await appRm(shellOf({ client, terminal }), "shop", { yes: true, deleteData: true, detach: false });
+  expect(terminal.text()).toContain(
+    "shop is removed; each node deletes its part as soon as it hears of it, one that is away when it is back\n",
   );
 });
