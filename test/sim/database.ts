@@ -26,15 +26,29 @@ export interface DatabaseFaults {
 
 export const KIND_DATABASE: DatabaseFaults = { busy: 0, busyAt: BUSY_AT, ackLost: 0, late: 0, onCarriedOut: null };
 
+/** A statement, and what is the same each time that it is carried out. */
+interface Prepared {
+  readonly statement: StatementSync;
+  readonly answersRows: boolean;
+  readonly changesRows: boolean;
+  readonly changesTables: boolean;
+  /** Of its rows. Null: to be asked for when it has been carried out, which alone notices that a table has changed. */
+  shape: Shape | null;
+}
+
 /** One file's content and the clock that its SQL sees. */
 class Content {
   readonly #database = new DatabaseSync(":memory:");
-  readonly #prepared = new Map<string, StatementSync>();
+  readonly #prepared = new Map<string, Prepared>();
+  readonly #looks = new Map<string, StatementSync>();
+  /** The batch that is being carried out makes or alters tables. */
+  #changesTables = false;
   nowMs = 0;
 
   constructor() {
     this.#database.exec("pragma foreign_keys = on");
-    this.#database.function("unixepoch", { varargs: true }, (...args) => {
+    // SQLite's own says one time throughout a statement too.
+    this.#database.function("unixepoch", { varargs: true, deterministic: true }, (...args) => {
       if (args.length !== 1 || args[0] !== "subsec") throw new Error("the world's clock answers unixepoch('subsec') only");
       return this.nowMs / 1000;
     });
@@ -44,7 +58,7 @@ class Content {
   run(statements: readonly InStatement[], { mode, busyAt = null }: { mode: "read" | "write"; busyAt?: BusyAt | null }): ResultSet[] {
     const database = this.#database;
     if (busyAt === "begin") throw locked();
-    database.exec(mode === "write" ? "begin immediate" : "begin");
+    this.#prepare(mode === "write" ? "begin immediate" : "begin").statement.run();
     try {
       const results: ResultSet[] = [];
       for (const [index, statement] of statements.entries()) {
@@ -58,42 +72,65 @@ class Content {
       }
       if (busyAt === "commit") throw locked();
       try {
-        database.exec("commit");
+        this.#prepare("commit").statement.run();
       } catch (error) {
         throw toLibsqlError(error);
       }
       return results;
     } finally {
-      if (database.isTransaction) database.exec("rollback");
+      if (database.isTransaction) this.#prepare("rollback").statement.run();
+      if (this.#changesTables) for (const prepared of this.#prepared.values()) prepared.shape = null;
+      this.#changesTables = false;
     }
   }
 
   #one(statement: InStatement): ResultSet {
     const sql = typeof statement === "string" ? statement : statement.sql;
     const bound = argsOf(statement).map(toSqlite);
+    const prepared = this.#prepare(sql);
+    if (prepared.changesTables) this.#changesTables = true;
+    if (!prepared.answersRows) {
+      const { changes, lastInsertRowid } = prepared.statement.run(...bound);
+      // SQLite counts what the last insert, update or delete changed, whatever has run since.
+      return resultOf(NO_ROWS, [], { rowsAffected: prepared.changesRows ? Number(changes) : 0, lastInsertRowid: BigInt(lastInsertRowid) });
+    }
+    const rows = prepared.statement.all(...bound) as unknown as unknown[][];
+    const shape = (this.#changesTables ? null : prepared.shape) ?? shapeOf(prepared.statement.columns());
+    prepared.shape = shape;
+    return resultOf(shape, rows, { rowsAffected: 0, lastInsertRowid: undefined });
+  }
+
+  #prepare(sql: string): Prepared {
     let prepared = this.#prepared.get(sql);
     if (prepared === undefined) {
-      prepared = this.#database.prepare(sql);
-      prepared.setReturnArrays(true);
+      // A limit that is bound bare makes SQLite plan the statement anew each time that it is carried out.
+      const statement = this.#database.prepare(sql.replaceAll(/\blimit \?/g, "limit +?"));
+      statement.setReturnArrays(true);
+      prepared = {
+        statement,
+        answersRows: statement.columns().length > 0,
+        changesRows: CHANGES_ROWS.test(sql),
+        changesTables: CHANGES_TABLES.test(sql),
+        shape: null,
+      };
       this.#prepared.set(sql, prepared);
     }
-    if (prepared.columns().length === 0) {
-      const { changes, lastInsertRowid } = prepared.run(...bound);
-      // SQLite counts what the last insert, update or delete changed, whatever has run since.
-      return resultOf([], [], { rowsAffected: CHANGES_ROWS.test(sql) ? Number(changes) : 0, lastInsertRowid: BigInt(lastInsertRowid) });
-    }
-    const rows = prepared.all(...bound) as unknown as unknown[][];
-    // Asked for afterwards: only carrying it out notices that a table has changed.
-    return resultOf(prepared.columns(), rows, { rowsAffected: 0, lastInsertRowid: undefined });
+    return prepared;
   }
 
   /** Rows of a query as objects, outside of any batch: for checkers. */
   look(sql: string): Record<string, unknown>[] {
-    return this.#database.prepare(sql).all() as Record<string, unknown>[];
+    let statement = this.#looks.get(sql);
+    if (statement === undefined) {
+      statement = this.#database.prepare(sql);
+      this.#looks.set(sql, statement);
+    }
+    return statement.all() as Record<string, unknown>[];
   }
 }
 
 const CHANGES_ROWS = /^\s*(?:insert|update|delete|replace|with)\b/i;
+const CHANGES_TABLES = /^\s*(?:create|alter|drop)\b/i;
 
 function argsOf(statement: InStatement): readonly unknown[] {
   const args = typeof statement === "string" ? [] : (statement.args ?? []);
@@ -130,13 +167,29 @@ function toSqlite(value: unknown): Bound {
   throw new Error("SQLite3 can only bind numbers, strings, bigints, buffers, and null");
 }
 
-/** As the client makes a row: no array, so it has a length and no iterator; columns by place and, where the name is new, by name. */
+/** Of a select's rows: its columns, and at which place each name stands first. */
+interface Shape {
+  readonly columns: string[];
+  readonly columnTypes: string[];
+  readonly places: readonly (readonly [name: string, at: number])[];
+}
+
+function shapeOf(described: readonly { readonly name: string; readonly type: string | null }[]): Shape {
+  const columns = described.map(({ name }) => name);
+  const places = [...new Set(columns)].map((name) => [name, columns.indexOf(name)] as const);
+  return { columns, columnTypes: described.map(({ type }) => type ?? ""), places };
+}
+
+const NO_ROWS = shapeOf([]);
+
+/** As the client makes a row: no array, so it has a length and no iterator; columns by place and by name. */
 class SimRow {
   readonly #values: readonly unknown[];
 
-  constructor(columns: readonly string[], values: readonly unknown[]) {
+  constructor({ places }: Shape, values: readonly unknown[]) {
     this.#values = values;
-    for (let at = 0; at < columns.length; at++) if (!Object.hasOwn(this, columns[at]!)) Reflect.set(this, columns[at]!, values[at]);
+    const named = this as Record<string, unknown>;
+    for (const [name, at] of places) named[name] = values[at];
   }
   get length(): number {
     return this.#values.length;
@@ -156,23 +209,23 @@ interface Effect {
   readonly lastInsertRowid: bigint | undefined;
 }
 
-function resultOf(
-  described: readonly { readonly name: string; readonly type: string | null }[],
-  found: readonly unknown[][],
-  effect: Effect,
-): ResultSet {
-  const columns = described.map(({ name }) => name);
-  const columnTypes = described.map(({ type }) => type ?? "");
+function resultOf(shape: Shape, found: readonly unknown[][], { rowsAffected, lastInsertRowid }: Effect): ResultSet {
   const rows = found.map((values) => {
-    const shown = values.map((value) => (value instanceof Uint8Array ? value.slice().buffer : value));
-    return new SimRow(columns, shown) as unknown as Row;
+    for (let at = 0; at < values.length; at++) {
+      const value = values[at];
+      if (value instanceof Uint8Array) values[at] = value.slice().buffer;
+    }
+    return new SimRow(shape, values) as unknown as Row;
   });
-  const { rowsAffected, lastInsertRowid } = effect;
+  // Whoever gets it may change it.
+  const columns = [...shape.columns];
+  const columnTypes = [...shape.columnTypes];
   return {
     columns,
     columnTypes,
     rows,
-    ...effect,
+    rowsAffected,
+    lastInsertRowid,
     toJSON: () => ({
       columns,
       columnTypes,

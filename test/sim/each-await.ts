@@ -20,6 +20,7 @@ const RESTART_MS = 400;
 const ATTEMPT_MS = 30_000;
 /** The whole history, in virtual time; collecting happens after ten minutes. */
 const LIMIT_MS = 30 * 60_000;
+const TRACE_LINES = 400;
 
 export interface AwaitOutcome {
   /** Where it was killed, in that order. */
@@ -31,7 +32,7 @@ export interface AwaitOutcome {
 
 /** Killed at each of the targets that it passes. */
 export async function playAwaits(targets: readonly Point[]): Promise<AwaitOutcome> {
-  const world = new World({ seed: SEED, nodes: 0, sites: 0 });
+  const world = new World({ seed: SEED, nodes: 0, sites: 0, traceLines: TRACE_LINES });
   const checkers = new Checkers(world);
   const reached = new Set<Point>();
   const waiting = new Set(targets);
@@ -55,7 +56,7 @@ export async function playAwaits(targets: readonly Point[]): Promise<AwaitOutcom
   } catch (error) {
     checkers.fail("sim", error instanceof Error ? (error.stack ?? error.message) : String(error));
   }
-  return { killedAt, reached: [...reached], violations: checkers.violations, trace: world.kernel.trace.tail(400) };
+  return { killedAt, reached: [...reached], violations: checkers.violations, trace: world.kernel.trace.kept() };
 }
 
 class Story {

@@ -33,7 +33,7 @@ export interface HistoryOptions {
 }
 
 export async function playHistory({ seed, faults, traceLines = 0 }: HistoryOptions): Promise<Outcome> {
-  const world = new World({ seed, ...sizeOf(seed), jose: Number(seed) % REAL_JOSE_EVERY === 0 ? "real" : "stand-in" });
+  const world = new World({ seed, traceLines, ...sizeOf(seed), jose: Number(seed) % REAL_JOSE_EVERY === 0 ? "real" : "stand-in" });
   const checkers = new Checkers(world);
   const mischief = new Mischief(world);
   const counts: Record<string, number> = {};
@@ -68,7 +68,7 @@ export async function playHistory({ seed, faults, traceLines = 0 }: HistoryOptio
     faults: Object.fromEntries(mischief.injected),
     looked: Object.fromEntries(checkers.looked),
     counts,
-    trace: traceLines === 0 ? [] : world.kernel.trace.tail(traceLines),
+    trace: world.kernel.trace.kept(),
   };
 }
 

@@ -31,7 +31,7 @@ const isSilent = (what: string): boolean => what === "";
 
 export class Kernel {
   readonly random: Prng;
-  readonly trace = new Trace();
+  readonly trace: Trace;
   readonly #queue: Event[] = [];
   readonly #observers: (() => void)[] = [];
   #serial = 0;
@@ -41,8 +41,9 @@ export class Kernel {
   /** False while work that takes no virtual time goes on outside of this thread. */
   isQuiet: () => boolean = () => true;
 
-  constructor(seed: string) {
+  constructor(seed: string, { traceLines = 0 }: { readonly traceLines?: number } = {}) {
     this.random = new Prng(seed);
+    this.trace = new Trace(traceLines);
   }
 
   log(who: string, what: string): void {

@@ -40,6 +40,8 @@ export interface Door {
 }
 
 const RETRANSMIT_MS = 500;
+/** One for all: an error that is made anew each time costs a stack trace. */
+const CLIENT_GONE = new Error("the client has gone");
 
 export class Wire {
   readonly faults: WireFaults = { ...GOOD_WIRE };
@@ -74,6 +76,7 @@ export class Wire {
     kernel.log(client.name, `${request.method} ${path} ${request.body ?? ""}`);
     return new Promise((resolve, reject) => {
       let isOver = false;
+      let isAnswered = false;
       const given = new AbortController();
       const timer: { cancel: () => void } = { cancel: () => {} };
       const end = (give: () => void) => {
@@ -82,8 +85,9 @@ export class Wire {
         timer.cancel();
         request.signal?.removeEventListener("abort", onAbort);
         give();
-        // The other end learns of it when a packet gets there.
-        if (!given.signal.aborted) kernel.after(random.between(2, 40), client, "", () => !faults.isUpCut && given.abort());
+        // The other end learns of it when a packet gets there, and has nothing to call off if it has answered.
+        if (!given.signal.aborted)
+          kernel.after(random.between(2, 40), client, "", () => !faults.isUpCut && !isAnswered && given.abort(CLIENT_GONE));
       };
       const fail = (code: HttpError["code"], message: string) => end(() => reject(new HttpError(code, message)));
       const onAbort = () => fail("aborted", "called off");
@@ -149,6 +153,7 @@ export class Wire {
           );
           door.handle(request, given.signal).then(
             (answer) => {
+              isAnswered = true;
               onDeath.stop();
               if (random.chance(faults.replyLoss)) {
                 this.injected.replyLoss++;

@@ -78,7 +78,7 @@ function readOptions(): Options | { readonly planted: PlantedOptions } | { reado
   const histories = mixes.flatMap((mix) =>
     seeds.map((seed) => ({
       seed,
-      traceLines: values.trace === undefined ? TRACE_LINES : Number.POSITIVE_INFINITY,
+      traceLines: values.trace === undefined ? TRACE_LINES : Number.MAX_SAFE_INTEGER,
       ...(mix === undefined ? {} : { faults: mix }),
     })),
   );

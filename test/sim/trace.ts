@@ -1,30 +1,45 @@
-/** Everything that happens in a world, as lines: their hash tells two runs apart, their end shows a person what happened. */
+/** Everything that happens in a world, as lines: their hash tells two runs apart, those that are kept show a person what happened. */
 import { createHash } from "node:crypto";
 
-const KEPT_LINES = 20_000;
+/** Hashed at once: a call of the hash for each line takes longer than the hashing. */
+const CHUNK_CHARS = 65_536;
 
 export class Trace {
   readonly #hash = createHash("sha256");
+  readonly #keeps: number;
   readonly #kept: string[] = [];
   #next = 0;
+  #chunk = "";
   lines = 0;
+
+  /** Keeps the newest `keeps` lines. */
+  constructor(keeps: number) {
+    this.#keeps = keeps;
+  }
 
   add(atMs: number, who: string, what: string): void {
     const line = `${atMs.toFixed(3)} ${who}: ${what}`;
-    this.#hash.update(line).update("\n");
+    this.#chunk += `${line}\n`;
+    if (this.#chunk.length > CHUNK_CHARS) this.#hashChunk();
     this.lines++;
+    if (this.#keeps === 0) return;
     this.#kept[this.#next] = line;
-    this.#next = (this.#next + 1) % KEPT_LINES;
+    this.#next = (this.#next + 1) % this.#keeps;
+  }
+
+  #hashChunk(): void {
+    this.#hash.update(this.#chunk);
+    this.#chunk = "";
   }
 
   /** Of every line so far. */
   digest(): string {
+    this.#hashChunk();
     return this.#hash.copy().digest("hex");
   }
 
-  /** The newest lines, oldest first. */
-  tail(count: number): string[] {
-    const ordered = [...this.#kept.slice(this.#next), ...this.#kept.slice(0, this.#next)];
-    return ordered.slice(-count);
+  /** Those that are kept, oldest first. */
+  kept(): string[] {
+    return [...this.#kept.slice(this.#next), ...this.#kept.slice(0, this.#next)];
   }
 }

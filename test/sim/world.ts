@@ -22,6 +22,8 @@ export interface WorldOptions {
   readonly sites: number;
   /** Default: the stand-in. */
   readonly jose?: "real" | "stand-in";
+  /** How many of the newest events are kept for people. Default: none. */
+  readonly traceLines?: number;
 }
 
 export interface OperatorAnswer {
@@ -49,7 +51,7 @@ export class World {
 
   constructor(options: WorldOptions) {
     this.#options = options;
-    this.kernel = new Kernel(options.seed);
+    this.kernel = new Kernel(options.seed, options);
     this.random = this.kernel.random.fork("world");
     seedJose(this.kernel.random.fork("jose"));
     chooseJose(options.jose ?? "stand-in");
