@@ -36,6 +36,20 @@ interface Prepared {
   shape: Shape | null;
 }
 
+/** A row as one statement of a batch left it, columns in the order that was asked for; of one that was deleted its last values. */
+export interface WrittenRow {
+  readonly table: string;
+  readonly isGone: boolean;
+  readonly values: readonly (string | number | null)[];
+}
+
+/** A batch that was carried out. */
+export interface WrittenBatch {
+  /** When its process asked for it: what it knew is from before. */
+  readonly askedMs: number;
+  readonly rows: readonly WrittenRow[];
+}
+
 /** One file's content and the clock that its SQL sees. */
 class Content {
   readonly #database = new DatabaseSync(":memory:");
@@ -43,6 +57,7 @@ class Content {
   readonly #looks = new Map<string, StatementSync>();
   /** The batch that is being carried out makes or alters tables. */
   #changesTables = false;
+  #written: WrittenRow[] = [];
   nowMs = 0;
 
   constructor() {
@@ -78,10 +93,39 @@ class Content {
       }
       return results;
     } finally {
-      if (database.isTransaction) this.#prepare("rollback").statement.run();
+      if (database.isTransaction) {
+        this.#prepare("rollback").statement.run();
+        this.#written = [];
+      }
       if (this.#changesTables) for (const prepared of this.#prepared.values()) prepared.shape = null;
       this.#changesTables = false;
     }
+  }
+
+  /** From here on rows of these tables are remembered as they are written: triggers see what no reader of SQL could tell. */
+  follow(tables: readonly { readonly name: string; readonly columns: readonly string[] }[]): void {
+    this.#database.function("berth_written", { varargs: true }, (table, isGone, ...values) => {
+      this.#written.push({ table: table as string, isGone: isGone === 1, values: values as WrittenRow["values"] });
+      return null;
+    });
+    for (const { name, columns } of tables)
+      for (const [event, row] of [
+        ["insert", "new"],
+        ["update", "new"],
+        ["delete", "old"],
+      ] as const) {
+        const values = columns.map((column) => `${row}."${column}"`).join(", ");
+        this.#database.exec(
+          `create temp trigger written_${name}_${event} after ${event} on main."${name}" begin select berth_written('${name}', ${event === "delete" ? 1 : 0}, ${values}); end`,
+        );
+      }
+  }
+
+  /** What was written since it was last asked. */
+  takeWritten(): readonly WrittenRow[] {
+    const written = this.#written;
+    this.#written = [];
+    return written;
   }
 
   #one(statement: InStatement): ResultSet {
@@ -275,8 +319,8 @@ export class SimDatabase {
   readonly #random: Prng;
   readonly #epochMs: number;
   readonly #content = new Content();
-  /** Called after each batch that changed something, before its acknowledgement. */
-  onWrite: () => void = () => {};
+  /** Called after each batch that was carried out, before its acknowledgement. */
+  onWrite: (batch: WrittenBatch) => void = () => {};
   readonly injected = { busy: 0, busyReads: 0, ackLost: 0, late: 0 };
 
   constructor(kernel: Kernel, epochMs: number) {
@@ -287,6 +331,11 @@ export class SimDatabase {
 
   look(sql: string): Record<string, unknown>[] {
     return this.#content.look(sql);
+  }
+
+  /** `onWrite` is told of every row of these tables that is written from here on. */
+  follow(tables: readonly { readonly name: string; readonly columns: readonly string[] }[]): void {
+    this.#content.follow(tables);
   }
 
   get clockMs(): number {
@@ -316,6 +365,8 @@ export class SimDatabase {
   #write(caller: Process, statements: InStatement[]): Promise<ResultSet[]> {
     const random = this.#random;
     const { faults, injected } = this;
+    const askedMs = this.#kernel.nowMs;
+    const carryOut = (busyAt: BusyAt | null = null) => this.#carryOut(statements, { askedMs, busyAt });
     const fate = random.fraction();
     const thereMs = random.between(0.2, 3);
     const backMs = random.between(0.2, 3);
@@ -323,14 +374,14 @@ export class SimDatabase {
     if (fate < faults.busy) {
       injected.busy++;
       const busyAt = random.pick(faults.busyAt);
-      return this.#kernel.call(call, () => this.#carryOut(statements, busyAt));
+      return this.#kernel.call(call, () => carryOut(busyAt));
     }
     if (fate < faults.busy + faults.ackLost) {
       injected.ackLost++;
       return this.#kernel.call({ ...call, backMs: backMs + 5_000 }, () => {
         // A refusal is lost like any other answer.
         try {
-          this.#carryOut(statements);
+          carryOut();
         } catch (error) {
           this.#kernel.log("db", `nobody hears that it refused: ${String(error)}`);
         }
@@ -341,7 +392,7 @@ export class SimDatabase {
       injected.late++;
       this.#kernel.after(random.between(6_000, 20_000), this.process, "a write that was given up comes late", () => {
         try {
-          this.#carryOut(statements);
+          carryOut();
         } catch {
           this.#kernel.log("db", "the late write was refused");
         }
@@ -350,14 +401,17 @@ export class SimDatabase {
         throw new LibsqlError("fetch failed", "HRANA_WEBSOCKET_ERROR");
       });
     }
-    return this.#kernel.call(call, () => this.#carryOut(statements));
+    return this.#kernel.call(call, () => carryOut());
   }
 
-  #carryOut(statements: readonly InStatement[], busyAt: BusyAt | null = null): ResultSet[] {
+  #carryOut(
+    statements: readonly InStatement[],
+    { askedMs, busyAt }: { readonly askedMs: number; readonly busyAt: BusyAt | null },
+  ): ResultSet[] {
     this.#content.nowMs = this.clockMs;
     const results = this.#content.run(statements, { mode: "write", busyAt });
     this.#kernel.log("db", `wrote ${statements.map(describe).join("; ")}`);
-    this.onWrite();
+    this.onWrite({ askedMs, rows: this.#content.takeWritten() });
     this.faults.onCarriedOut?.();
     return results;
   }

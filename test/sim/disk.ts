@@ -7,6 +7,8 @@ export class SimDisk {
   readonly files = new Map<string, Uint8Array>();
   /** Writes fail: no space left. */
   isFull = false;
+  /** Called when a file has been written. */
+  onWritten: (path: string) => void = () => {};
   readonly #kernel: Kernel;
   readonly #random: Prng;
 
@@ -47,6 +49,7 @@ export class SimDisk {
             const held = this.files.get(path);
             if (options?.keepPrevious === true && held !== undefined) this.files.set(`${path}${PREVIOUS_SUFFIX}`, held);
             this.files.set(path, typeof content === "string" ? new TextEncoder().encode(content) : content.slice());
+            this.onWritten(path);
           },
           this.#random.between(0.3, 8),
         ),

@@ -266,7 +266,6 @@ class Story {
     const last = machines.at(-1);
     if (last !== undefined) {
       const id = this.#nodeId(last.name);
-      this.#checkers.removedNodes.add(id);
       last.mayStop = true;
       await this.#ask("DELETE", `/v1/nodes/${id}?force=true`);
     }

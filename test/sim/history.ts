@@ -47,6 +47,7 @@ export async function playHistory({ seed, faults, traceLines = 0 }: HistoryOptio
     void mischief.run(endMs, 20_000, faults ?? Object.keys(FAULTS));
     await world.kernel.run(endMs);
     await world.play(() => mischief.heal(), 120_000);
+    checkers.mended();
     await world.kernel.run(world.nowMs + SETTLE_MS);
     const rev = checkers.revision;
     await world.kernel.run(world.nowMs + QUIET_MS);

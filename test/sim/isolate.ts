@@ -24,6 +24,12 @@ import { type Door, die } from "./network.ts";
 const COLLECT_EVERY_MS = 600_000;
 export const SERVER_URL = "https://berth.test:7443";
 
+/** What reaches a process of the control plane from outside, and what it answers: for checkers. */
+export interface Ears {
+  onAsked(request: HttpRequest): void;
+  onAnswered(request: HttpRequest, answer: { readonly status: number; readonly body: string }, askedMs: number): void;
+}
+
 export interface IsolateParts {
   readonly kernel: Kernel;
   readonly name: string;
@@ -31,6 +37,7 @@ export interface IsolateParts {
   readonly files: KeyFiles;
   readonly registry: SimRegistry;
   readonly epochMs: number;
+  readonly ears: Ears;
 }
 
 export class Isolate implements Door {
@@ -143,6 +150,9 @@ export class Isolate implements Door {
   /** A process that is starting or gone answers nothing: callers ask `isReady` first. */
   async fetch(request: HttpRequest, signal: AbortSignal = new AbortController().signal): Promise<HttpAnswer> {
     if (this.#app === null) return { status: 503, header: () => null, body: "" };
+    const { ears, kernel } = this.#parts;
+    const askedMs = kernel.nowMs;
+    ears.onAsked(request);
     const response = await this.#app.fetch(
       new Request(request.url, {
         method: request.method,
@@ -155,6 +165,7 @@ export class Isolate implements Door {
       }),
     );
     const body = await response.text();
+    ears.onAnswered(request, { status: response.status, body }, askedMs);
     return { status: response.status, header: (name) => response.headers.get(name), body };
   }
 

@@ -8,7 +8,7 @@ import { describeNode } from "../../agent/machine.ts";
 import { NodeAgent } from "../../agent/daemon.ts";
 import { pause } from "../../agent/pause.ts";
 import { POLICY_FILE, readPolicy } from "../../agent/policy.ts";
-import { type Clock, type Host, HttpError, type Log, type Random, type Sockets } from "../../agent/ports.ts";
+import { type Clock, type Host, type Http, HttpError, type HttpRequest, type Log, type Random, type Sockets } from "../../agent/ports.ts";
 import { SimDisk } from "./disk.ts";
 import { SimEngine } from "./engine.ts";
 import type { SimRegistry } from "./images.ts";
@@ -55,6 +55,8 @@ export class Machine {
   wasCloned = false;
   /** Its agent has a reason to stop what it shall run: its node was removed, its owner's policy changed. */
   mayStop = false;
+  /** Called as the agent sends a request. */
+  onSend: (request: HttpRequest) => void = () => {};
   /** How the agent ended, if it ended by itself. */
   ended: string | null = null;
 
@@ -74,6 +76,9 @@ export class Machine {
   }
   get agentProcess(): Process | null {
     return this.#agent;
+  }
+  get boots(): number {
+    return this.#boots;
   }
 
   wallMs(): number {
@@ -147,7 +152,7 @@ export class Machine {
     let identity = await file.read();
     if (identity === null || identity.enrolled === null) identity = await prepareIdentity(token, file, clock);
     if (identity === null) throw new Error("this machine belongs to another cluster");
-    const transport = new Transport({ http: this.wire.portOf(process), url: identity.url, agentVersion: AGENT_VERSION });
+    const transport = new Transport({ http: this.#httpOf(process), url: identity.url, agentVersion: AGENT_VERSION });
     while (identity.enrolled === null) {
       const policy = await disk.read(POLICY_FILE);
       const facts = await describeNode({
@@ -176,6 +181,16 @@ export class Machine {
       onState: () => {},
     });
     return await agent.run(signal);
+  }
+
+  #httpOf(process: Process): Http {
+    const port = this.wire.portOf(process);
+    return {
+      request: (request) => {
+        this.onSend(request);
+        return port.request(request);
+      },
+    };
   }
 
   #clockOf(process: Process): Clock {

@@ -5,7 +5,7 @@ import { NOW } from "../../worker/store/commit-types.ts";
 import { Store } from "../../worker/store/store.ts";
 import { SimDatabase } from "./database.ts";
 import { SimRegistry } from "./images.ts";
-import { Isolate, type IsolateParts, SERVER_URL } from "./isolate.ts";
+import { type Ears, Isolate, type IsolateParts, SERVER_URL } from "./isolate.ts";
 import { seedJose } from "./jose.ts";
 import { chooseJose, isJoseQuiet } from "./jose-choice.ts";
 import { Kernel, Process } from "./kernel.ts";
@@ -48,6 +48,7 @@ export class World {
   #joinTokens = new Map<string, string>();
   adminToken = "";
   readonly planningErrors: string[] = [];
+  readonly ears: Ears = { onAsked: () => {}, onAnswered: () => {} };
 
   constructor(options: WorldOptions) {
     this.#options = options;
@@ -130,6 +131,11 @@ export class World {
     return machine;
   }
 
+  /** What nobody but its holder may learn. */
+  get secrets(): readonly string[] {
+    return [this.adminToken, ...this.#joinTokens.values()];
+  }
+
   giveJoinToken(site: string, token: string): void {
     this.#joinTokens.set(site, token);
   }
@@ -149,7 +155,14 @@ export class World {
   }
 
   #isolateParts(): Omit<IsolateParts, "name"> {
-    return { kernel: this.kernel, database: this.database, files: this.#files(), registry: this.registry, epochMs: EPOCH_MS };
+    return {
+      kernel: this.kernel,
+      database: this.database,
+      files: this.#files(),
+      registry: this.registry,
+      epochMs: EPOCH_MS,
+      ears: this.ears,
+    };
   }
 
   /** Tries until it starts: the database may be refusing. */

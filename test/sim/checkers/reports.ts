@@ -1,0 +1,87 @@
+/** What nodes have told: in which order it counts, that ends are final, and that what is told of an end is on disk. */
+import type { HttpRequest } from "../../../agent/ports.ts";
+import { REPLICA_STATES, type ReplicaState, TERMINAL_STATES } from "../../../shared/wire/report.ts";
+import type { Machine } from "../machine.ts";
+import type { Findings } from "./findings.ts";
+import { REPLICA_LABEL } from "./health.ts";
+import type { Batch, ObservationRow, ReplicaRow } from "./rows.ts";
+
+const isTerminal = (state: string): boolean => TERMINAL_STATES.has(state as ReplicaState);
+const rankOf = (state: string): number => REPLICA_STATES.indexOf(state as ReplicaState);
+/** First line of a file of the ledger: the checksum of the rest. */
+const CHECKSUM_CHARS = 64;
+
+export class Reports {
+  readonly #findings: Findings;
+  readonly #machineOf: (node: string) => Machine | undefined;
+
+  constructor(findings: Findings, machineOf: (node: string) => Machine | undefined) {
+    this.#findings = findings;
+    this.#machineOf = machineOf;
+  }
+
+  check(batch: Batch): void {
+    for (const { before, after } of batch.of("observations")) if (before !== null && after !== null) this.#seen(before, after);
+    for (const { before, after } of batch.of("node_reports")) {
+      if (before === null || after === null) continue;
+      this.#findings.expect(
+        "I15",
+        after.session > before.session || (after.session === before.session && after.seq > before.seq),
+        () => `report ${after.session}/${after.seq} of ${after.node_id} was applied after ${before.session}/${before.seq}`,
+      );
+    }
+    const known = new Map(batch.of("observations").map(({ key, before }) => [key, before]));
+    for (const { before, after } of batch.of("replicas"))
+      if (before !== null && after === null) this.#ended(before, known.get(before.id) ?? null);
+  }
+
+  #seen(before: ObservationRow, after: ObservationRow): void {
+    const { replica } = after;
+    const isLater = after.session > before.session || (after.session === before.session && after.seq >= before.seq);
+    this.#findings.expect(
+      "I15",
+      isLater,
+      () => `an older report replaced a newer one of ${replica}: ${before.session}/${before.seq} → ${after.session}/${after.seq}`,
+    );
+    if (isTerminal(before.state) && after.state !== before.state)
+      this.#findings.fail("I17", `replica ${replica} was ${before.state} and is ${after.state}`);
+    if (after.session === before.session && rankOf(after.state) < rankOf(before.state))
+      this.#findings.fail("I17", `replica ${replica} went back from ${before.state} to ${after.state}`);
+  }
+
+  /** Silence never ends a replica: only what its node says, or that its node was removed. */
+  #ended(row: ReplicaRow, last: ObservationRow | null): void {
+    this.#findings.looks("I17");
+    const machine = this.#machineOf(row.node_id);
+    if (machine === undefined || machine.wasCloned || (last !== null && isTerminal(last.state))) return;
+    for (const container of machine.engine.containers.values())
+      if (container.body.Labels[REPLICA_LABEL] === row.id && container.status === "running")
+        this.#findings.fail("I17", `replica ${row.id} was ended while it runs on ${machine.name} and nobody said that it stopped`);
+  }
+
+  /** An agent that tells of an end would tell the same if it were killed now. */
+  sent(machine: Machine, { url, body }: HttpRequest): void {
+    if (body === undefined || !url.endsWith("/agent/v1/report")) return;
+    const report = JSON.parse(body) as { readonly replicas: readonly { readonly replica: string; readonly state: string }[] };
+    for (const { replica, state } of report.replicas) {
+      if (!isTerminal(state)) continue;
+      const held = heldState(machine, replica);
+      this.#findings.expect(
+        "I17",
+        held === state,
+        () => `${machine.name} tells that ${replica} is ${state}, and its disk says ${held ?? "nothing of it"}`,
+      );
+    }
+  }
+}
+
+function heldState(machine: Machine, replica: string): string | null {
+  const bytes = machine.disk.files.get(`replicas/${replica}.json`);
+  if (bytes === undefined) return null;
+  try {
+    const record = JSON.parse(new TextDecoder().decode(bytes).slice(CHECKSUM_CHARS + 1)) as { readonly state: string };
+    return record.state;
+  } catch {
+    return null;
+  }
+}

@@ -1,0 +1,231 @@
+/**
+ * How slots change over: what serves is not given up before its successor serves, no more slots than a service's
+ * parallelism change over at once, what another service needs comes first, and a failure is rolled back once.
+ */
+import { obtain } from "../../../shared/schedule/obtain.ts";
+import type { Findings } from "./findings.ts";
+import type { Health } from "./health.ts";
+import type { Placement } from "./placement.ts";
+import { type Batch, type DeploymentRow, keyOf, type ReplicaRow, type Rows, type ServiceRow } from "./rows.ts";
+
+interface Planning {
+  readonly parallelism: number;
+  readonly dependsOn: readonly { readonly service: string; readonly condition: "started" | "healthy"; readonly required: boolean }[];
+}
+
+/** Reasons of a plan that carries a rollout out. */
+const UPDATES: ReadonlySet<string> = new Set(["update", "constraint"]);
+/** Reasons that a service that waits for another is not given before. */
+const GATED: ReadonlySet<string> = new Set(["initial", "update"]);
+
+export class Rollouts {
+  readonly #rows: Rows;
+  readonly #findings: Findings;
+  readonly #health: Health;
+  readonly #placement: Placement;
+  /** Slots of each service that have begun to change over and whose successor has not served yet: the deployment that began it. */
+  readonly #changing = new Map<string, Map<string, string>>();
+  /** Nodes that came back from being lost and have not said since what they run, and since when. */
+  readonly #unheard = new Map<string, number>();
+  /** When each node last ceased to be lost. */
+  readonly #returnedMs = new Map<string, number>();
+  /** Slots that a deployment has begun to fill: what it waited for was there then. */
+  readonly #begun = new Set<string>();
+
+  constructor(parts: { readonly rows: Rows; readonly findings: Findings; readonly health: Health; readonly placement: Placement }) {
+    this.#rows = parts.rows;
+    this.#findings = parts.findings;
+    this.#health = parts.health;
+    this.#placement = parts.placement;
+  }
+
+  check(batch: Batch): void {
+    this.#returns(batch);
+    for (const { before, after } of batch.of("replicas")) {
+      if (before === null && after !== null) this.#placed(batch, after);
+      if (before?.desired === "run" && after?.desired === "stop") this.#stopped(batch, after);
+    }
+    for (const { before, after } of batch.of("deployments")) {
+      if (before === null && after !== null) this.#begins(after);
+      if (before?.state === "running" && after !== null && after.state !== "running") this.#ends(after);
+    }
+    this.#breadth(batch);
+  }
+
+  #returns(batch: Batch): void {
+    for (const { key, before, after } of batch.of("nodes")) {
+      if (before?.status !== "lost" || after === null || after.status === "lost") continue;
+      this.#unheard.set(key, this.#findings.nowMs);
+      this.#returnedMs.set(key, this.#findings.nowMs);
+    }
+    for (const { after } of batch.of("node_reports")) {
+      if (after === null || after.complete !== 1) continue;
+      if (this.#rows.get("nodes", after.node_id)?.session === after.session) this.#unheard.delete(after.node_id);
+    }
+  }
+
+  #placed(batch: Batch, row: ReplicaRow): void {
+    const slot = this.#slotOf(row).filter((other) => other.id !== row.id && other.desired === "run");
+    if (row.reason === "nodeLost") {
+      const isDark = ({ node_id }: ReplicaRow) =>
+        this.#rows.get("nodes", node_id)?.status === "lost" || (this.#returnedMs.get(node_id) ?? -1) >= batch.askedMs;
+      this.#findings.expect("I24", slot.some(isDark), () => `slot ${row.service}/${row.slot} was placed again, and no node of it is lost`);
+    }
+    this.#gate(row);
+    const serves = slot.some((other) => !this.#placement.isTerminal(other.id) && !this.#isDark(other));
+    if (UPDATES.has(row.reason) && serves) this.#began(row);
+  }
+
+  #stopped(batch: Batch, row: ReplicaRow): void {
+    const others = this.#slotOf(row).filter((other) => other.id !== row.id && other.desired === "run");
+    if (row.reason === "nodeReturned") this.#chosen(batch, row, others);
+    if (!UPDATES.has(row.reason)) return;
+    const service = this.#serviceOf(row);
+    if (service === undefined || !isWanted(service, row.slot)) return;
+    const successors = others.filter((other) => other.spec === service.spec && row.spec !== service.spec);
+    const isReplaced = successors.some((other) => this.#health.hasBeenHealthy(other.id) || this.#placement.isTerminal(other.id));
+    if (successors.length > 0 && this.#health.isHealthy(row.id))
+      this.#findings.expect(
+        "I22",
+        isReplaced,
+        () =>
+          `slot ${row.service}/${row.slot} gave up ${row.id}, which serves, for ${successors.map(({ id }) => id).join(" ")}, which never has`,
+      );
+    // It stops first.
+    if (others.length === 0 && service.mode === "replicated") this.#began(row);
+  }
+
+  /** Of two that a slot has since a node returned one is kept, once it is known what both run. */
+  #chosen(batch: Batch, row: ReplicaRow, kept: readonly ReplicaRow[]): void {
+    this.#findings.expect("I24", kept.length > 0, () => `slot ${row.service}/${row.slot} gave up ${row.id} and has no other`);
+    if (!this.#health.isHealthy(row.id) || kept.some(({ id }) => this.#health.isHealthy(id))) return;
+    for (const other of kept) {
+      const sinceMs = this.#unheard.get(other.node_id);
+      if (sinceMs !== undefined && sinceMs < batch.askedMs)
+        this.#findings.fail(
+          "I24",
+          `slot ${row.service}/${row.slot} gave up ${row.id}, which serves, for ${other.id}, which does not, and ${this.#nodeName(other)} has not said since it returned what it runs`,
+        );
+    }
+  }
+
+  /** After each plan: no more slots of a service are on their way than it allows. */
+  #breadth(batch: Batch): void {
+    const touched = new Set(batch.of("replicas").map(({ before, after }) => serviceKey((after ?? before)!)));
+    for (const key of touched) {
+      const changing = this.#changing.get(key);
+      const service = this.#rows.get("services", key);
+      if (changing === undefined) continue;
+      for (const [slot, deployment] of changing)
+        if (service === undefined || !this.#isOnItsWay(service, slot, deployment)) changing.delete(slot);
+      if (service === undefined) continue;
+      const { parallelism } = planningOf(service);
+      this.#findings.expect(
+        "I22",
+        changing.size <= parallelism,
+        () =>
+          `${changing.size} slots of ${service.name} change over at once, and ${parallelism} may: ${[...changing.keys()].map((slot) => this.#wordsOf(service, slot)).join("; ")}`,
+      );
+    }
+  }
+
+  /** Begun, and nothing that could excuse another has come between: a deployment that is over, a lost node, an end. */
+  #isOnItsWay(service: ServiceRow, slot: string, deployment: string): boolean {
+    if (!isWanted(service, slot) || this.#deploying(service.app_id)?.id !== deployment) return false;
+    const rows = this.#slotOf({ app_id: service.app_id, service: service.name, slot });
+    if (rows.some((row) => row.desired === "run" && (this.#isDark(row) || this.#placement.isTerminal(row.id)))) return false;
+    return !rows.some((row) => row.desired === "run" && row.spec === service.spec && this.#health.hasBeenHealthy(row.id));
+  }
+
+  /** I40: what a service needs is on the revision before a slot of it begins with that. */
+  #gate(row: ReplicaRow): void {
+    const service = this.#serviceOf(row);
+    const deployment = this.#deploying(row.app_id);
+    if (service === undefined || deployment === undefined || deployment.halted === 1 || !GATED.has(row.reason) || row.attempt > 0) return;
+    const begun = `${deployment.id} ${row.service} ${row.slot}`;
+    if (this.#begun.has(begun)) return;
+    this.#begun.add(begun);
+    for (const { service: name, condition, required } of planningOf(service).dependsOn) {
+      const needed = this.#rows.get("services", keyOf(row.app_id, name));
+      if (needed === undefined || needed.removed === 1 || !required || needed.mode === "global") continue;
+      for (let slot = 0; slot < needed.replicas; slot++)
+        this.#findings.expect(
+          "I40",
+          this.#isThere(needed, String(slot), condition),
+          () => `slot ${row.service}/${row.slot} began before ${name}/${slot}, which it needs, was ${condition}`,
+        );
+    }
+  }
+
+  #isThere(needed: ServiceRow, slot: string, condition: "started" | "healthy"): boolean {
+    return this.#slotOf({ app_id: needed.app_id, service: needed.name, slot }).some((row) => {
+      if (row.desired !== "run") return false;
+      if (this.#isDark(row) || this.#placement.isTerminal(row.id)) return true;
+      const hasServed = condition === "healthy" ? this.#health.hasBeenHealthy(row.id) : this.#health.hasRun(row.id);
+      return row.spec === needed.spec && hasServed;
+    });
+  }
+
+  /** A rollback that berth makes by itself answers a deployment that failed and was none itself, and is the first to. */
+  #begins({ id, app_id, revision, kind, created_by }: DeploymentRow): void {
+    if (kind !== "rollback" || created_by !== "berth") return;
+    const [former] = [...this.#rows.of("deployments").values()]
+      .filter((row) => row.app_id === app_id && row.revision < revision)
+      .sort((a, b) => b.revision - a.revision);
+    this.#findings.expect(
+      "I38",
+      former !== undefined && former.state === "failed" && former.kind !== "rollback" && former.halted === 0,
+      () => `${id} rolls back ${former === undefined ? "nothing" : `${former.id}, a ${former.kind} that is ${former.state}`}`,
+    );
+  }
+
+  #ends({ id, kind, state, halted, rollback_to }: DeploymentRow): void {
+    this.#findings.expect(
+      "I38",
+      rollback_to === null || (state === "failed" && kind !== "rollback" && halted === 0),
+      () => `${id}, a ${kind} that is ${state}, is to be rolled back to ${rollback_to}`,
+    );
+  }
+
+  /** For people. */
+  #wordsOf(service: ServiceRow, slot: string): string {
+    const rows = this.#slotOf({ app_id: service.app_id, service: service.name, slot }).map((row) => {
+      const words = [
+        row.desired,
+        row.reason,
+        row.spec === service.spec ? "new" : "old",
+        this.#rows.get("nodes", row.node_id)?.status ?? "gone",
+      ];
+      return `${row.id} (${words.join(", ")}${this.#health.isHealthy(row.id) ? ", healthy" : ""})`;
+    });
+    return `${slot}: ${rows.join(" ") || "nothing"}`;
+  }
+
+  #slotOf({ app_id, service, slot }: Pick<ReplicaRow, "app_id" | "service" | "slot">): ReplicaRow[] {
+    return [...this.#rows.of("replicas").values()].filter((row) => row.app_id === app_id && row.service === service && row.slot === slot);
+  }
+  #serviceOf(row: ReplicaRow): ServiceRow | undefined {
+    return this.#rows.get("services", serviceKey(row));
+  }
+  #deploying(app: string): DeploymentRow | undefined {
+    for (const row of this.#rows.of("deployments").values()) if (row.app_id === app && row.state === "running") return row;
+    return undefined;
+  }
+  #isDark({ node_id }: ReplicaRow): boolean {
+    const node = this.#rows.get("nodes", node_id);
+    return node === undefined || node.status === "lost";
+  }
+  #nodeName({ node_id }: ReplicaRow): string {
+    return this.#rows.get("nodes", node_id)?.name ?? node_id;
+  }
+  #began(row: ReplicaRow): void {
+    const deployment = this.#deploying(row.app_id);
+    if (deployment === undefined) return;
+    obtain(this.#changing, serviceKey(row), () => new Map()).set(row.slot, deployment.id);
+  }
+}
+
+const serviceKey = (row: Pick<ReplicaRow, "app_id" | "service">): string => keyOf(row.app_id, row.service);
+const planningOf = (service: ServiceRow): Planning => JSON.parse(service.planning) as Planning;
+const isWanted = (service: ServiceRow, slot: string): boolean =>
+  service.removed === 0 && (service.mode === "global" || Number(slot) < service.replicas);
