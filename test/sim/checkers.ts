@@ -99,7 +99,10 @@ export class Checkers {
     this.#health.begin(machine);
     engine.onChange = (container) => this.#moved(machine, container);
     engine.onStopAsked = (container, how) => this.#containers.stopAsked(machine, container, how);
-    disk.onWritten = (path) => this.#containers.written(machine, path);
+    disk.onWritten = (path) => {
+      this.#containers.written(machine, path);
+      this.#restarts.written(machine, path);
+    };
     machine.onSend = (request) => this.#reports.sent(machine, request);
   }
 

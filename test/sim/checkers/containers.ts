@@ -5,6 +5,7 @@ import type { SimContainer } from "../engine.ts";
 import type { Machine } from "../machine.ts";
 import type { World } from "../world.ts";
 import { claimsOf } from "./answers.ts";
+import { readSealed } from "./ledger.ts";
 import type { Findings } from "./findings.ts";
 import { REPLICA_LABEL, SPEC_LABEL } from "./health.ts";
 import type { Placement } from "./placement.ts";
@@ -153,8 +154,7 @@ export class Containers {
   written(machine: Machine, path: string): void {
     if (path !== "manifest.json") return;
     const { files } = machine.disk;
-    const text = new TextDecoder().decode(files.get(path));
-    const { jws } = JSON.parse(text.slice(text.indexOf("\n") + 1)) as { readonly jws: string };
+    const { jws } = readSealed(machine, path) as { readonly jws: string };
     const { aud, generation, assignments } = claimsOf(jws);
     for (const { replica, spec } of assignments) {
       const missing = [spec, ...this.#specs.of(spec).configs].find((hash) => !files.has(`bodies/${hash}`));

@@ -3,13 +3,12 @@ import type { HttpRequest } from "../../../agent/ports.ts";
 import { REPLICA_STATES, type ReplicaState, TERMINAL_STATES } from "../../../shared/wire/report.ts";
 import type { Machine } from "../machine.ts";
 import type { Findings } from "./findings.ts";
+import { readSealed } from "./ledger.ts";
 import { REPLICA_LABEL } from "./health.ts";
 import type { Batch, ObservationRow, ReplicaRow } from "./rows.ts";
 
 const isTerminal = (state: string): boolean => TERMINAL_STATES.has(state as ReplicaState);
 const rankOf = (state: string): number => REPLICA_STATES.indexOf(state as ReplicaState);
-/** First line of a file of the ledger: the checksum of the rest. */
-const CHECKSUM_CHARS = 64;
 
 export class Reports {
   readonly #findings: Findings;
@@ -65,23 +64,12 @@ export class Reports {
     const report = JSON.parse(body) as { readonly replicas: readonly { readonly replica: string; readonly state: string }[] };
     for (const { replica, state } of report.replicas) {
       if (!isTerminal(state)) continue;
-      const held = heldState(machine, replica);
+      const record = readSealed(machine, `replicas/${replica}.json`) as { readonly state: string } | null;
       this.#findings.expect(
         "I17",
-        held === state,
-        () => `${machine.name} tells that ${replica} is ${state}, and its disk says ${held ?? "nothing of it"}`,
+        record?.state === state,
+        () => `${machine.name} tells that ${replica} is ${state}, and its disk says ${record?.state ?? "nothing of it"}`,
       );
     }
-  }
-}
-
-function heldState(machine: Machine, replica: string): string | null {
-  const bytes = machine.disk.files.get(`replicas/${replica}.json`);
-  if (bytes === undefined) return null;
-  try {
-    const record = JSON.parse(new TextDecoder().decode(bytes).slice(CHECKSUM_CHARS + 1)) as { readonly state: string };
-    return record.state;
-  } catch {
-    return null;
   }
 }

@@ -7,6 +7,7 @@ import type { Process } from "../kernel.ts";
 import type { Machine } from "../machine.ts";
 import type { World } from "../world.ts";
 import { isHindered } from "./containers.ts";
+import { readSealed } from "./ledger.ts";
 import type { Findings } from "./findings.ts";
 import { REPLICA_LABEL, SPEC_LABEL } from "./health.ts";
 import type { Placement } from "./placement.ts";
@@ -116,6 +117,19 @@ export class Restarts {
       "I41",
       waitedMs >= leastMs,
       () => `${container.name} on ${ends.machine.name} was started ${waitedMs} ms after its end ${counted} in a row`,
+    );
+  }
+
+  /** What the ledger says of when it is started again is a moment of this boot's clock, no further away than the longest wait. */
+  written(machine: Machine, path: string): void {
+    if (!path.startsWith("replicas/")) return;
+    const record = readSealed(machine, path) as { readonly restartAtMs: number | null; readonly ref: { readonly replica: string } };
+    if (record.restartAtMs === null) return;
+    const inMs = record.restartAtMs - machine.bootMs();
+    this.#findings.expect(
+      "I41",
+      inMs <= BACKOFF_MAX_MS,
+      () => `${machine.name} has noted that ${record.ref.replica} is started again in ${Math.round(inMs / 1000)} s`,
     );
   }
 
