@@ -78,11 +78,12 @@ export class EngineWatch {
 
   async run(signal: AbortSignal): Promise<void> {
     let failures = 0;
+    let goneMs: number | null = null;
     while (!signal.aborted) {
-      const wasDown = failures > 0;
       try {
-        await this.#watchOnce(signal, wasDown, () => {
+        await this.#watchOnce(signal, goneMs, () => {
           failures = 0;
+          goneMs = null;
         });
       } catch (error) {
         if (signal.aborted) return;
@@ -90,11 +91,13 @@ export class EngineWatch {
       }
       if (signal.aborted) return;
       failures++;
+      goneMs ??= this.#input.clock.bootMs();
       await pause(this.#input.clock, Math.min(RECONNECT_MAX_MS, RECONNECT_FIRST_MS * 2 ** Math.min(failures - 1, 10)), signal);
     }
   }
 
-  async #watchOnce(signal: AbortSignal, wasDown: boolean, onWell: () => void): Promise<void> {
+  /** `goneMs`: since when it has been away; null: it was not. */
+  async #watchOnce(signal: AbortSignal, goneMs: number | null, onWell: () => void): Promise<void> {
     const { engine } = this.#input;
     const info = await engine.info();
     const problem = describeEngineProblem(info);
@@ -107,7 +110,7 @@ export class EngineWatch {
       await engine.events({
         signal: both,
         onOpen: () => {
-          relisting = this.#listUntil(both, wasDown, onWell).catch((error: unknown) => {
+          relisting = this.#listUntil(both, goneMs, onWell).catch((error: unknown) => {
             if (!both.aborted) this.#unreachable(error);
             ended.abort();
           });
@@ -122,10 +125,10 @@ export class EngineWatch {
     }
   }
 
-  async #listUntil(signal: AbortSignal, wasDown: boolean, onWell: () => void): Promise<void> {
+  async #listUntil(signal: AbortSignal, goneMs: number | null, onWell: () => void): Promise<void> {
     let isFirst = true;
     while (!signal.aborted) {
-      await this.relist({ inspectAll: isFirst, wasDown: isFirst && wasDown });
+      await this.relist({ inspectAll: isFirst, goneMs: isFirst ? goneMs : null });
       if (isFirst) onWell();
       isFirst = false;
       await pause(this.#input.clock, LIST_EVERY_MS, signal);
@@ -133,14 +136,14 @@ export class EngineWatch {
   }
 
   /** Everything that is ours, as it is now. Rejects when the engine does not say. */
-  relist(how: { readonly inspectAll: boolean; readonly wasDown: boolean }): Promise<void> {
+  relist(how: { readonly inspectAll: boolean; readonly goneMs: number | null }): Promise<void> {
     this.#listing ??= this.#list(how).finally(() => {
       this.#listing = null;
     });
     return this.#listing;
   }
 
-  async #list({ inspectAll, wasDown }: { readonly inspectAll: boolean; readonly wasDown: boolean }): Promise<void> {
+  async #list({ inspectAll, goneMs }: { readonly inspectAll: boolean; readonly goneMs: number | null }): Promise<void> {
     const { engine, observed, ledger } = this.#input;
     const listed = await engine.listByLabel(LABEL_REPLICA);
     const present = new Map(listed.map((item) => [item.id, item]));
@@ -152,7 +155,7 @@ export class EngineWatch {
       return item !== undefined && (inspectAll || observed.container(id)?.status !== item.status);
     });
     for (let start = 0; start < stale.length; start += INSPECTIONS_MAX) {
-      await Promise.all(stale.slice(start, start + INSPECTIONS_MAX).map((id) => this.#inspect(id, wasDown)));
+      await Promise.all(stale.slice(start, start + INSPECTIONS_MAX).map((id) => this.#inspect(id, goneMs)));
     }
     await this.refreshNetworks();
     await this.refreshVolumes();
@@ -251,13 +254,13 @@ export class EngineWatch {
       if (event.action !== "start") this.#unsettled.add(event.id);
       return;
     }
-    this.#later(() => this.#inspect(event.id, false));
+    this.#later(() => this.#inspect(event.id, null));
   }
 
   /** A step on this container is over. */
   async settle(containerId: string | null): Promise<void> {
     if (containerId === null || !this.#unsettled.delete(containerId)) return;
-    await this.#inspect(containerId, false).catch((error: unknown) =>
+    await this.#inspect(containerId, null).catch((error: unknown) =>
       this.#input.log.debug({ error: String(error) }, "could not look again"),
     );
   }
@@ -269,7 +272,7 @@ export class EngineWatch {
     );
   }
 
-  async #inspect(id: string, endedWithEngine: boolean): Promise<void> {
+  async #inspect(id: string, engineGoneMs: number | null): Promise<void> {
     const running = this.#inspecting.get(id);
     if (running !== undefined) {
       running.again = true;
@@ -282,7 +285,7 @@ export class EngineWatch {
         mine.again = false;
         const inspected = await this.#input.engine.inspect(id);
         if (inspected === null) this.#input.observed.forget(id);
-        else this.#input.observed.see(inspected, { endedWithEngine });
+        else this.#input.observed.see(inspected, { engineGoneMs });
       }
     } finally {
       this.#inspecting.delete(id);

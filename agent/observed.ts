@@ -9,6 +9,8 @@ import type { Clock } from "./ports.ts";
 interface Seen {
   readonly observed: ObservedContainer;
   readonly inspected: InspectedContainer;
+  /** Boot milliseconds when this run of it was first seen. */
+  readonly runSeenMs: number;
 }
 
 /** A process that was asked to end does so within its grace; long after, an end is its own. */
@@ -53,8 +55,8 @@ export class Observed {
     this.#killedMs.set(id, this.#clock.bootMs());
   }
 
-  /** `endedWithEngine`: it was found ended after the engine itself had been away. */
-  see(inspected: InspectedContainer, { endedWithEngine = false }: { readonly endedWithEngine?: boolean } = {}): void {
+  /** `engineGoneMs`: the engine has been away since then and is back; what it ran before and does not run now ended with it. */
+  see(inspected: InspectedContainer, { engineGoneMs = null }: { readonly engineGoneMs?: number | null } = {}): void {
     const before = this.#containers.get(inspected.id);
     const isSameRun = before !== undefined && before.inspected.startedWallMs === inspected.startedWallMs;
     const readySinceMs = this.#readySince(inspected, isSameRun ? before : undefined);
@@ -71,10 +73,10 @@ export class Observed {
         isOver &&
         ((isSameRun && before.observed.interrupted) ||
           this.#wasKilled(inspected.id) ||
-          (endedWithEngine && before?.observed.status === "running")),
+          (engineGoneMs !== null && before?.observed.status === "running" && before.runSeenMs <= engineGoneMs)),
       ports: inspected.ports,
     };
-    this.#containers.set(inspected.id, { observed, inspected });
+    this.#containers.set(inspected.id, { observed, inspected, runSeenMs: isSameRun ? before.runSeenMs : this.#clock.bootMs() });
     // Told already, or started again since.
     if (isOver || !isSameRun) this.#killedMs.delete(inspected.id);
   }

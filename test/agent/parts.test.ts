@@ -30,6 +30,7 @@ import type { Log } from "../../agent/ports.ts";
 import type { NodeId } from "../../shared/model/name.ts";
 import type { JoinToken } from "../../shared/wire/enroll.ts";
 import { openDisk } from "../../agent/node-disk.ts";
+import { Observed } from "../../agent/observed.ts";
 import { SealedFile } from "../../agent/sealed-file.ts";
 import { describeStepFailure } from "../../agent/step-failure.ts";
 import { Channels, type ChannelsInput } from "../../agent/channels.ts";
@@ -331,6 +332,39 @@ describe("the command line", () => {
     const env = { BERTH_JOIN_TOKEN: "berth_join_x" };
     expect(readCommandLine(["join"], env)).toMatchObject({ command: "join", token: "berth_join_x" });
     expect(readCommandLine(["run"], env)).toMatchObject({ command: "run", token: undefined });
+  });
+});
+
+describe("the picture of the engine", () => {
+  const running = {
+    id: "c".repeat(64),
+    name: "web",
+    labels: {},
+    imageId: "sha256:1",
+    status: "running" as const,
+    pid: 1,
+    exitCode: 0,
+    oomKilled: false,
+    health: "none" as const,
+    startedWallMs: 5,
+    finishedWallMs: null,
+    healthySinceWallMs: null,
+    ports: [],
+    tty: false,
+  };
+  const ended = { ...running, status: "exited" as const, pid: 0, exitCode: 1, finishedWallMs: 6 };
+
+  test.each([
+    ["ended while the engine was away: with it", { runsAtMs: 100, goneAtMs: 200 }, true],
+    ["was started after the engine had come back: by itself", { runsAtMs: 300, goneAtMs: 200 }, false],
+    ["ended while the engine was there: by itself", { runsAtMs: 100, goneAtMs: null }, false],
+  ])("a container that %s", (_, { runsAtMs, goneAtMs }, isInterrupted) => {
+    let bootMs = runsAtMs;
+    const observed = new Observed({ bootMs: () => bootMs, wallMs: () => 0, after: () => () => {} });
+    observed.see(running);
+    bootMs = 400;
+    observed.see(ended, { engineGoneMs: goneAtMs });
+    expect(observed.container(running.id)?.interrupted).toBe(isInterrupted);
   });
 });
 

@@ -155,6 +155,7 @@ export class Checkers {
     this.#lookMs = this.#findings.nowMs + LOOK_EVERY_MS;
     this.#containers.look();
     this.#restarts.look();
+    this.#rest.look();
     if (this.#mendedMs === null || this.#findings.nowMs < this.#mendedMs + CONVERGES_WITHIN_MS) return;
     this.#mendedMs = null;
     this.#rest.checkRunning();

@@ -11,7 +11,8 @@ export class Health {
   readonly #kernel: Kernel;
   /** Containers that run, by replica: a cloned machine can run a second one. */
   readonly #running = new Map<string, Set<SimContainer>>();
-  readonly #everHealthy = new Set<string>();
+  /** When each replica that was healthy ceased to be. */
+  readonly #healthyUntilMs = new Map<string, number>();
   readonly #everRan = new Set<string>();
 
   constructor(kernel: Kernel) {
@@ -32,14 +33,18 @@ export class Health {
       this.#everRan.add(replica);
       return;
     }
-    if (running.delete(container) && this.#isHealthy(container)) this.#everHealthy.add(replica);
+    if (running.delete(container) && this.#isHealthy(container)) this.#healthyUntilMs.set(replica, this.#kernel.nowMs);
   }
 
   hasRun(replica: string): boolean {
     return this.#everRan.has(replica);
   }
   hasBeenHealthy(replica: string): boolean {
-    return this.#everHealthy.has(replica) || this.isHealthy(replica);
+    return this.#healthyUntilMs.has(replica) || this.isHealthy(replica);
+  }
+  /** It is, or was until then. */
+  wasHealthyAt(replica: string, atMs: number): boolean {
+    return (this.#healthyUntilMs.get(replica) ?? -1) >= atMs || this.isHealthy(replica);
   }
   isHealthy(replica: string): boolean {
     for (const container of this.#running.get(replica) ?? []) if (this.#isHealthy(container)) return true;

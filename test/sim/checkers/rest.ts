@@ -1,5 +1,7 @@
 /** What has to be so once nothing goes wrong any more. */
 import type { World } from "../world.ts";
+import { obtain } from "../../../shared/schedule/obtain.ts";
+import { isHindered } from "./containers.ts";
 import type { Findings } from "./findings.ts";
 import { REPLICA_LABEL } from "./health.ts";
 import { keyOf, type ReplicaRow, type Rows } from "./rows.ts";
@@ -9,15 +11,42 @@ const EVENTS_AN_OBJECT_MAX = 200;
 const ENDED_A_SLOT_MAX = 10;
 const DEPLOYMENTS_AN_APP_MAX = 50;
 
+/** I33. */
+const UNOWNED_MAX_MS = 300_000;
+
 export class Rest {
   readonly #world: World;
   readonly #rows: Rows;
   readonly #findings: Findings;
+  /** Since when nobody does what has to be done about a replica. */
+  readonly #unownedMs = new Map<string, number>();
 
   constructor(world: World, rows: Rows, findings: Findings) {
     this.#world = world;
     this.#rows = rows;
     this.#findings = findings;
+  }
+
+  /** Each second: a replica whose node is gone is ended, one that is to stop is stopped by its node when that can. */
+  look(): void {
+    const { nowMs } = this.#findings;
+    for (const row of this.#rows.of("replicas").values()) {
+      const node = this.#rows.get("nodes", row.node_id);
+      const machine = this.#world.machines.find(({ name }) => name === node?.name);
+      // Two machines with one key are told nothing until an operator has looked.
+      const isTold = node?.status === "ready" && node.quarantined === 0;
+      const isLeft = row.desired === "stop" && isTold && machine !== undefined && !isHindered(machine);
+      if (node !== undefined && !isLeft) {
+        this.#unownedMs.delete(row.id);
+        continue;
+      }
+      const sinceMs = obtain(this.#unownedMs, row.id, () => nowMs);
+      this.#findings.expect(
+        "I33",
+        nowMs - sinceMs <= UNOWNED_MAX_MS,
+        () => `nobody has ended ${row.id} (${row.desired}, ${row.reason}) for five minutes; its node is ${node?.status ?? "gone"}`,
+      );
+    }
   }
 
   /** I32 and I33: what is wanted is what runs, and nothing else does. */

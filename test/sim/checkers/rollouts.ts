@@ -15,6 +15,8 @@ interface Planning {
 
 /** Reasons of a plan that carries a rollout out. */
 const UPDATES: ReadonlySet<string> = new Set(["update", "constraint"]);
+/** What happens to a container is known to whoever plans so much later, where the link and the engine are well. */
+const NEWS_TAKE_MS = 10_000;
 /** Reasons that a service that waits for another is not given before. */
 const GATED: ReadonlySet<string> = new Set(["initial", "update"]);
 
@@ -98,15 +100,20 @@ export class Rollouts {
   /** Of two that a slot has since a node returned one is kept, once it is known what both run. */
   #chosen(batch: Batch, row: ReplicaRow, kept: readonly ReplicaRow[]): void {
     this.#findings.expect("I24", kept.length > 0, () => `slot ${row.service}/${row.slot} gave up ${row.id} and has no other`);
-    if (!this.#health.isHealthy(row.id) || kept.some(({ id }) => this.#health.isHealthy(id))) return;
-    for (const other of kept) {
-      const sinceMs = this.#unheard.get(other.node_id);
-      if (sinceMs !== undefined && sinceMs < batch.askedMs)
-        this.#findings.fail(
-          "I24",
-          `slot ${row.service}/${row.slot} gave up ${row.id}, which serves, for ${other.id}, which does not, and ${this.#nodeName(other)} has not said since it returned what it runs`,
-        );
-    }
+    // Kept is what has served; of several that never have, the one that has had most time to.
+    const isOldest = kept.every((other) => other.assigned_ms > row.assigned_ms);
+    if (isOldest && !kept.some(({ id }) => this.#health.hasBeenHealthy(id)))
+      this.#findings.fail("I24", `slot ${row.service}/${row.slot} gave up ${row.id} for newer ones, none of which has served`);
+    const isStale = kept.every(({ id }) => !this.#health.wasHealthyAt(id, batch.askedMs - NEWS_TAKE_MS));
+    if (!this.#health.isHealthy(row.id) || !isStale) return;
+    const words = kept.map(
+      (other) =>
+        `${other.id} on ${this.#nodeName(other)}${this.#unheard.has(other.node_id) ? ", which has not said since it returned what it runs" : ""}`,
+    );
+    this.#findings.fail(
+      "I24",
+      `slot ${row.service}/${row.slot} gave up ${row.id}, which serves, for ${words.join(" and ")}, which does not`,
+    );
   }
 
   /** After each plan: no more slots of a service are on their way than it allows. */
