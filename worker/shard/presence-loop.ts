@@ -21,11 +21,11 @@ const TRIES_MAX = 5;
 /** Looks at least this often, so that a link that was missed is found. */
 const LOOK_MAX_MS = 60_000;
 
-/** What a node's silence (column) makes of its committed status (row). */
+/** What a node's silence (column) makes of its committed status (row). A lost one returns by opening a session. */
 const EDGE: Record<NodeStatus, Record<NodeStatus, NodeStatus | null>> = {
   ready: { ready: null, unreachable: "unreachable", lost: "lost" },
   unreachable: { ready: "ready", unreachable: null, lost: "lost" },
-  lost: { ready: "ready", unreachable: null, lost: null },
+  lost: { ready: null, unreachable: null, lost: null },
 };
 
 interface Edge {

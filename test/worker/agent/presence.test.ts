@@ -197,9 +197,9 @@ describe("a node", () => {
     expect(await written()).toEqual(["enrolled", "ready", "unreachable", "lost"]);
   });
 
-  test("is ready again with its first request", async () => {
-    await plane.clock.advance(8_000);
-    expect(await status()).toBe("lost");
+  test("that missed a poll is ready again with its first request", async () => {
+    await plane.clock.advance(7_000);
+    expect(await status()).toBe("unreachable");
     const held = agent.poll();
     await plane.held(1);
     await plane.clock.advance(0);
@@ -208,9 +208,27 @@ describe("a node", () => {
     await held;
   });
 
+  test("I24: that was lost returns with a new session, and nothing counts that it said in the one before", async () => {
+    const reported = () => plane.context.snapshots.use(({ snapshot }) => snapshot.nodes.find(({ id }) => id === agent.node)?.reported);
+    expect((await agent.request("POST", "/agent/v1/report", agent.reportBody())).status).toBe(200);
+    expect(await reported()).toBe(true);
+    await plane.clock.advance(8_000);
+    expect(await status()).toBe("lost");
+    await expect(agent.poll()).rejects.toThrow("session_replaced");
+    expect((await agent.request("POST", "/agent/v1/report", agent.reportBody())).status).toBe(401);
+    await plane.clock.advance(100);
+    expect(await status()).toBe("lost");
+    await agent.openSession();
+    expect(await status()).toBe("ready");
+    expect(await reported()).toBe(false);
+    await agent.request("POST", "/agent/v1/report", agent.reportBody());
+    expect(await reported()).toBe(true);
+  });
+
   test("F32: that flaps every 20 s for an hour is lost twice, and not again until it was quiet", async () => {
     for (let second = 0; second < 3_600; second += 40) {
       await plane.clock.advance(20_000); // cut off
+      if ((await status()) === "lost") await agent.openSession();
       await polls(4);
     }
     expect((await written()).filter((type) => type === "lost")).toHaveLength(2);

@@ -35,6 +35,8 @@ export interface AskedRequest {
 
 const refuse = (message: string, reason: string) => new BerthError("bad_proof", message, { reason });
 const replaced = () => new BerthError("session_replaced", "this session is not the node's newest; open a new one");
+/** What it said before it was lost decides nothing any more: the complete report of its next session does. */
+const outlived = () => new BerthError("session_replaced", "this node was lost, and its session with it; open a new one");
 /** One of the clones comes back that much later at most: PAUSE_MAX_MS of the agent's link. */
 export const CLONE_RETRY_S = 30;
 export const quarantinedError = (name: string) =>
@@ -100,5 +102,6 @@ async function currentLink(context: Context, node: NodeId, session: number): Pro
   if (session > link.row.session) await context.shard.reload(link);
   if (link.isRemoved) throw removedError();
   if (session !== link.row.session) throw replaced();
+  if (link.row.status === "lost") throw outlived();
   return link;
 }
