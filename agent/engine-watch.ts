@@ -102,7 +102,8 @@ export class EngineWatch {
     const info = await engine.info();
     const problem = describeEngineProblem(info);
     if (problem !== null) throw new EngineError("failed", problem);
-    this.#setState({ reachable: true, message: "", info });
+    // It counts as reachable once it was listed: until then what was seen before it went may be told of.
+    this.#setState({ ...this.#state, info });
     const ended = new AbortController();
     const both = AbortSignal.any([signal, ended.signal]);
     let relisting: Promise<void> = Promise.resolve();
@@ -160,6 +161,7 @@ export class EngineWatch {
     await this.refreshNetworks();
     await this.refreshVolumes();
     this.#lastSeenMs = this.#input.clock.bootMs();
+    this.#setState({ ...this.#state, reachable: true, message: "" });
     const wasListed = this.#isListed;
     this.#isListed = true;
     this.#input.onChange();

@@ -27,7 +27,7 @@ export interface NodeState {
   readonly availability: Availability;
   readonly status: NodeStatus;
   readonly statusMs: number;
-  /** Its session has delivered a complete report: what it runs is known. */
+  /** Its session has delivered a complete report, and its engine answers: what it runs is known. */
   readonly reported: boolean;
   readonly quarantined: boolean;
   readonly arch: string;

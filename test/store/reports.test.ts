@@ -155,6 +155,14 @@ test.for([
   expect((await apply(store, report(2, { replicas: [fact(1, over)] }))).dirty).toBe(dirty);
 });
 
+test("an engine that goes or comes: a plan could differ", async () => {
+  const store = await world();
+  const away = { engine: { reachable: false, message: "no such socket" } };
+  expect((await apply(store, report(2, away))).dirty).toBe(true);
+  expect((await apply(store, report(3, away))).dirty).toBe(false);
+  expect((await apply(store, report(4))).dirty).toBe(true);
+});
+
 test.for(["completed", "stopped", "failed", "rejected"] as const)("%s is final (I17)", async (state) => {
   const store = await world();
   await apply(store, report(2, { replicas: [fact(1, { state, readyForMs: null, exitCode: 4 })] }));

@@ -184,12 +184,12 @@ test("a resolved image reaches its service and its replicas, another revision's 
   expect((await keeper.advance()).snapshot.services[0]).toMatchObject({ image: "sha256:digest" });
 });
 
-test("a node has reported when its present session's complete report is in", async () => {
+test("a node has reported when its present session's complete report is in, and its engine answers", async () => {
   const { store } = await memoryStore();
   await seed(store);
   const keeper = new SnapshotKeeper(store);
   const reported = async () => (await keeper.advance()).snapshot.nodes.find((node) => node.id === id("n", 1))!.reported;
-  const report = (session: number, complete: boolean) =>
+  const report = (session: number, complete: boolean, engineReachable = true) =>
     must(store, {
       advance: "observed",
       changes: [
@@ -204,7 +204,7 @@ test("a node has reported when its present session's complete report is in", asy
               seq: 1,
               generation: 0,
               complete,
-              engineReachable: true,
+              engineReachable,
               engineMessage: "",
               asOfMs: NOW,
               mark: MARK,
@@ -219,6 +219,8 @@ test("a node has reported when its present session's complete report is in", asy
   await report(1, true);
   expect(await reported()).toBe(true);
   await must(store, { changes: [{ op: "update", table: "nodes", rows: [{ id: id("n", 1), session: 5 }] }] });
+  expect(await reported()).toBe(false);
+  await report(5, true, false);
   expect(await reported()).toBe(false);
   await report(5, true);
   expect(await reported()).toBe(true);

@@ -49,7 +49,12 @@ export const FEED_TABLES = {
     order: "rev",
     pageRows: LARGE_ROWS,
   },
-  nodeReports: { columns: plain("node_id", "session", "complete"), from: "node_reports t", order: "mark", pageRows: SMALL_ROWS },
+  nodeReports: {
+    columns: plain("node_id", "session", "complete", "engine_reachable"),
+    from: "node_reports t",
+    order: "mark",
+    pageRows: SMALL_ROWS,
+  },
   apps: { columns: plain("id", "namespace", "name", "revision", "deleting"), from: "apps t", order: "rev", pageRows: SMALL_ROWS },
   images: {
     columns: plain("app_id", "revision", "reference", "digest", "image_id", "resolver"),

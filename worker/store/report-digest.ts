@@ -111,7 +111,8 @@ export function digestReport(state: ReportState, report: ReportRequest): ReportD
       droppedVolumes.length > 0 ||
       newFacts !== null ||
       !isSameSession ||
-      state.report.complete !== isComplete,
+      state.report.complete !== isComplete ||
+      state.report.engineReachable !== report.engine.reachable,
   };
 }
 

@@ -59,7 +59,7 @@ export class SnapshotKeeper {
   readonly #volumeDrops = new Map<string, VolumeDropState>();
   readonly #images = new Map<string, ImageState>();
   readonly #nodeRows = new Map<string, NodeRow>();
-  /** Session of the last complete report, by node: from another table than the node, and before or after it. */
+  /** Session of the last complete report of an engine that answers, by node: from another table than the node, and before or after it. */
   readonly #reportedSessions = new Map<string, number>();
   readonly #nodes = new IndexedList<NodeState>();
   readonly #services = new IndexedList<ServiceState>();
@@ -110,8 +110,8 @@ export class SnapshotKeeper {
     for (const [kind, key] of gone) this.#remove(kind, key);
     for (const row of rows.sites) this.#sites.set(row[0] as string, { name: row[0] as string, labels: row[1] as SiteState["labels"] });
     for (const row of rows.nodes) this.#putNode(rowToNode(row));
-    for (const [nodeId, session, complete] of rows.nodeReports)
-      this.#putReported(nodeId as string, complete === 1 ? (session as number) : 0);
+    for (const [nodeId, session, complete, isEngineReachable] of rows.nodeReports)
+      this.#putReported(nodeId as string, complete === 1 && isEngineReachable === 1 ? (session as number) : 0);
     for (const row of rows.apps) this.#apps.set(row[0] as string, rowToApp(row));
     for (const row of rows.images) this.#putImage(row);
     for (const row of rows.services) this.#putService(rowToService(row));
