@@ -12,6 +12,8 @@ export interface LinkRow {
   readonly session: number;
   readonly generation: number;
   readonly status: NodeStatus;
+  /** When it became so: of two edges to one status each has its own. */
+  readonly statusMs: number;
   readonly quarantined: boolean;
   readonly rev: number;
 }

@@ -140,7 +140,7 @@ export class PresenceLoop {
   }
 
   /**
-   * Only what is still so when it is sent, and only while each row has the session and status that it was found with: a
+   * Only what is still so when it is sent, and only while each row has the session and status that it was found with and has had them since: a
    * node that has spoken meanwhile, here or to another process, is not called silent, and one that is gone is let be.
    */
   async #commit(found: readonly Edge[]): Promise<void> {
@@ -171,7 +171,12 @@ export class PresenceLoop {
   }
 }
 
-const guardOf = ({ from: { id, session, status } }: Edge): Guard => ({ table: "nodes", key: { id }, equals: { session, status } });
+/** With the time of its status: a write that was given up may come late, when the node has been silent and back. */
+const guardOf = ({ from: { id, session, status, statusMs } }: Edge): Guard => ({
+  table: "nodes",
+  key: { id },
+  equals: { session, status, statusMs },
+});
 
 const EVENT: Record<NodeStatus, { readonly level: NewEvent["level"]; readonly text: string }> = {
   ready: { level: "info", text: "answers again" },

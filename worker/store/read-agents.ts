@@ -31,6 +31,7 @@ const linkColumns = {
   session: nodes.session,
   generation: nodes.generation,
   status: nodes.status,
+  statusMs: nodes.statusMs,
   quarantined: nodes.quarantined,
   rev: nodes.rev,
 };

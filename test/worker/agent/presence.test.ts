@@ -3,6 +3,7 @@ import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import type { NodeId } from "../../../shared/model/name.ts";
 import { EVICTION_TIMING, EvictionLimiter, type Silence } from "../../../worker/shard/eviction.ts";
 import { EMBEDDED_TIMING, lostAfterMs, presenceAt } from "../../../worker/shard/presence.ts";
+import { NOW } from "../../../worker/store/commit-types.ts";
 import { events, nodes } from "../../../worker/store/schema.ts";
 import { id, nodeRow } from "../../store/rows.ts";
 import { ControlPlane, until } from "./control-plane.ts";
@@ -306,6 +307,19 @@ describe("a node", () => {
     await plane.clock.advance(100);
     expect(await status()).toBe("ready");
     expect(await written()).toEqual(["enrolled", "ready", "unreachable", "ready"]);
+  });
+
+  test("I12: that was silent and is back before an edge that was given up comes is not called silent by it", async () => {
+    const isCalled = (word: "ready" | "unreachable") =>
+      plane.commit({ changes: [{ op: "update", table: "nodes", rows: [{ id: agent.node, status: word, statusMs: NOW }] }] });
+    const left = whenEdgeLeaves("unreachable", async () => {
+      await isCalled("unreachable");
+      await isCalled("ready");
+      plane.context.shard.proved(plane.context.shard.known(agent.node as NodeId)!);
+    });
+    await plane.clock.advance(1_500);
+    await left();
+    expect(await status()).toBe("ready");
   });
 
   test("whose return is by a new session is not called lost again before its first request", async () => {
