@@ -20,12 +20,16 @@ async function enroll({ url, token, count }: Extract<AgentsOrder, { kind: "enrol
   const one = async () => {
     const agent = await FakeAgent.make(send);
     await agent.enroll(token);
-    await agent.openSession();
-    await agent.request("POST", "/agent/v1/report", agent.reportBody({ facts: FACTS }));
+    await comeBack(agent);
     agents.push(agent);
   };
   while (agents.length < count) await Promise.all(Array.from({ length: Math.min(AT_ONCE, count - agents.length) }, one));
   pool.destroy();
+}
+
+async function comeBack(agent: FakeAgent): Promise<void> {
+  await agent.openSession();
+  await agent.request("POST", "/agent/v1/report", agent.reportBody({ facts: FACTS }));
 }
 
 async function warm({ url, rounds }: Extract<AgentsOrder, { kind: "warm" }>): Promise<void> {
@@ -33,6 +37,8 @@ async function warm({ url, rounds }: Extract<AgentsOrder, { kind: "warm" }>): Pr
   const send = sender(url, pool);
   const nothing = `/agent/v1/bodies/${"0".repeat(64)}`;
   agents = agents.map((agent) => agent.over(send));
+  // They were silent for longer than a node may be.
+  for (let from = 0; from < agents.length; from += 50) await Promise.all(agents.slice(from, from + 50).map(comeBack));
   for (let round = 0; round < rounds; round++)
     for (let from = 0; from < agents.length; from += 50)
       await Promise.all(agents.slice(from, from + 50).map((agent) => agent.request("GET", nothing)));

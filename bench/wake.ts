@@ -145,6 +145,9 @@ async function measureAll(): Promise<Measures> {
 
 async function measureWakes(server: Server, agent: FakeAgent): Promise<Pick<Measures, "wakeMs" | "committedMs">> {
   const operator = new Operator(server);
+  // It was silent for longer than a node may be.
+  await agent.openSession();
+  await agent.request("POST", "/agent/v1/report", agent.reportBody({ facts: FACTS }));
   const image = `registry.invalid/web@sha256:${"a".repeat(64)}`;
   const placement = { constraints: [{ key: "node.name", operator: "=", values: ["woken"] }] };
   const reservation = { cpuMillis: 0, memoryMiB: 0 };
