@@ -10,7 +10,7 @@ import { type DesiredConfig, type DesiredService, desireApp } from "../shared/mo
 import { newId } from "./new-id.ts";
 import type { Random } from "./ports.ts";
 import type { Images } from "./resolve-images.ts";
-import { STAMP } from "./stamp.ts";
+import { isoTime, STAMP } from "./stamp.ts";
 import { type Guard, NOW, type NewEvent, type NewRow, REV, type Row, type RowChange } from "./store/commit-types.ts";
 import type { DeployView } from "./store/read-apps.ts";
 
@@ -68,6 +68,7 @@ export function revise(view: DeployView, next: Revise, random: Random): Revised 
 
   const deploymentId = newId(random, "d");
   const fromRevision = comesFrom(view, next.kind);
+  const sinceMs = goesOnWith(view, next.kind)?.startedMs ?? null;
   const { namespace, kind, message, createdBy } = next;
   const app = next.spec.name;
   return {
@@ -95,7 +96,7 @@ export function revise(view: DeployView, next: Revise, random: Random): Revised 
             state: "running",
             message,
             createdBy,
-            startedMs: NOW,
+            startedMs: sinceMs ?? NOW,
             finishedMs: null,
             halted: isHalted,
           },
@@ -124,7 +125,7 @@ export function revise(view: DeployView, next: Revise, random: Random): Revised 
       state: "running",
       message,
       createdBy,
-      started: STAMP.time,
+      started: sinceMs === null ? STAMP.time : isoTime(sinceMs),
       finished: null,
     } as Deployment,
   };
@@ -179,14 +180,13 @@ interface Changes {
   readonly configs: readonly DesiredConfig[];
 }
 
-/**
- * Where it goes back to when it fails: the last revision that has not failed. A scale goes on with the rollout that it
- * takes the place of, and comes from where that came.
- */
+/** A scale goes on with the rollout that it takes the place of: it has begun when that had, and answers for what it placed. */
+const goesOnWith = (view: DeployView, kind: DeployKind) => (kind === "scale" ? view.deployments[0] : undefined);
+
+/** Where it goes back to when it fails: the last revision that has not failed, or where the rollout came from. */
 function comesFrom(view: DeployView, kind: DeployKind): number | null {
-  const [running] = view.deployments;
-  if (kind === "scale" && running !== undefined) return running.fromRevision;
-  return (view.hasFailed ? view.good : view.app)?.revision ?? null;
+  const rollout = goesOnWith(view, kind);
+  return rollout !== undefined ? rollout.fromRevision : ((view.hasFailed ? view.good : view.app)?.revision ?? null);
 }
 
 function compare(

@@ -60,14 +60,15 @@ export class Simulation {
     }
     this.world.failed = this.world.failed.filter((failed) => failed.appId !== state.id);
     if (isHalted) this.world.failed.push({ appId: state.id, revision });
-    this.world.deployments = this.world.deployments.filter((deployment) => deployment.appId !== state.id);
+    const running = this.world.deployments.find((deployment) => deployment.appId === state.id);
+    this.world.deployments = this.world.deployments.filter((deployment) => deployment !== running);
     this.world.deployments.push({
       id: idOf("d", `${app}/${revision}`) as DeploymentId,
       appId: state.id,
       revision,
-      fromRevision: state.revision,
+      fromRevision: options.kind === "scale" && running !== undefined ? running.fromRevision : state.revision,
       kind: options.kind ?? "deploy",
-      startedMs: this.world.nowMs,
+      startedMs: options.kind === "scale" && running !== undefined ? running.startedMs : this.world.nowMs,
       rev: 1,
     });
     return this;

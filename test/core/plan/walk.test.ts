@@ -61,6 +61,28 @@ describe("deploy", () => {
     expect(outcomes(sim)).toEqual(["succeeded", "succeeded"]);
   });
 
+  test("a scale that takes the place of a rollout is no success before what that had placed is healthy", () => {
+    const sim = new Simulation(world().nodes(3).app("shop").service("web", { replicas: 2 }).deployment()).settle();
+    sim.behaviours.set("v2-web", "neverReady");
+    sim.deploy("shop", { web: { spec: "v2-web" } }).run(2);
+    expect(sim.rows("web").filter(({ spec }) => spec === "v2-web")).toHaveLength(1);
+    sim.deploy("shop", { web: { replicas: 1 } }, { kind: "scale" }).settle();
+    expect(outcomes(sim)).toEqual(["succeeded", "failed"]);
+    expect(sim.outcomes.at(-1)!.message).toMatch(/^web slot 0 on n\d was not healthy within/);
+  });
+
+  test("a scale while the first deployment's replicas start waits for them", () => {
+    const sim = new Simulation(world().nodes(3).app("shop").service("web", { replicas: 2 }).service("api").deployment());
+    sim.step();
+    const at = () => sim.outcomes.length;
+    sim.deploy("shop", { api: { replicas: 2 } }, { kind: "scale" });
+    while (at() === 0) {
+      sim.run(1);
+      if (at() > 0) expect(sim.readySlots("web")).toBe(2);
+    }
+    expect(outcomes(sim)).toEqual(["succeeded"]);
+  });
+
   test("a node is given so many replicas and no more, however little they reserve, and one set of them is a manifest", () => {
     const sim = new Simulation(world().nodes(2).app("shop").service("web", { replicas: 2_001, cpuMillis: 0, memoryMiB: 0 }).deployment());
     const plan = sim.step();
