@@ -95,7 +95,11 @@ export class Converger {
       observed: this.#observed,
       isBusy: (replica) => this.#busy.has(keyOf.replica(replica)),
       onChange: () => this.wake(),
-      onEngineChange: () => input.onEngineChange(),
+      // First what is known of each replica without the engine: the first report of a session names them all.
+      onEngineChange: () => {
+        this.wake();
+        input.onEngineChange();
+      },
     });
     this.#context = {
       ...input,

@@ -6,6 +6,7 @@ import { afterEach, beforeEach, expect, test } from "vitest";
 import { EngineError } from "../../agent/engine/engine.ts";
 import { type AgentHandle, runAgent } from "../../agent/main.ts";
 import type { AppSpecInput } from "../../shared/model/app.ts";
+import { until } from "../e2e/hosts/until.ts";
 import { ControlPlane } from "./control-plane.ts";
 import { FakeEngine } from "./fake-engine.ts";
 import { appOf } from "./ground.ts";
@@ -156,4 +157,20 @@ test("a body that the engine refuses for what it is ends its replica", async () 
   await start();
   const [replica] = control.assign([{ app: appOf("web:1"), service: "web" }]);
   expect(await control.untilState(replica, "rejected")).toMatchObject({ reason: "engineRefused", message: "invalid reference format" });
+});
+
+test("the first report of an agent whose engine is away names all that it runs", async () => {
+  await start();
+  const [replica] = control.assign([{ app: appOf("web:1"), service: "web" }]);
+  await control.untilState(replica, "running");
+  await stop();
+  const before = control.reports.length;
+  engine.before.info = () => {
+    throw new EngineError("unreachable", "connect ECONNREFUSED");
+  };
+  await start();
+  await until("a complete report", () => control.reports.slice(before).find(({ complete }) => complete));
+  const first = control.reports[before];
+  expect(first).toMatchObject({ complete: true, engine: { reachable: false } });
+  expect(first?.replicas.map((fact) => [fact.replica, fact.state])).toEqual([[replica, "running"]]);
 });
