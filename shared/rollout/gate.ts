@@ -2,7 +2,7 @@
 import type { ClusterIndex } from "../plan/cluster-index.ts";
 import type { ServicePlanning } from "../plan/snapshot.ts";
 import { REPLICA_STATES } from "../wire/report.ts";
-import { type Slot, type SlotView, slotName, wantedNumbers } from "./slots.ts";
+import { isCurrentSpec, type Slot, type SlotView, slotName, wantedNumbers } from "./slots.ts";
 
 type Dependency = ServicePlanning["dependsOn"][number];
 
@@ -28,7 +28,8 @@ function isMet(index: ClusterIndex, view: SlotView, slot: Slot | undefined, { co
   const { current, old, dark, finished, rejected } = slot.rows;
   const serves = (row: number) => (condition === "healthy" ? index.isReady(row) : REPLICA_STATES[state[row]!] === "running");
   if (current.some(serves)) return true;
-  const ended = finished.filter((row) => REPLICA_STATES[state[row]!] === "completed");
+  // What completed on the revision before runs again on this one first.
+  const ended = finished.filter((row) => REPLICA_STATES[state[row]!] === "completed" && isCurrentSpec(index, row, view.service));
   if (ended.length > 0 && (condition === "started" || view.service.mode === "replicated")) return true;
   // A dark slot takes the revision on return, and an optional dependency that ended holds nobody up.
   if (dark.length > 0 && current.length === 0 && old.length === 0) return true;

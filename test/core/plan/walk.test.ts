@@ -83,6 +83,28 @@ describe("deploy", () => {
     expect(outcomes(sim)).toEqual(["succeeded"]);
   });
 
+  test("a dependent is updated when the job that it needs has completed on the new revision", () => {
+    const sim = new Simulation(
+      world()
+        .nodes(2)
+        .app("shop")
+        .service("migrate")
+        .service("web", { dependsOn: [{ service: "migrate", condition: "started", required: true }] })
+        .deployment(),
+    );
+    sim.behaviours.set("spec-migrate-1", "complete").set("v2-migrate", "complete");
+    sim.settle();
+    sim.deploy("shop", { migrate: { spec: "v2-migrate" }, web: { spec: "v2-web" } });
+    const hasMigrated = () => sim.rows("migrate").some((row) => row.spec === "v2-migrate" && row.state === "completed");
+    for (let second = 0; second < 60 && !hasMigrated(); second++) {
+      expect(sim.rows("web").map(({ spec }) => spec)).toEqual(["spec-web-1"]);
+      sim.run(1);
+    }
+    sim.settle();
+    expect(sim.rows("web")).toMatchObject([{ spec: "v2-web", state: "running" }]);
+    expect(outcomes(sim)).toEqual(["succeeded", "succeeded"]);
+  });
+
   test("a node is given so many replicas and no more, however little they reserve, and one set of them is a manifest", () => {
     const sim = new Simulation(world().nodes(2).app("shop").service("web", { replicas: 2_001, cpuMillis: 0, memoryMiB: 0 }).deployment());
     const plan = sim.step();
