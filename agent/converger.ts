@@ -309,7 +309,7 @@ export class Converger {
       // What is waited for is said once, not each second.
       const level = isAwaiting && former?.message === message ? "debug" : "warn";
       log[level]({ step: step.kind, key: step.key, count, error: message }, "a step failed");
-      if (isFinal(step.kind, error) && replica !== undefined) await this.#reject(replica, message);
+      if (isFinal(step.kind, error, count) && replica !== undefined) await this.#reject(replica, message);
     }
     if (replica !== undefined) await this.#watch.settle(this.#input.ledger.record(replica)?.containerId ?? null);
   }

@@ -12,11 +12,19 @@ export async function sweepTemporaries(root: string): Promise<void> {
   for (const path of await readdir(root, { recursive: true })) if (TEMPORARY.test(path)) await rm(join(root, path), { force: true });
 }
 
+/** What an agent's directory holds from its first minutes on; the first of them its owner may have written before. */
+const OURS: ReadonlySet<string> = new Set(["policy.json", "lock", "identity.json", "bodies", "records"]);
+
 /** A directory that was there before has whatever mode it was made with, as by an owner who wrote the policy first. */
 async function closeToOthers(root: string): Promise<void> {
   const { mode } = await stat(root);
   if ((mode & 0o1000) !== 0) throw new Error(`${root} is shared by all users; name a directory of its own with --data-dir`);
-  if ((mode & 0o077) !== 0) await chmod(root, 0o700);
+  if ((mode & 0o077) === 0) return;
+  const found = await readdir(root);
+  // Whatever else it is, it is somebody's, and others may have to get in.
+  if (found.length > 0 && !found.some((name) => OURS.has(name)))
+    throw new Error(`${root} holds other things and is open to other users; name a directory of its own with --data-dir`);
+  await chmod(root, 0o700);
 }
 
 export async function openDisk(root: string): Promise<Disk> {

@@ -19,9 +19,18 @@ const BIND_MISSING = /bind source path does not exist/;
 export const isBindMissing = (error: unknown): boolean =>
   error instanceof EngineError && error.code === "invalid" && BIND_MISSING.test(error.message);
 
-/** Refused for what it is, not for what is there now: trying again would get the same answer for ever. */
-export const isFinal = (kind: StepKind, error: unknown): boolean =>
-  kind === "create" && error instanceof EngineError && error.code === "invalid" && !isBindMissing(error);
+/** Tries a second apart: a disk is mounted by then, and where it is not another node may have what is missing. */
+const AWAITED_TRIES_MAX = 300;
+
+/**
+ * Refused for what it is, so that trying again would get the same answer for ever; or waited for long enough. `count`: how
+ * many times in a row it has failed.
+ */
+export const isFinal = (kind: StepKind, error: unknown, count: number): boolean => {
+  if (kind !== "create") return false;
+  if (error instanceof Unmet || isBindMissing(error)) return count >= AWAITED_TRIES_MAX;
+  return error instanceof EngineError && error.code === "invalid";
+};
 
 export interface StepFailure {
   readonly reason: string;

@@ -140,7 +140,7 @@ export const SERVICE_ROWS: readonly KeyRow[] = [
   ...each(`${S}.credential_spec`, { config: "string", file: "string", registry: "string" }, (path, takes) =>
     refused(path, takes, NO_CREDENTIALS),
   ),
-  applied(`${S}.depends_on`, "strings|mapping", "Order of start and of updates."),
+  applied(`${S}.depends_on`, "strings|mapping", "Order of the first start; an update does not wait."),
   applied(`${S}.depends_on.*`, "mapping", "A service of the app that must come first."),
   applied(
     `${S}.depends_on.*.condition`,

@@ -101,8 +101,6 @@ export class Placing {
       notes().waiting.add(`the last deployment failed, so nothing is updated until the next deploy or rollback: ${count}`);
       return;
     }
-    // What it waits for has been noted.
-    if (work.isGated) return;
     const { parallelism, delayMs } = service.planning;
     const nextMs = work.lastHealthyMs + delayMs;
     if (work.lastHealthyMs > 0 && nextMs > this.#index.nowMs) {

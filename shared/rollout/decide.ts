@@ -37,8 +37,6 @@ export interface Work {
   readonly fills: Fill[];
   /** Slots on the old revision, in the order to take them. */
   readonly updates: Slot[];
-  /** What it depends on is still to come: nothing is updated. */
-  readonly isGated: boolean;
   /** Slots that change over or are not healthy yet: they count against `parallelism`. */
   moving: number;
   /** Current replicas that are not healthy yet and have to be for the deployment to succeed. */
@@ -62,7 +60,6 @@ export function decide(
     standard,
     fills: [],
     updates: [],
-    isGated: gates.length > 0,
     moving: 0,
     pending: 0,
     paused: false,
@@ -76,8 +73,7 @@ export function decide(
   }
   decider.unwanted();
   decider.sortUpdates();
-  if (gates.length > 0 && (work.updates.length > 0 || decider.gated > 0))
-    for (const sentence of gates) draft.notes(view.service).waiting.add(sentence);
+  if (decider.gated > 0) for (const sentence of gates) draft.notes(view.service).waiting.add(sentence);
   return work;
 }
 

@@ -79,11 +79,7 @@ export interface EngineFaults {
   /** Chance that a container ends by itself within a minute of its start. */
   crash: number;
   pullFactor: number;
-  /** Chance that a container cannot be made or started: no memory, no more processes or files. */
-  starved: number;
 }
-
-export const SOUND_ENGINE: EngineFaults = { eventGap: 0, crash: 0, pullFactor: 1, starved: 0 };
 
 /** `stopping`: it ends its containers before itself, and hears nobody new; `restoring`: it ends those that an earlier one left. */
 type State = "up" | "stopping" | "down" | "restoring";
@@ -93,7 +89,7 @@ export class SimEngine {
   process: Process;
   /** What runs in the containers. */
   readonly runtime: Process;
-  readonly faults: EngineFaults = { ...SOUND_ENGINE };
+  readonly faults: EngineFaults = { eventGap: 0, crash: 0, pullFactor: 1 };
   readonly containers = new Map<string, SimContainer>();
   readonly #images = new ImageStore();
   readonly #ports = new HostPorts();
@@ -261,17 +257,11 @@ export class SimEngine {
       },
       create: async (name, body) => {
         assertObjectName(name);
-        return write(`create ${name}`, [20, 150], () => {
-          this.#starve("create");
-          return this.#create(name, body);
-        });
+        return write(`create ${name}`, [20, 150], () => this.#create(name, body));
       },
       start: async (id) => {
         assertContainerId(id);
-        return write(`start ${id.slice(0, 12)}`, [1, 5], () => {
-          this.#starve("start");
-          return this.#onceStarted(id, () => this.#start(this.#existing(id)));
-        });
+        return write(`start ${id.slice(0, 12)}`, [1, 5], () => this.#onceStarted(id, () => this.#start(this.#existing(id))));
       },
       stop: async (id, graceMs) => {
         assertContainerId(id);
@@ -439,11 +429,6 @@ export class SimEngine {
     return createHash("sha256")
       .update(`${this.#host.name} ${++this.#serial}`)
       .digest("hex");
-  }
-
-  #starve(what: string): void {
-    if (this.#random.chance(this.faults.starved))
-      throw new EngineError("failed", `failed to ${what} the container: fork/exec: resource temporarily unavailable`, { status: 500 });
   }
 
   #create(name: string, body: CreateBody): string {

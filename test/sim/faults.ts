@@ -6,8 +6,6 @@ import { Process } from "./kernel.ts";
 import type { Machine } from "./machine.ts";
 import { GOOD_WIRE } from "./network.ts";
 import { KIND_DATABASE } from "./database.ts";
-import { SOUND_ENGINE } from "./engine.ts";
-import { specOf } from "./workload.ts";
 import type { Prng } from "./prng.ts";
 import type { World } from "./world.ts";
 
@@ -119,11 +117,6 @@ export const FAULTS: Readonly<Record<string, Script>> = {
     await pause(random.between(20_000, 120_000));
     clone.powerOff();
   },
-  F17: async ({ machine, random, pause }) => {
-    machine.engine.faults.starved = random.between(0.3, 1);
-    await pause(random.between(5_000, 60_000));
-    machine.engine.faults.starved = 0;
-  },
   F18: async ({ machine, random }) => {
     const containers = [...machine.engine.containers.values()].filter(({ status }) => status === "running");
     if (containers.length === 0) return;
@@ -188,20 +181,6 @@ export const FAULTS: Readonly<Record<string, Script>> = {
     await pause(random.between(3_000, 90_000));
     machine.wire.faults.broken = null;
   },
-  // All at once, as after a failure of what they share.
-  F31: async ({ world, random, pause }) => {
-    const all = world.machines.filter(({ isOn }) => isOn);
-    const isKill = random.chance(0.5);
-    for (const machine of all) {
-      if (isKill) machine.killAgent();
-      else machine.wire.faults.isUpCut = true;
-    }
-    await pause(random.between(1_000, 120_000));
-    for (const machine of all) {
-      machine.wire.faults.isUpCut = false;
-      world.startAgent(machine);
-    }
-  },
   F32: async ({ machine, pause }) => {
     for (let count = 0; count < 12; count++) {
       machine.wire.faults.isUpCut = true;
@@ -265,43 +244,6 @@ export const FAULTS: Readonly<Record<string, Script>> = {
     world.database.clockErrorMs = 0;
     if (world.isolate !== null) world.isolate.clockErrorMs = 0;
   },
-  // The process that plans and ticks stands still, and finds out only afterwards.
-  F45: async ({ world, random, pause }) => {
-    const process = world.isolate?.process;
-    if (process === undefined) return;
-    world.kernel.suspend(process);
-    await pause(random.chance(0.3) ? 1_200_000 : random.between(2_000, 60_000));
-    world.kernel.resume(process);
-  },
-  F48: async ({ world, machine, random, pause }) => {
-    const names = world.database
-      .look("select name from apps where deleting = 0 and name like 'app-%' order by name")
-      .map(({ name }) => String(name));
-    machine.powerOff();
-    for (const name of names) {
-      const path = `/v1/namespaces/default/apps/${name}`;
-      if (random.chance(0.5)) void world.ask("PATCH", `${path}/services/web`, { replicas: 0 });
-      else void world.ask("POST", `${path}/rollback`, {});
-    }
-    await pause(random.between(1_000, 60_000));
-    machine.powerOn();
-    world.startAgent(machine);
-  },
-  F49: async ({ world, machine, random, pause }) => {
-    const name = `again-${machine.name}`;
-    const path = `/v1/namespaces/default/apps/${name}`;
-    const spec = () => specOf({ name, kind: random.pick(["web", "data", "port"]), rollsBack: false, replicas: 2 }, "registry.test/web:1");
-    await world.ask("PUT", path, { spec: spec() });
-    await pause(random.between(1_000, 20_000));
-    machine.wire.faults.isUpCut = true;
-    await world.ask("DELETE", `${path}?deleteData=${random.chance(0.5)}`);
-    await pause(random.between(0, 20_000));
-    await world.ask("PUT", path, { spec: spec() });
-    await pause(random.between(1_000, 30_000));
-    machine.wire.faults.isUpCut = false;
-    await pause(random.between(0, 20_000));
-    await world.ask("DELETE", `${path}?deleteData=true`);
-  },
 };
 
 export type FaultName = keyof typeof FAULTS & string;
@@ -353,7 +295,7 @@ export class Mischief {
     world.database.clockErrorMs = 0;
     for (const machine of world.machines) {
       Object.assign(machine.wire.faults, GOOD_WIRE);
-      Object.assign(machine.engine.faults, SOUND_ENGINE);
+      Object.assign(machine.engine.faults, { eventGap: 0, crash: 0, pullFactor: 1 });
       machine.disk.isFull = false;
       machine.wallErrorMs = 0;
       if (machine.agentProcess !== null) world.kernel.resume(machine.agentProcess);
@@ -365,10 +307,7 @@ export class Mischief {
       world.startAgent(machine);
     }
     for (const clone of world.clones) clone.powerOff();
-    if (world.isolate !== null) {
-      world.isolate.clockErrorMs = 0;
-      world.kernel.resume(world.isolate.process);
-    }
+    if (world.isolate !== null) world.isolate.clockErrorMs = 0;
     await world.startIsolateIfDown();
     for (const { id } of world.database.look("select id from nodes where quarantined = 1"))
       await world.must("PATCH", `/v1/nodes/${String(id)}`, { reissue: true });

@@ -12,8 +12,8 @@ interface AppState {
   isRemoved: boolean;
 }
 
-type AppKind = "web" | "port" | "data" | "everywhere" | "pair" | "once" | "tries";
-const KINDS: readonly AppKind[] = ["web", "web", "port", "data", "everywhere", "pair", "once", "tries"];
+type AppKind = "web" | "port" | "data" | "everywhere" | "pair";
+const KINDS: readonly AppKind[] = ["web", "web", "port", "data", "everywhere", "pair"];
 const REGISTRY = "registry.test";
 const VERSIONS = 4;
 
@@ -44,20 +44,6 @@ export function specOf(app: Pick<AppState, "name" | "kind" | "rollsBack" | "repl
         services: { db: { replicas: 1, workload: { ...workload, mounts: [{ kind: "volume", volume: "data", target: "/data" }] }, update } },
         volumes: { data: {} },
       };
-    // Ends by itself, well.
-    case "once":
-      return {
-        name,
-        services: { web: { replicas: 2, workload: { ...workload, image: `${REGISTRY}/web:job1`, restart: { condition: "no" } }, update } },
-      };
-    // Started again so often, and then given up.
-    case "tries":
-      return {
-        name,
-        services: {
-          web: { replicas, workload: { ...workload, restart: { condition: "on-failure", maxAttempts: 2, delayMs: 500 } }, update },
-        },
-      };
     case "everywhere":
       return { name, services: { agent: { mode: "global", workload, update } } };
     case "pair":
@@ -84,7 +70,7 @@ export class Workload {
     this.#world = world;
     this.#random = world.kernel.random.fork("workload");
     for (let version = 1; version <= VERSIONS; version++) world.registry.push(`${REGISTRY}/web:${version}`);
-    for (const word of ["crash", "sick", "deaf", "slow", "job"]) world.registry.push(`${REGISTRY}/web:${word}1`);
+    for (const word of ["crash", "sick", "deaf", "slow"]) world.registry.push(`${REGISTRY}/web:${word}1`);
   }
 
   /** Until `untilMs` of true time. */

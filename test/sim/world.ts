@@ -249,7 +249,7 @@ export class World {
   /** A replica that does not run although it is wanted: its image ends by itself and waits to be started again, or is in no registry. */
   mayRest(replica: string): boolean {
     const [row] = this.database.look(`select b.body as body from replicas r join bodies b on b.hash = r.spec where r.id = '${replica}'`);
-    return row !== undefined && /:(?:crash1|job1|missing)"/.test(String(row.body));
+    return row !== undefined && /:(?:crash1|missing)"/.test(String(row.body));
   }
 
   /** One request of the operator; status 0: nobody answered. */

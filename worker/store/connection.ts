@@ -39,11 +39,14 @@ export class Connection {
 
   execute(statement: InStatement): SqlResult {
     const { sql, args = [] } = typeof statement === "string" ? { sql: statement } : statement;
+    const values = bound(args);
     try {
-      return run(this.#prepare(sql), bound(args));
+      // A refused one may stand in the middle of its rows: it is kept, and its next run begins it anew. Dropped, it would stand there.
+      const prepared = this.#prepare(sql);
+      const result = run(prepared, values);
+      if (isLarge(values)) this.#prepared.delete(sql);
+      return result;
     } catch (error) {
-      // It may stand in the middle of its rows; the next one begins anew.
-      this.#prepared.delete(sql);
       throw asLibsqlError(error);
     }
   }
@@ -81,6 +84,11 @@ export class Connection {
     return prepared;
   }
 }
+
+/** The engine keeps what was bound until it binds again. */
+const BOUND_CHARACTERS_KEPT = 65_536;
+const isLarge = (values: unknown): boolean =>
+  Object.values(values as object).some((value) => typeof value === "string" && value.length > BOUND_CHARACTERS_KEPT);
 
 function run({ statement, isReader }: Prepared, args: unknown): SqlResult {
   // One array: given apart, a lone Buffer would end the process.

@@ -105,8 +105,10 @@ export class EmbeddedDatabase implements Database {
   reconnect(): void {
     // The memory of an in-memory database is its connection; with only one there is nobody to be refused by.
     if (this.path === ":memory:") return;
+    // In this order: where none can be opened now, there is still one to try again with.
+    const next = new Connection(this.path);
     this.#connection.close();
-    this.#connection = new Connection(this.path);
+    this.#connection = next;
     this.#isConfigured = false;
   }
 

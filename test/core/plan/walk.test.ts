@@ -38,29 +38,6 @@ describe("deploy", () => {
     expect(outcomes(sim)).toEqual(["succeeded"]);
   });
 
-  test("a dependent is updated when its dependency is ready on the new revision", () => {
-    const sim = new Simulation(
-      world()
-        .nodes(3)
-        .app("shop")
-        .service("db", { replicas: 2 })
-        .service("web", { replicas: 2, dependsOn: [{ service: "db", condition: "healthy", required: true }] })
-        .deployment(),
-    ).settle();
-    sim.deploy("shop", { db: { spec: "v2-db" }, web: { spec: "v2-web" } });
-    const isOn = (service: string, spec: string) => sim.rows(service).every((row) => row.spec === spec && row.readySinceMs !== null);
-    const readyOn = (spec: string) => sim.rows("db").filter((row) => row.spec === spec && row.readySinceMs !== null).length;
-    let steps = 0;
-    for (; readyOn("v2-db") < 2; steps++) {
-      expect(isOn("web", "spec-web-1"), `step ${steps}`).toBe(true);
-      sim.run(1);
-    }
-    expect(steps).toBeGreaterThan(2);
-    sim.settle();
-    expect(isOn("web", "v2-web")).toBe(true);
-    expect(outcomes(sim)).toEqual(["succeeded", "succeeded"]);
-  });
-
   test("a scale that takes the place of a rollout is no success before what that had placed is healthy", () => {
     const sim = new Simulation(world().nodes(3).app("shop").service("web", { replicas: 2 }).deployment()).settle();
     sim.behaviours.set("v2-web", "neverReady");
@@ -81,28 +58,6 @@ describe("deploy", () => {
       if (at() > 0) expect(sim.readySlots("web")).toBe(2);
     }
     expect(outcomes(sim)).toEqual(["succeeded"]);
-  });
-
-  test("a dependent is updated when the job that it needs has completed on the new revision", () => {
-    const sim = new Simulation(
-      world()
-        .nodes(2)
-        .app("shop")
-        .service("migrate")
-        .service("web", { dependsOn: [{ service: "migrate", condition: "started", required: true }] })
-        .deployment(),
-    );
-    sim.behaviours.set("spec-migrate-1", "complete").set("v2-migrate", "complete");
-    sim.settle();
-    sim.deploy("shop", { migrate: { spec: "v2-migrate" }, web: { spec: "v2-web" } });
-    const hasMigrated = () => sim.rows("migrate").some((row) => row.spec === "v2-migrate" && row.state === "completed");
-    for (let second = 0; second < 60 && !hasMigrated(); second++) {
-      expect(sim.rows("web").map(({ spec }) => spec)).toEqual(["spec-web-1"]);
-      sim.run(1);
-    }
-    sim.settle();
-    expect(sim.rows("web")).toMatchObject([{ spec: "v2-web", state: "running" }]);
-    expect(outcomes(sim)).toEqual(["succeeded", "succeeded"]);
   });
 
   test("a node is given so many replicas and no more, however little they reserve, and one set of them is a manifest", () => {

@@ -144,7 +144,7 @@ export class Rollouts {
     return !rows.some((row) => row.desired === "run" && row.spec === service.spec && this.#health.hasBeenHealthy(row.id));
   }
 
-  /** I40: what a service needs is on the revision before a slot of it begins with that. */
+  /** I40: what a service needs is there before a slot of it begins; one that serves changes over without waiting. */
   #gate(row: ReplicaRow): void {
     const service = this.#serviceOf(row);
     const deployment = this.#deploying(row.app_id);
@@ -152,6 +152,7 @@ export class Rollouts {
     const begun = `${deployment.id} ${row.service} ${row.slot}`;
     if (this.#begun.has(begun)) return;
     this.#begun.add(begun);
+    if (this.#slotOf(row).length > 1) return;
     for (const { service: name, condition, required } of planningOf(service).dependsOn) {
       const needed = this.#rows.get("services", keyOf(row.app_id, name));
       if (needed === undefined || needed.removed === 1 || !required || needed.mode === "global") continue;
