@@ -3,6 +3,7 @@
  * what it set off, and nothing else moves. Events of a process that was killed never happen, which is what dying is: its
  * promises stay open for ever.
  */
+import process from "node:process";
 import { Prng } from "./prng.ts";
 import { Trace } from "./trace.ts";
 
@@ -25,6 +26,14 @@ interface Event {
   readonly what: string;
   run: (() => void) | null;
 }
+
+/** Nothing that the world runs needs more than one; the second is for what would wait for a tick itself. */
+const TICKS = 2;
+/** A whole turn of the event loop takes several times as long as a tick; finalizers and messages to the process need one now and then. */
+const TURN_STEPS = 64;
+
+const tick = () => new Promise<void>((resolve) => process.nextTick(resolve));
+const turn = () => new Promise<void>((resolve) => void setImmediate(resolve));
 
 /** Silent events are too many to be worth a line: the clock's own. */
 const isSilent = (what: string): boolean => what === "";
@@ -121,10 +130,11 @@ export class Kernel {
     this.nowMs = Math.max(this.nowMs, untilMs);
   }
 
-  /** Lets everything that can go on without an event go on. A turn of the event loop runs all promises that are ready. */
+  /** Lets everything that can go on without an event go on. A tick comes when no promise is ready any more. */
   async #settle(): Promise<void> {
-    do await new Promise((resolve) => void setImmediate(resolve));
-    while (!this.isQuiet());
+    for (let count = 0; count < TICKS; count++) await tick();
+    if (this.steps % TURN_STEPS === 0) await turn();
+    while (!this.isQuiet()) await turn();
   }
 
   #push(event: Event): void {

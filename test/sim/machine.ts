@@ -229,8 +229,11 @@ const NO_SOCKETS: Sockets = {
   },
 };
 
+/** Where in the source an error was made, in JSON: says which copy of the code runs, and a trace is to say what happens. */
+const STACK = /(?:\\n +at [^"\\]*)+/g;
+
 export function logOf(kernel: Kernel, process: Process): Log {
   const write = (level: string) => (fields: Record<string, unknown>, message: string) =>
-    kernel.log(process.name, `${level} ${message} ${JSON.stringify(fields)}`);
+    kernel.log(process.name, `${level} ${message} ${JSON.stringify(fields).replaceAll(STACK, "")}`);
   return { debug: write("debug"), info: write("info"), warn: write("warn"), error: write("error") };
 }
