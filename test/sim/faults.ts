@@ -2,6 +2,7 @@
  * What goes wrong, by its number in docs/spec/faults.md. Each is a script: it breaks something, waits, and mends it.
  * `heal` at the end mends whatever is still broken.
  */
+import { Acts } from "./acts.ts";
 import { Process } from "./kernel.ts";
 import type { Machine } from "./machine.ts";
 import { GOOD_WIRE } from "./network.ts";
@@ -254,28 +255,33 @@ export class Mischief {
   readonly #random: Prng;
   readonly #process = new Process("mischief");
   readonly #busy = new Set<Machine>();
+  readonly #acts: Acts;
 
-  constructor(world: World) {
+  constructor(world: World, acts = new Acts()) {
     this.#world = world;
+    this.#acts = acts;
     this.#random = world.kernel.random.fork("mischief");
   }
 
   /** One at a time for each machine, some at once over the cluster, until `untilMs`. */
   async run(untilMs: number, everyMs: number, names: readonly string[]): Promise<void> {
     const { kernel } = this.#world;
-    while (kernel.nowMs < untilMs) {
-      await kernel.pause(this.#random.between(0.1, 1.9) * everyMs, this.#process);
+    for (let count = 1; kernel.nowMs < untilMs; count++) {
+      const id = `f${count}`;
+      const random = this.#random.fork(id);
+      await kernel.pause(random.between(0.1, 1.9) * everyMs, this.#process);
       if (kernel.nowMs >= untilMs) return;
-      const machine = this.#random.pick(this.#world.machines);
+      const machine = random.pick(this.#world.machines);
       if (this.#busy.has(machine)) continue;
-      const name = this.#random.pick(names);
+      const name = random.pick(names);
       const script = FAULTS[name];
       if (script === undefined) throw new Error(`there is no fault ${name}; there are ${Object.keys(FAULTS).join(" ")}`);
+      if (!this.#acts.begin({ id, atMs: kernel.nowMs, what: `${name} on ${machine.name}` })) continue;
       this.#busy.add(machine);
       this.injected.set(name, (this.injected.get(name) ?? 0) + 1);
       kernel.log("mischief", `${name} on ${machine.name}`);
       const pause = (ms: number) => kernel.pause(ms, this.#process);
-      script({ world: this.#world, machine, random: this.#random.fork(`${name} ${kernel.nowMs}`), pause }).then(
+      script({ world: this.#world, machine, random, pause }).then(
         () => {
           this.#busy.delete(machine);
           kernel.log("mischief", `${name} on ${machine.name} is over`);

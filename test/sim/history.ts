@@ -1,4 +1,5 @@
 /** One seed's history: a cluster, work on it, faults, a mending, and the look at what came of it. */
+import { type Act, Acts } from "./acts.ts";
 import { Checkers, type Violation } from "./checkers.ts";
 import { FAULTS, Mischief } from "./faults.ts";
 import { Workload } from "./workload.ts";
@@ -22,6 +23,8 @@ export interface Outcome {
   readonly faults: Readonly<Record<string, number>>;
   readonly looked: Readonly<Record<string, number>>;
   readonly counts: Readonly<Record<string, number>>;
+  /** Faults and operators' requests. */
+  readonly acts: readonly Act[];
   readonly trace: readonly string[];
 }
 
@@ -29,19 +32,22 @@ export interface HistoryOptions {
   readonly seed: string;
   /** Default: all. */
   readonly faults?: readonly string[];
+  /** Acts that are done at all. Default: all. */
+  readonly only?: readonly string[];
   readonly traceLines?: number;
 }
 
-export async function playHistory({ seed, faults, traceLines = 0 }: HistoryOptions): Promise<Outcome> {
+export async function playHistory({ seed, faults, only, traceLines = 0 }: HistoryOptions): Promise<Outcome> {
   const world = new World({ seed, traceLines, ...sizeOf(seed), jose: Number(seed) % REAL_JOSE_EVERY === 0 ? "real" : "stand-in" });
   const checkers = new Checkers(world);
-  const mischief = new Mischief(world);
+  const acts = new Acts(only);
+  const mischief = new Mischief(world, acts);
   const counts: Record<string, number> = {};
   let workload: Workload | null = null;
   try {
     await world.build();
     checkers.begin();
-    workload = new Workload(world);
+    workload = new Workload(world, acts);
     const endMs = world.nowMs + FAULTY_MS;
     void workload.run(endMs - 60_000, 25_000);
     void mischief.run(endMs, 20_000, faults ?? Object.keys(FAULTS));
@@ -69,6 +75,7 @@ export async function playHistory({ seed, faults, traceLines = 0 }: HistoryOptio
     faults: Object.fromEntries(mischief.injected),
     looked: Object.fromEntries(checkers.looked),
     counts,
+    acts: acts.done,
     trace: world.kernel.trace.kept(),
   };
 }

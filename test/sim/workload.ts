@@ -1,4 +1,5 @@
 /** What operators do to a cluster: deploy, change, scale, roll back, remove, cordon; each answered or not, and tried again as a careful client would. */
+import { Acts } from "./acts.ts";
 import type { Prng } from "./prng.ts";
 import type { OperatorAnswer, World } from "./world.ts";
 
@@ -60,14 +61,17 @@ export function specOf(app: Pick<AppState, "name" | "kind" | "rollsBack" | "repl
 export class Workload {
   readonly done = { deploys: 0, updates: 0, scales: 0, rollbacks: 0, removals: 0, recreated: 0, unanswered: 0, refused: 0 };
   readonly #world: World;
-  readonly #random: Prng;
+  readonly #acts: Acts;
+  /** Of what is done next: all of it is drawn before the first request, so that no answer moves what is drawn. */
+  #random: Prng;
   readonly #apps: AppState[] = [];
   #keys = 0;
   /** Ops that were answered with success, by their message: each has to be there exactly once. */
   readonly accepted: string[] = [];
 
-  constructor(world: World) {
+  constructor(world: World, acts = new Acts()) {
     this.#world = world;
+    this.#acts = acts;
     this.#random = world.kernel.random.fork("workload");
     for (let version = 1; version <= VERSIONS; version++) world.registry.push(`${REGISTRY}/web:${version}`);
     for (const word of ["crash", "sick", "deaf", "slow"]) world.registry.push(`${REGISTRY}/web:${word}1`);
@@ -76,9 +80,13 @@ export class Workload {
   /** Until `untilMs` of true time. */
   async run(untilMs: number, everyMs: number): Promise<void> {
     const { kernel, operator } = this.#world;
+    const whole = this.#random;
+    let dueMs = kernel.nowMs;
     for (let count = 0; count < 3; count++) await this.#deployNew();
-    while (kernel.nowMs < untilMs) {
-      await kernel.pause(this.#random.between(0.2, 1.8) * everyMs, operator);
+    for (let count = 1; kernel.nowMs < untilMs; count++) {
+      this.#random = whole.fork(`${count}`);
+      dueMs += this.#random.between(0.2, 1.8) * everyMs;
+      await kernel.pause(Math.max(0, dueMs - kernel.nowMs), operator);
       if (kernel.nowMs >= untilMs) return;
       await this.#something();
     }
@@ -141,7 +149,10 @@ export class Workload {
   /** With one key until it is answered, as a client does that must not act twice. */
   async #ask(method: string, path: string, body?: unknown): Promise<OperatorAnswer> {
     const { kernel, operator } = this.#world;
-    const key = `${this.#world.database.clockMs}-${++this.#keys}`;
+    const id = `o${++this.#keys}`;
+    const random = this.#random.fork(id);
+    if (!this.#acts.begin({ id, atMs: kernel.nowMs, what: `${method} ${path}` })) return { status: 0, body: null };
+    const key = `${this.#world.database.clockMs}-${this.#keys}`;
     for (let attempt = 0; ; attempt++) {
       const answer = await this.#world.ask(method, path, body, { "idempotency-key": key });
       if (answer.status !== 0 && answer.status < 500) {
@@ -150,7 +161,7 @@ export class Workload {
       }
       this.done.unanswered++;
       if (attempt === 5) return answer;
-      await kernel.pause(this.#random.between(500, 4_000), operator);
+      await kernel.pause(random.between(500, 4_000), operator);
     }
   }
 }
