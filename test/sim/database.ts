@@ -410,12 +410,15 @@ export class SimDatabase {
   ): ResultSet[] {
     this.#content.nowMs = this.clockMs;
     const results = this.#content.run(statements, { mode: "write", busyAt });
-    this.#kernel.log("db", `wrote ${statements.map(describe).join("; ")}`);
+    this.#kernel.log("db", `wrote ${statements.map(describe).join(STATEMENT_END)}`);
     this.onWrite({ askedMs, rows: this.#content.takeWritten() });
     this.faults.onCarriedOut?.();
     return results;
   }
 }
+
+/** Between two statements in a line of the trace; no SQL of ours has it. */
+export const STATEMENT_END = ";\t";
 
 function describe(statement: InStatement): string {
   const sql = typeof statement === "string" ? statement : statement.sql;

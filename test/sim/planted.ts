@@ -3,17 +3,18 @@
  * find it. A simulator that lets one through shows nothing by its silence.
  */
 import { execFile, execFileSync } from "node:child_process";
-import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync } from "node:fs";
+import { availableParallelism, tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
-import { fileURLToPath } from "node:url";
+import { fileURLToPath, pathToFileURL } from "node:url";
 import { promisify } from "node:util";
+import { Players } from "./players.ts";
 
 export interface PlantedOptions {
   readonly only: string | undefined;
-  /** 0 to 9: every tenth of them, beginning with this one. */
-  readonly tenth: number | undefined;
+  /** 0 to 9: every tenth of them, beginning with this one; "auto": which one, the number of commits says. */
+  readonly tenth: string | undefined;
   readonly json: boolean;
 }
 
@@ -34,59 +35,134 @@ interface Found {
 
 /** Prints what was found; the exit code. */
 export async function findPlanted({ only, tenth, json }: PlantedOptions): Promise<number> {
-  const names = readdirSync(PATCHES)
+  const all = readdirSync(PATCHES)
     .filter((file) => file.endsWith(".patch"))
     .map((file) => file.slice(0, -".patch".length))
-    .sort()
-    .filter((name, at) => (only === undefined || name === only) && (tenth === undefined || at % 10 === tenth % 10));
+    .sort();
+  const say = (line: string) => void (json ? process.stderr : process.stdout).write(`${line}\n`);
+  const part = tenthOf(tenth);
+  if (part !== null) say(`every tenth, from number ${part}${tenth === "auto" ? ", as the number of commits ends with it" : ""}`);
+  const names = all.filter((name, at) => (only === undefined || name === only) && (part === null || at % 10 === part));
   if (names.length === 0) throw new Error(`there is no planted bug ${only ?? ""}`);
+  const stale = all.filter((name) => !applies(name));
+  for (const name of stale) say(`STALE    ${name} does not apply any more`);
+
+  const waiting = names.filter((name) => !stale.includes(name));
   const found: Found[] = [];
-  for (const name of names) {
-    const one = await find(name);
-    found.push(one);
-    if (!json) process.stdout.write(`${one.seeds === null ? "ESCAPED" : String(one.seeds).padStart(7)}  ${name.padEnd(40)}  ${one.by}\n`);
+  const garden = new Garden(waiting);
+  const tryOn = async () => {
+    for (let name = waiting.shift(); name !== undefined; name = waiting.shift()) {
+      const startedMs = performance.now();
+      const one = await find(garden, name);
+      found.push(one);
+      const tookS = ((performance.now() - startedMs) / 1000).toFixed(0);
+      say(`${one.seeds === null ? "ESCAPED" : String(one.seeds).padStart(7)}  ${`${tookS} s`.padStart(6)}  ${name.padEnd(40)}  ${one.by}`);
+    }
+  };
+  try {
+    await garden.prepare();
+    await Promise.all(Array.from({ length: availableParallelism() }, tryOn));
+  } finally {
+    garden.remove();
   }
   const seeds = found.flatMap((one) => (one.seeds === null ? [] : [one.seeds])).sort((a, b) => a - b);
-  const shown = { planted: found.length, caught: seeds.length, medianSeeds: seeds[Math.floor(seeds.length / 2)] ?? null };
+  const shown = { planted: names.length, caught: seeds.length, medianSeeds: seeds[Math.floor(seeds.length / 2)] ?? null };
   process.stdout.write(
     json ? `${JSON.stringify(shown)}\n` : `${shown.caught} of ${shown.planted} caught, after ${shown.medianSeeds} seeds in the median\n`,
   );
-  return shown.caught === shown.planted ? 0 : 1;
+  return shown.caught === shown.planted && stale.length === 0 ? 0 : 1;
 }
 
-async function find(name: string): Promise<Found> {
-  const copy = mkdtempSync(join(tmpdir(), "berth-planted-"));
+/** Which tenth: each commit tries another one, and whoever has that commit the same. */
+function tenthOf(tenth: string | undefined): number | null {
+  if (tenth === undefined) return null;
+  const number = tenth === "auto" ? execFileSync("git", ["rev-list", "--count", "HEAD"], { cwd: ROOT, encoding: "utf8" }) : tenth;
+  return Number(number) % 10;
+}
+
+function applies(name: string): boolean {
   try {
-    for (const path of COPIED) cpSync(join(ROOT, path), join(copy, path), { recursive: true });
-    symlinkSync(join(ROOT, "node_modules"), join(copy, "node_modules"));
-    execFileSync("git", ["apply", "--unsafe-paths", `--directory=${copy}`, join(PATCHES, `${name}.patch`)], { cwd: "/", stdio: "pipe" });
-    for (const part of partsOf(name))
-      await run(process.execPath, [join(ROOT, "node_modules", "typescript", "bin", "tsc"), "-p", part], { cwd: copy });
-    return await play(name, copy);
-  } catch (error) {
-    return { name, seeds: null, by: `could not be tried: ${(error as { stdout?: string }).stdout ?? ""} ${String(error)}`.slice(0, 400) };
-  } finally {
-    rmSync(copy, { recursive: true, force: true });
+    execFileSync("git", ["apply", "--check", join(PATCHES, `${name}.patch`)], { cwd: ROOT, stdio: "ignore" });
+    return true;
+  } catch {
+    return false;
   }
 }
 
+/** Copies of the code side by side, and what the compiler knows of the sound one: it looks again only at what a bug changes. */
+class Garden {
+  readonly #directory = mkdtempSync(join(tmpdir(), "berth-planted-"));
+  readonly #parts: ReadonlySet<string>;
+
+  constructor(names: readonly string[]) {
+    this.#parts = new Set(names.flatMap(partsOf));
+  }
+
+  async prepare(): Promise<void> {
+    const sound = this.#copy("sound");
+    for (const part of this.#parts) await compile(sound, part);
+  }
+
+  /** Throws if the bug does not compile. */
+  async plant(name: string): Promise<string> {
+    const copy = this.#copy(name);
+    execFileSync("git", ["apply", "--unsafe-paths", `--directory=${copy}`, join(PATCHES, `${name}.patch`)], { cwd: "/", stdio: "pipe" });
+    for (const part of partsOf(name)) {
+      cpSync(join(this.#directory, "sound", knownOf(part)), join(copy, knownOf(part)));
+      await compile(copy, part);
+    }
+    return copy;
+  }
+
+  pull(name: string): void {
+    rmSync(join(this.#directory, name), { recursive: true, force: true });
+  }
+  remove(): void {
+    rmSync(this.#directory, { recursive: true, force: true });
+  }
+
+  #copy(name: string): string {
+    const copy = join(this.#directory, name);
+    mkdirSync(copy);
+    for (const path of COPIED) cpSync(join(ROOT, path), join(copy, path), { recursive: true });
+    symlinkSync(join(ROOT, "node_modules"), join(copy, "node_modules"));
+    return copy;
+  }
+}
+
+const knownOf = (part: string): string => `${part}.tsbuildinfo`;
+
+async function compile(copy: string, part: string): Promise<void> {
+  const compiler = join(ROOT, "node_modules", "typescript", "bin", "tsc");
+  await run(process.execPath, [compiler, "-p", part, "--incremental", "--tsBuildInfoFile", knownOf(part)], { cwd: copy });
+}
+
 /** The parts of the code that a patch touches. */
-function partsOf(name: string): Set<string> {
+function partsOf(name: string): string[] {
   const patch = readFileSync(join(PATCHES, `${name}.patch`), "utf8");
-  return new Set([...patch.matchAll(/^\+\+\+ b\/(shared|worker|agent)\//gm)].map(([, part]) => part ?? ""));
+  return [...new Set([...patch.matchAll(/^\+\+\+ b\/(shared|worker|agent)\//gm)].map(([, part]) => part ?? ""))];
+}
+
+async function find(garden: Garden, name: string): Promise<Found> {
+  try {
+    return await play(name, await garden.plant(name));
+  } catch (error) {
+    return { name, seeds: null, by: `could not be tried: ${(error as { stdout?: string }).stdout ?? ""} ${String(error)}`.slice(0, 400) };
+  } finally {
+    garden.pull(name);
+  }
 }
 
 async function play(name: string, copy: string): Promise<Found> {
-  const args = [join(copy, "test", "sim", "run.ts"), "--seeds", String(SEEDS_MAX), "--stop", "--json"];
+  const players = new Players({ count: 1, directory: pathToFileURL(`${join(copy, "test", "sim")}/`) });
   try {
-    await run(process.execPath, args, { cwd: copy, maxBuffer: 256 * 1024 * 1024 });
+    for (let seed = 1; seed <= SEEDS_MAX; seed++) {
+      const { violations } = await players.play({ seed: String(seed) });
+      const broken = [...new Set(violations.map(({ invariant }) => invariant))];
+      if (broken.length > 0) return { name, seeds: seed, by: broken.join(" ") };
+    }
     return { name, seeds: null, by: `nothing broke in ${SEEDS_MAX} seeds` };
-  } catch (error) {
-    const { stdout = "", stderr = "" } = error as { stdout?: string; stderr?: string };
-    const line = stdout.trim().split("\n").at(-1) ?? "";
-    if (!line.startsWith("{")) return { name, seeds: null, by: `the simulator itself failed: ${stderr.slice(0, 300)}` };
-    const summary = JSON.parse(line) as { seeds: number; failures: string[] };
-    const broken = [...new Set([...stderr.matchAll(/^ {2}(I\d+|crash|sim) at /gm)].map(([, invariant]) => invariant))];
-    return { name, seeds: summary.failures.length === 0 ? null : summary.seeds, by: broken.join(" ") };
+  } finally {
+    players.end();
   }
 }
