@@ -21,8 +21,9 @@ export function storyOf(outcome: Outcome): string[] {
   const broken = firstOf(outcome);
   const lines = outcome.trace.map(parse).filter(({ at }) => Number(at) <= broken.atMs);
   const names = namesIn(broken.message, lines);
+  const beginsMs = outcome.acts[0]?.atMs ?? 0;
   const told = lines.flatMap((line) => {
-    const what = tell(line, names);
+    const what = line.who === "operator" && Number(line.at) < beginsMs ? null : tell(line, names);
     return what === null ? [] : [{ ...line, what }];
   });
   const cut = Math.max(0, told.length - LINES_MAX);
@@ -42,22 +43,26 @@ function parse(line: string): Line {
   return { at: line.slice(0, afterTime), who: line.slice(afterTime + 1, afterWho), what: line.slice(afterWho + 2) };
 }
 
-/** Ids, machines, apps and containers of a sentence, and what the trace calls them besides. */
+/** What a sentence can name, the most particular first: where it names a replica, its app and machine are only where that is. */
+const NAMES = [
+  /\br_[a-z2-7]{16}\b/g,
+  /\b(?:berth-[a-z0-9-]{8,}|[0-9a-f]{12,64})\b/g,
+  /\b(?:dep|d|app|n)_[a-z2-7]{16}\b/g,
+  /\b(?:app|again)-[a-z0-9]+\b/g,
+  /\bm\d+\b/g,
+];
+
+/** Of what the sentence is about, and what the trace calls it besides. */
 function namesIn(message: string, lines: readonly Line[]): string[] {
-  const names = new Set(
-    message.match(/\b(?:[a-z]{1,2}_[a-z2-7]{16}|m\d+(?:-clone\d+)?|(?:app|again)-[a-z0-9]+|berth-[a-z0-9-]{8,}|[0-9a-f]{12,64})\b/g),
-  );
-  for (const name of names) {
-    // A container has the beginning of its replica's id in its name, and an id of its own.
-    if (name.startsWith("r_")) names.add(`-${name.slice(2, 10)}`);
-    if (!name.startsWith("r_")) continue;
-    const container = new RegExp(`"replica":"${name}"[^{}]*?"containerId":"([0-9a-f]{12})`);
-    for (const { what } of lines) {
-      const id = container.exec(what)?.[1];
-      if (id !== undefined) names.add(id);
-    }
-  }
-  return [...names];
+  const names = NAMES.map((pattern) => message.match(pattern) ?? []).find((found) => found.length > 0) ?? [];
+  return [...new Set(names.flatMap((name) => (name.startsWith("r_") ? [name, ...containersOf(name, lines)] : [name])))];
+}
+
+/** A container has the beginning of its replica's id in its name, and an id of its own. */
+function containersOf(replica: string, lines: readonly Line[]): string[] {
+  const reported = new RegExp(`"replica":"${replica}"[^{}]*?"containerId":"([0-9a-f]{12})`);
+  const ids = lines.flatMap(({ what }) => reported.exec(what)?.[1] ?? []);
+  return [`-${replica.slice(2, 10)}`, ...ids];
 }
 
 /** Null: not of these objects. */
@@ -80,16 +85,17 @@ function payloadOf(payload: string): string {
   return text.startsWith("{") ? text : '"…"';
 }
 
+/** What is written for whoever asks again, and says nothing of what is so. */
+const ASIDE: ReadonlySet<string | undefined> = new Set(["ops", "explanations", "tombstones"]);
+
 /** Of a batch the rows of these objects: bulk statements take theirs as one JSON text. */
 function tellBatch(what: string, isNamed: (text: string) => boolean): string | null {
   if (!isNamed(what)) return null;
   const parts = what.split(STATEMENT_END).flatMap((statement) => {
-    const verb = /^(?:wrote )?\s*(insert into|update|delete from)\s+"?(\w+)/i.exec(statement);
-    if (verb === null || !isNamed(statement)) return [];
-    const columns = /^[^(]*\(([^)]*)\)/.exec(statement)?.[1]?.replaceAll(/["\s]/g, "").split(",") ?? [];
-    const args = statement.slice(statement.lastIndexOf(" [") + 1);
-    const rows = rowsIn(args).filter((row) => isNamed(JSON.stringify(row)));
-    return rows.map((row) => `${verb[1]} ${verb[2]} ${brief(verb[1] === "insert into" ? named(columns, row) : row)}`);
+    const [, verb, table] = /^(?:wrote )?\s*(insert into|update|delete from)\s+"?(\w+)/i.exec(statement) ?? [];
+    if (ASIDE.has(table) || (table === "events" && verb !== "insert into")) return [];
+    const rows = rowsIn(statement.slice(statement.lastIndexOf(" [") + 1)).filter((row) => isNamed(JSON.stringify(row)));
+    return rows.map((row) => `${verb} ${table} ${brief(verb === "insert into" ? named(statement, row) : row)}`);
   });
   return parts.length === 0 ? null : short(parts.join("; "));
 }
@@ -106,8 +112,14 @@ function rowsIn(args: string): readonly unknown[] {
   }
 }
 
-const named = (columns: readonly string[], row: unknown): unknown =>
-  Array.isArray(row) && columns.length > 0 ? Object.fromEntries(row.map((value: unknown, at) => [columns[at] ?? at, value])) : row;
+/** A row of `insert into t (a, b) select value->>0, … from json_each(?)` by its columns; others stay as they are. */
+function named(statement: string, row: unknown): unknown {
+  const [, columns, values] = /\(([^)]*)\)\s*select (.*?) from json_each/s.exec(statement) ?? [];
+  if (columns === undefined || values === undefined || !Array.isArray(row)) return row;
+  const places = values.split(/,(?![^(]*\))/).map((value) => /^\s*value->>(\d+)/.exec(value)?.[1]);
+  const names = columns.replaceAll(/["\s]/g, "").split(",");
+  return Object.fromEntries(names.flatMap((name, at) => (places[at] === undefined ? [] : [[name, row[Number(places[at])] as unknown]])));
+}
 
 /** Without what is empty; of a list only what is named, when some of it is. */
 function pruned(json: string, isNamed: (text: string) => boolean): string {
@@ -139,6 +151,6 @@ function brief(value: unknown): string {
 }
 
 const short = (text: string): string => {
-  const line = text.replaceAll(/\s+/g, " ");
+  const line = text.replaceAll(/\s+/g, " ").replaceAll(/\b([0-9a-f]{12})[0-9a-f]+\b/g, "$1…");
   return line.length <= WHAT_MAX ? line : `${line.slice(0, WHAT_MAX - 1)}…`;
 };
