@@ -310,7 +310,17 @@ function ofStatement(error: unknown, index: number): unknown {
   return new LibsqlBatchError(error.message, index, error.code, error.extendedCode, error.rawCode, error.cause as Error | undefined);
 }
 
+/** What was asked of SQLite, and what it said: a refusal or what each statement answered. */
+export interface CarriedOut {
+  readonly mode: "read" | "write";
+  readonly statements: readonly InStatement[];
+  readonly clockMs: number;
+  readonly answer: readonly ResultSet[] | { readonly refusal: unknown };
+}
+
 export class SimDatabase {
+  /** Told of each batch that was asked of any of them and not refused by a fault: what another database is asked again. */
+  static onBatch: (batch: CarriedOut, database: SimDatabase) => void = () => {};
   readonly process = new Process("db");
   readonly faults: DatabaseFaults = { ...KIND_DATABASE };
   /** What is wrong with the database's own clock: added to the true time. */
@@ -356,10 +366,25 @@ export class SimDatabase {
   }
 
   #read(statements: InStatement[]): ResultSet[] {
-    this.#content.nowMs = this.clockMs;
     const isBusy = this.#random.chance(this.faults.busy);
     if (isBusy) this.injected.busyReads++;
-    return this.#content.run(statements, { mode: "read", busyAt: isBusy ? "step" : null });
+    return this.#run(statements, { mode: "read", busyAt: isBusy ? "step" : null });
+  }
+
+  #run(statements: readonly InStatement[], how: { readonly mode: "read" | "write"; readonly busyAt: BusyAt | null }): ResultSet[] {
+    const { clockMs } = this;
+    const tell = (answer: CarriedOut["answer"]) => {
+      if (how.busyAt === null) SimDatabase.onBatch({ mode: how.mode, statements, clockMs, answer }, this);
+    };
+    this.#content.nowMs = clockMs;
+    try {
+      const answer = this.#content.run(statements, how);
+      tell(answer);
+      return answer;
+    } catch (refusal) {
+      tell({ refusal });
+      throw refusal;
+    }
   }
 
   #write(caller: Process, statements: InStatement[]): Promise<ResultSet[]> {
@@ -408,8 +433,7 @@ export class SimDatabase {
     statements: readonly InStatement[],
     { askedMs, busyAt }: { readonly askedMs: number; readonly busyAt: BusyAt | null },
   ): ResultSet[] {
-    this.#content.nowMs = this.clockMs;
-    const results = this.#content.run(statements, { mode: "write", busyAt });
+    const results = this.#run(statements, { mode: "write", busyAt });
     this.#kernel.log("db", `wrote ${statements.map(describe).join(STATEMENT_END)}`);
     this.onWrite({ askedMs, rows: this.#content.takeWritten() });
     this.faults.onCarriedOut?.();
