@@ -60,7 +60,7 @@ export class Checkers {
     this.#health = new Health(world.kernel);
     this.#placement = new Placement({ rows, specs, findings, machineOf });
     this.#commits = new Commits(rows, findings);
-    this.#reports = new Reports(findings, machineOf);
+    this.#reports = new Reports(rows, findings, machineOf);
     this.#presence = new Presence(findings);
     this.#rollouts = new Rollouts({ rows, findings, health: this.#health, placement: this.#placement });
     this.#answers = new Answers({ rows, specs, findings });

@@ -23,6 +23,8 @@ export class Commits {
   readonly #keys = new Map<string, Set<string>>();
   /** Operations that were recorded, by the same. */
   readonly #operations = new Map<string, number>();
+  /** Apps, `namespace/name`, that somebody asked to remove with their data. */
+  readonly #givenUp = new Set<string>();
   /** Operators' requests without a key: each may make one commit that records no operation. */
   #keyless = 0;
   /** Nodes that each join token has let in. */
@@ -36,6 +38,8 @@ export class Commits {
   /** A request reaches the control plane. */
   asked({ method, headers, url }: HttpRequest): void {
     if (method === "GET" || url.includes("/agent/v1/")) return;
+    const [, namespace, app] = /\/namespaces\/([^/]+)\/apps\/([^/?]+)\?(?:.*&)?deleteData=true/.exec(url) ?? [];
+    if (String(method) === "DELETE" && namespace !== undefined) this.#givenUp.add(`${namespace}/${app}`);
     const key = headers?.["idempotency-key"];
     if (key === undefined) {
       this.#keyless++;
@@ -53,6 +57,7 @@ export class Commits {
     this.#whole(batch);
     this.#manifests(batch);
     this.#joinTokens(batch);
+    this.#data(batch);
   }
 
   #counters(batch: Batch): void {
@@ -236,6 +241,23 @@ export class Commits {
     for (const { before, after } of batch.of("nodes"))
       if (before !== null && after !== null && after.generation < before.generation)
         this.#findings.fail("I18", `the generation of ${after.name} went back from ${before.generation} to ${after.generation}`);
+  }
+
+  /** Data goes where somebody asked for that, or with its node. */
+  #data(batch: Batch): void {
+    for (const { before, after } of batch.of("apps"))
+      if (after !== null && after.delete_volumes === 1 && before?.delete_volumes !== 1) this.#mayGo(after.namespace, after.name);
+    for (const { before, after } of batch.of("volumes"))
+      if (before !== null && after === null && this.#rows.get("nodes", before.node_id) !== undefined)
+        this.#mayGo(before.namespace, before.app);
+  }
+
+  #mayGo(namespace: string, app: string): void {
+    this.#findings.expect(
+      "I42",
+      this.#givenUp.has(`${namespace}/${app}`),
+      () => `the data of ${app} is given up, and nobody asked for that`,
+    );
   }
 
   #joinTokens(batch: Batch): void {

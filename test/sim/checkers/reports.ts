@@ -5,16 +5,20 @@ import type { Machine } from "../machine.ts";
 import type { Findings } from "./findings.ts";
 import { readSealed } from "./ledger.ts";
 import { REPLICA_LABEL } from "./health.ts";
-import type { Batch, ObservationRow, ReplicaRow } from "./rows.ts";
+import type { Batch, ObservationRow, ReplicaRow, Rows } from "./rows.ts";
 
+/** A container that was started longer ago is known to its agent, if the engine answers. */
+const SEEN_WITHIN_MS = 5_000;
 const isTerminal = (state: string): boolean => TERMINAL_STATES.has(state as ReplicaState);
 const rankOf = (state: string): number => REPLICA_STATES.indexOf(state as ReplicaState);
 
 export class Reports {
   readonly #findings: Findings;
   readonly #machineOf: (node: string) => Machine | undefined;
+  readonly #rows: Rows;
 
-  constructor(findings: Findings, machineOf: (node: string) => Machine | undefined) {
+  constructor(rows: Rows, findings: Findings, machineOf: (node: string) => Machine | undefined) {
+    this.#rows = rows;
     this.#findings = findings;
     this.#machineOf = machineOf;
   }
@@ -58,10 +62,27 @@ export class Reports {
         this.#findings.fail("I17", `replica ${row.id} was ended while it runs on ${machine.name} and nobody said that it stopped`);
   }
 
+  /** What a complete report leaves out is not there. */
+  #complete(machine: Machine, named: ReadonlySet<string>): void {
+    for (const container of machine.engine.containers.values()) {
+      const id = container.body.Labels[REPLICA_LABEL];
+      if (id === undefined || container.status !== "running" || this.#findings.nowMs - container.startedMs < SEEN_WITHIN_MS) continue;
+      this.#findings.expect(
+        "I17",
+        named.has(id) || !this.#isAssigned(machine, id),
+        () => `${machine.name} tells of all that it runs, and not of ${container.name}, which runs`,
+      );
+    }
+  }
+
   /** An agent that tells of an end would tell the same if it were killed now. */
   sent(machine: Machine, { url, body }: HttpRequest): void {
     if (body === undefined || !url.endsWith("/agent/v1/report")) return;
-    const report = JSON.parse(body) as { readonly replicas: readonly { readonly replica: string; readonly state: string }[] };
+    const report = JSON.parse(body) as {
+      readonly complete: boolean;
+      readonly replicas: readonly { readonly replica: string; readonly state: string }[];
+    };
+    if (report.complete) this.#complete(machine, new Set(report.replicas.map(({ replica }) => replica)));
     for (const { replica, state } of report.replicas) {
       if (!isTerminal(state)) continue;
       const record = readSealed(machine, `replicas/${replica}.json`) as { readonly state: string } | null;
@@ -71,5 +92,10 @@ export class Reports {
         () => `${machine.name} tells that ${replica} is ${state}, and its disk says ${record?.state ?? "nothing of it"}`,
       );
     }
+  }
+
+  #isAssigned(machine: Machine, replica: string): boolean {
+    const row = this.#rows.get("replicas", replica);
+    return row !== undefined && this.#machineOf(row.node_id) === machine;
   }
 }

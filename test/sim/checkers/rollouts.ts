@@ -187,7 +187,10 @@ export class Rollouts {
     );
   }
 
-  #ends({ id, kind, state, halted, rollback_to }: DeploymentRow): void {
+  #ends({ id, app_id, kind, state, halted, rollback_to }: DeploymentRow): void {
+    if (state === "succeeded" && halted === 0)
+      for (const service of this.#rows.of("services").values())
+        if (service.app_id === app_id && service.removed === 0 && service.mode === "replicated") this.#served(id, service);
     this.#findings.expect(
       "I38",
       rollback_to === null || (state === "failed" && kind !== "rollback" && halted === 0),
@@ -207,6 +210,23 @@ export class Rollouts {
       return `${row.id} (${words.join(", ")}${this.#health.isHealthy(row.id) ? ", healthy" : ""})`;
     });
     return `${slot}: ${rows.join(" ") || "nothing"}`;
+  }
+
+  /** I43: what is called a success has served, or has done its work; a lost node's slots are waited for by nobody. */
+  #served(deployment: string, service: ServiceRow): void {
+    for (let slot = 0; slot < service.replicas; slot++) {
+      const rows = this.#slotOf({ app_id: service.app_id, service: service.name, slot: String(slot) }).filter(
+        (row) => row.desired === "run",
+      );
+      const isServed = rows.some(
+        (row) =>
+          this.#isDark(row) ||
+          (row.spec === service.spec &&
+            (this.#health.hasBeenHealthy(row.id) || this.#rows.get("observations", row.id)?.state === "completed") &&
+            this.#rows.get("observations", row.id)?.state !== "failed"),
+      );
+      this.#findings.expect("I43", isServed, () => `${deployment} succeeded: ${this.#wordsOf(service, String(slot))}`);
+    }
   }
 
   #slotOf({ app_id, service, slot }: Pick<ReplicaRow, "app_id" | "service" | "slot">): ReplicaRow[] {
