@@ -81,6 +81,7 @@ export class Checkers {
   begin(): void {
     const { database, kernel, machines, ears } = this.#world;
     this.#rows.begin(database);
+    this.#commits.begin();
     this.#placement.begin();
     this.#answers.begin();
     this.#containers.begin();
