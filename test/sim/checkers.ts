@@ -66,7 +66,7 @@ export class Checkers {
     this.#answers = new Answers({ rows, specs, findings });
     this.#containers = new Containers({ world, rows, specs, findings, placement: this.#placement });
     this.#restarts = new Restarts({ world, rows, specs, findings, placement: this.#placement });
-    this.#rest = new Rest(world, rows, findings);
+    this.#rest = new Rest({ world, rows, specs, findings });
   }
 
   get violations(): readonly Violation[] {
@@ -103,6 +103,7 @@ export class Checkers {
     disk.onWritten = (path) => {
       this.#containers.written(machine, path);
       this.#restarts.written(machine, path);
+      this.#reports.written(machine, path);
     };
     machine.onSend = (request) => this.#reports.sent(machine, request);
   }

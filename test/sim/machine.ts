@@ -77,8 +77,9 @@ export class Machine {
   get agentProcess(): Process | null {
     return this.#agent;
   }
-  get boots(): number {
-    return this.#boots;
+  /** Another one with each boot. */
+  get bootId(): string {
+    return `${this.hardware.slice(0, 8)}-boot-${this.#boots}`;
   }
 
   wallMs(): number {
@@ -208,7 +209,7 @@ export class Machine {
   #hostOf(): Host {
     const { cpuMillis, memoryMiB } = this.#parts;
     return {
-      bootId: `${this.hardware.slice(0, 8)}-boot-${this.#boots}`,
+      bootId: this.bootId,
       kindOf: async (path) => (path === "/srv" || path.startsWith("/srv/") ? "directory" : null),
       realPath: async (path) => path,
       makeDirectory: async () => {},

@@ -43,7 +43,7 @@ export class Placement {
   }
 
   check(batch: Batch): void {
-    const dirty = new Set<string>();
+    const given = new Set<string>();
     for (const { before, after } of batch.of("nodes")) {
       if (after !== null && after.status !== "lost") continue;
       for (const row of this.#rows.of("replicas").values()) if (row.node_id === (after ?? before)!.id) this.#wereDark.add(row.id);
@@ -55,9 +55,8 @@ export class Placement {
       if (before === null && after !== null) this.#assigned(after);
       if (after === null) this.#ended.add(before!.id);
       isPlanned ||= before === null || (after !== null && before.desired !== after.desired);
-      dirty.add((after ?? before)!.node_id);
+      if (before === null && after !== null) given.add(after.node_id);
     }
-    for (const { before, after } of batch.of("observations")) dirty.add((after ?? before)!.node_id);
     if (isPlanned) {
       const { rev, plan_rev } = this.#rows.cluster;
       this.#findings.expect(
@@ -66,7 +65,7 @@ export class Placement {
         () => `rev ${rev} places or stops replicas and is no plan: the last one is ${plan_rev}`,
       );
     }
-    for (const node of dirty) this.#load(node);
+    for (const node of given) this.#load(node);
   }
 
   #stayed(before: ReplicaRow, after: ReplicaRow): void {
@@ -150,7 +149,10 @@ export class Placement {
     }
   }
 
-  /** Assignments that are not known to have ended, also those that are to stop, hold what they were given. */
+  /**
+   * What is given beside what was: assignments that are not known to have ended, also those that are to stop, hold it. An
+   * owner may lower what a node can allocate below what it holds; then it is given nothing more.
+   */
   #load(node: string): void {
     const row = this.#rows.get("nodes", node);
     if (row === undefined) return;

@@ -16,6 +16,8 @@ export class Reports {
   readonly #findings: Findings;
   readonly #machineOf: (node: string) => Machine | undefined;
   readonly #rows: Rows;
+  /** Ends that have been on a disk: machine, replica and state. */
+  readonly #stored = new Set<string>();
 
   constructor(rows: Rows, findings: Findings, machineOf: (node: string) => Machine | undefined) {
     this.#rows = rows;
@@ -85,7 +87,9 @@ export class Reports {
     if (report.complete) this.#complete(machine, new Set(report.replicas.map(({ replica }) => replica)));
     for (const { replica, state } of report.replicas) {
       if (!isTerminal(state)) continue;
-      const record = readSealed(machine, `replicas/${replica}.json`) as { readonly state: string } | null;
+      // What was acknowledged is forgotten, and may be told once more by a report that was under way.
+      if (this.#stored.has(`${machine.name} ${replica} ${state}`)) continue;
+      const record = recordOf(machine, `replicas/${replica}.json`);
       this.#findings.expect(
         "I17",
         record?.state === state,
@@ -94,8 +98,17 @@ export class Reports {
     }
   }
 
+  /** A file of an agent's ledger was written. */
+  written(machine: Machine, path: string): void {
+    const record = path.startsWith("replicas/") ? recordOf(machine, path) : null;
+    if (record !== null && isTerminal(record.state)) this.#stored.add(`${machine.name} ${record.ref.replica} ${record.state}`);
+  }
+
   #isAssigned(machine: Machine, replica: string): boolean {
     const row = this.#rows.get("replicas", replica);
     return row !== undefined && this.#machineOf(row.node_id) === machine;
   }
 }
+
+const recordOf = (machine: Machine, path: string) =>
+  readSealed(machine, path) as { readonly state: string; readonly ref: { readonly replica: string } } | null;

@@ -5,6 +5,7 @@ import { isHindered } from "./containers.ts";
 import type { Findings } from "./findings.ts";
 import { REPLICA_LABEL } from "./health.ts";
 import { keyOf, type ReplicaRow, type Rows } from "./rows.ts";
+import type { Specs } from "./specs.ts";
 
 /** The store's own bounds on what it keeps of each object. */
 const EVENTS_AN_OBJECT_MAX = 200;
@@ -17,14 +18,16 @@ const UNOWNED_MAX_MS = 300_000;
 export class Rest {
   readonly #world: World;
   readonly #rows: Rows;
+  readonly #specs: Specs;
   readonly #findings: Findings;
   /** Since when nobody does what has to be done about a replica. */
   readonly #unownedMs = new Map<string, number>();
 
-  constructor(world: World, rows: Rows, findings: Findings) {
-    this.#world = world;
-    this.#rows = rows;
-    this.#findings = findings;
+  constructor(parts: { readonly world: World; readonly rows: Rows; readonly specs: Specs; readonly findings: Findings }) {
+    this.#world = parts.world;
+    this.#rows = parts.rows;
+    this.#specs = parts.specs;
+    this.#findings = parts.findings;
   }
 
   /** Each second: a replica whose node is gone is ended, one that is to stop is stopped by its node when that can. */
@@ -86,7 +89,7 @@ export class Rest {
         () => `${this.#appName(app_id)}/${name} wants ${want} replicas and has ${have.length}`,
       );
       for (const row of have)
-        if (!running.has(row.id) && !this.#world.mayRest(row.id))
+        if (!running.has(row.id) && !this.#world.mayRest(row.id) && !this.#isOver(row))
           this.#findings.fail(
             "I32",
             `${this.#appName(app_id)}/${name}/${row.slot} (${row.id}) shall run on ${this.#rows.get("nodes", row.node_id)?.name ?? "nothing"} and does not: ${this.#stateOf(row.id)}`,
@@ -105,7 +108,8 @@ export class Rest {
     const owing = this.#world.database.look(`
       select d.id, a.name, d.message from deployments d join apps a on a.id = d.app_id and a.revision = d.revision
       where d.state = 'failed' and d.kind <> 'rollback' and d.halted = 0 and d.from_revision is not null and a.deleting = 0
-        and exists (select 1 from services s where s.app_id = a.id and s.removed = 0 and s.planning ->> '$.failureAction' = 'rollback')
+        and exists (select 1 from services s where s.app_id = a.id and s.removed = 0 and s.planning ->> '$.failureAction' = 'rollback'
+          and (d.message like s.name || ' %' or d.message like s.name || ':%'))
         and not exists (select 1 from events e where e.object_id = d.id and e.type = 'notRolledBack')`);
     for (const { id, name, message } of owing)
       this.#findings.fail("I38", `deployment ${String(id)} of ${String(name)} failed (${String(message)}) and was never rolled back`);
@@ -168,6 +172,15 @@ export class Rest {
         const text = JSON.stringify(row);
         this.#findings.expect("I30", !secrets.some((secret) => text.includes(secret)), () => `${table} ${key} holds a secret`);
       }
+  }
+
+  /** It has done its work, or used its restarts up, or waits for a node that would run it: its policy starts it no more. */
+  #isOver({ id, spec }: ReplicaRow): boolean {
+    const state = this.#stateOf(id);
+    const { condition, attemptsMax } = this.#specs.of(spec).restart;
+    if (state === "completed") return condition !== "always";
+    if (state === "failed") return condition === "no" || attemptsMax !== undefined;
+    return state === "rejected";
   }
 
   #stateOf(replica: string): string {

@@ -30,7 +30,7 @@ interface Ends {
   readonly container: SimContainer;
   /** Under which process of the agent and which boot they are counted. */
   process: Process | null;
-  boot: number;
+  boot: string;
   /** In a row, seen by that process. */
   counted: number;
   /** In all. */
@@ -43,7 +43,7 @@ interface Ends {
 /** What keeps a machine's agent from its work, and when it last did. */
 interface Hindrance {
   process: Process | null;
-  boot: number;
+  boot: string;
   lastMs: number;
 }
 
@@ -83,7 +83,7 @@ export class Restarts {
       if (known !== undefined) known.isWaiting = false;
       return;
     }
-    const { agentProcess: process, boots: boot } = machine;
+    const { agentProcess: process, bootId: boot } = machine;
     const isInARow =
       known !== undefined && known.process === process && known.boot === boot && process !== null && !this.#wasWell(container);
     this.#ends.set(container, {
@@ -108,7 +108,7 @@ export class Restarts {
     const ends = this.#ends.get(container);
     if (ends === undefined || !ends.isWaiting) return;
     ends.isWaiting = false;
-    if (ends.boot !== ends.machine.boots) return;
+    if (ends.boot !== ends.machine.bootId) return;
     // Another process may know of fewer ends: the first wait is due in any case.
     const counted = ends.process === ends.machine.agentProcess ? ends.counted : 1;
     const leastMs = this.#waitMs(container, counted) * (1 - RATE_ERROR);
@@ -123,8 +123,13 @@ export class Restarts {
   /** What the ledger says of when it is started again is a moment of this boot's clock, no further away than the longest wait. */
   written(machine: Machine, path: string): void {
     if (!path.startsWith("replicas/")) return;
-    const record = readSealed(machine, path) as { readonly restartAtMs: number | null; readonly ref: { readonly replica: string } };
-    if (record.restartAtMs === null) return;
+    const record = readSealed(machine, path) as {
+      readonly restartAtMs: number | null;
+      readonly bootId: string;
+      readonly ref: { readonly replica: string };
+    };
+    // Of an earlier boot's clock it says nothing any more.
+    if (record.restartAtMs === null || record.bootId !== machine.bootId) return;
     const inMs = record.restartAtMs - machine.bootMs();
     this.#findings.expect(
       "I41",
@@ -155,7 +160,7 @@ export class Restarts {
   }
 
   #hinder(machine: Machine): void {
-    const { agentProcess: process, boots: boot } = machine;
+    const { agentProcess: process, bootId: boot } = machine;
     const known = this.#hindrances.get(machine);
     if (known !== undefined && known.process === process && known.boot === boot && !isHindered(machine)) return;
     this.#hindrances.set(machine, { process, boot, lastMs: this.#findings.nowMs });
@@ -163,7 +168,9 @@ export class Restarts {
 
   #isWanted({ body }: SimContainer): boolean {
     const row = this.#rows.get("replicas", body.Labels[REPLICA_LABEL]!);
-    return row?.desired === "run" && !this.#placement.isTerminal(row.id) && this.#specs.of(row.spec).restart.condition === "always";
+    if (row?.desired !== "run" || this.#placement.isTerminal(row.id)) return false;
+    const { condition, attemptsMax } = this.#specs.of(row.spec).restart;
+    return condition === "always" && attemptsMax === undefined;
   }
 
   #waitMs({ body }: SimContainer, ends: number): number {

@@ -168,9 +168,9 @@ export class Rollouts {
   #isThere(needed: ServiceRow, slot: string, condition: "started" | "healthy"): boolean {
     return this.#slotOf({ app_id: needed.app_id, service: needed.name, slot }).some((row) => {
       if (row.desired !== "run") return false;
-      if (this.#isDark(row) || this.#placement.isTerminal(row.id)) return true;
+      if (this.#isDark(row)) return true;
       const hasServed = condition === "healthy" ? this.#health.hasBeenHealthy(row.id) : this.#health.hasRun(row.id);
-      return row.spec === needed.spec && hasServed;
+      return row.spec === needed.spec && (hasServed || this.#placement.isTerminal(row.id));
     });
   }
 

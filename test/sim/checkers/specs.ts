@@ -8,13 +8,19 @@ export interface HostPort {
   readonly hostIp: string;
 }
 
+interface Restart {
+  readonly condition: "no" | "on-failure" | "always";
+  readonly delayMs: number;
+  readonly attemptsMax?: number;
+}
+
 export interface SpecFacts {
   readonly cpuMillis: number;
   readonly memoryMiB: number;
   /** Of the host. */
   readonly ports: readonly HostPort[];
   readonly image: string;
-  readonly restart: { readonly condition: string; readonly delayMs: number };
+  readonly restart: Restart;
   /** Hashes of the config bodies that it names. */
   readonly configs: readonly string[];
 }
@@ -25,7 +31,7 @@ interface Body {
   readonly workload: {
     readonly image: string;
     readonly ports: readonly { readonly published?: number; readonly protocol: string; readonly hostIp?: string }[];
-    readonly restart: { readonly condition: string; readonly delayMs: number };
+    readonly restart: Restart;
   };
 }
 
