@@ -66,7 +66,7 @@ export class Checkers {
     this.#answers = new Answers({ rows, specs, findings });
     this.#containers = new Containers({ world, rows, specs, findings, placement: this.#placement });
     this.#restarts = new Restarts({ world, rows, specs, findings, placement: this.#placement });
-    this.#rest = new Rest({ world, rows, specs, findings });
+    this.#rest = new Rest({ world, rows, findings });
   }
 
   get violations(): readonly Violation[] {

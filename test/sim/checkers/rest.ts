@@ -5,7 +5,6 @@ import { isHindered } from "./containers.ts";
 import type { Findings } from "./findings.ts";
 import { REPLICA_LABEL } from "./health.ts";
 import { keyOf, type ReplicaRow, type Rows } from "./rows.ts";
-import type { Specs } from "./specs.ts";
 
 /** The store's own bounds on what it keeps of each object. */
 const EVENTS_AN_OBJECT_MAX = 200;
@@ -18,15 +17,13 @@ const UNOWNED_MAX_MS = 300_000;
 export class Rest {
   readonly #world: World;
   readonly #rows: Rows;
-  readonly #specs: Specs;
   readonly #findings: Findings;
   /** Since when nobody does what has to be done about a replica. */
   readonly #unownedMs = new Map<string, number>();
 
-  constructor(parts: { readonly world: World; readonly rows: Rows; readonly specs: Specs; readonly findings: Findings }) {
+  constructor(parts: { readonly world: World; readonly rows: Rows; readonly findings: Findings }) {
     this.#world = parts.world;
     this.#rows = parts.rows;
-    this.#specs = parts.specs;
     this.#findings = parts.findings;
   }
 
@@ -89,7 +86,7 @@ export class Rest {
         () => `${this.#appName(app_id)}/${name} wants ${want} replicas and has ${have.length}`,
       );
       for (const row of have)
-        if (!running.has(row.id) && !this.#world.mayRest(row.id) && !this.#isOver(row))
+        if (!running.has(row.id) && !this.#world.mayRest(row.id))
           this.#findings.fail(
             "I32",
             `${this.#appName(app_id)}/${name}/${row.slot} (${row.id}) shall run on ${this.#rows.get("nodes", row.node_id)?.name ?? "nothing"} and does not: ${this.#stateOf(row.id)}`,
@@ -172,15 +169,6 @@ export class Rest {
         const text = JSON.stringify(row);
         this.#findings.expect("I30", !secrets.some((secret) => text.includes(secret)), () => `${table} ${key} holds a secret`);
       }
-  }
-
-  /** It has done its work, or used its restarts up, or waits for a node that would run it: its policy starts it no more. */
-  #isOver({ id, spec }: ReplicaRow): boolean {
-    const state = this.#stateOf(id);
-    const { condition, attemptsMax } = this.#specs.of(spec).restart;
-    if (state === "completed") return condition !== "always";
-    if (state === "failed") return condition === "no" || attemptsMax !== undefined;
-    return state === "rejected";
   }
 
   #stateOf(replica: string): string {

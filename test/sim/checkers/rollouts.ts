@@ -31,6 +31,8 @@ export class Rollouts {
   readonly #unheard = new Map<string, number>();
   /** When each node last ceased to be lost. */
   readonly #returnedMs = new Map<string, number>();
+  /** Slots and specs of which a replica that has ended had served or done its work. */
+  readonly #served = new Set<string>();
   /** Slots that a deployment has begun to fill: what it waited for was there then. */
   readonly #begun = new Set<string>();
 
@@ -46,6 +48,7 @@ export class Rollouts {
     for (const { before, after } of batch.of("replicas")) {
       if (before === null && after !== null) this.#placed(batch, after);
       if (before?.desired === "run" && after?.desired === "stop") this.#stopped(batch, after);
+      if (before !== null && after === null) this.#gone(batch, before);
     }
     for (const { before, after } of batch.of("deployments")) {
       if (before === null && after !== null) this.#begins(after);
@@ -76,6 +79,11 @@ export class Rollouts {
     this.#gate(row);
     const serves = slot.some((other) => !this.#placement.isTerminal(other.id) && !this.#isDark(other));
     if (UPDATES.has(row.reason) && serves) this.#began(row);
+  }
+
+  #gone(batch: Batch, { id, app_id, service, slot, spec }: ReplicaRow): void {
+    const last = batch.of("observations").find(({ key }) => key === id)?.before?.state;
+    if (last === "completed" || this.#health.hasBeenHealthy(id)) this.#served.add(servedKey(app_id, service, slot, spec));
   }
 
   #stopped(batch: Batch, row: ReplicaRow): void {
@@ -166,6 +174,8 @@ export class Rollouts {
   }
 
   #isThere(needed: ServiceRow, slot: string, condition: "started" | "healthy"): boolean {
+    // What ran elsewhere and moves has been there.
+    if (this.#served.has(servedKey(needed.app_id, needed.name, slot, needed.spec))) return true;
     return this.#slotOf({ app_id: needed.app_id, service: needed.name, slot }).some((row) => {
       if (row.desired !== "run") return false;
       if (this.#isDark(row)) return true;
@@ -187,10 +197,11 @@ export class Rollouts {
     );
   }
 
-  #ends({ id, app_id, kind, state, halted, rollback_to }: DeploymentRow): void {
+  #ends(deployment: DeploymentRow): void {
+    const { id, app_id, kind, state, halted, rollback_to } = deployment;
     if (state === "succeeded" && halted === 0)
       for (const service of this.#rows.of("services").values())
-        if (service.app_id === app_id && service.removed === 0 && service.mode === "replicated") this.#served(id, service);
+        if (service.app_id === app_id && service.removed === 0 && service.mode === "replicated") this.#succeeded(deployment, service);
     this.#findings.expect(
       "I38",
       rollback_to === null || (state === "failed" && kind !== "rollback" && halted === 0),
@@ -212,8 +223,11 @@ export class Rollouts {
     return `${slot}: ${rows.join(" ") || "nothing"}`;
   }
 
-  /** I43: what is called a success has served, or has done its work; a lost node's slots are waited for by nobody. */
-  #served(deployment: string, service: ServiceRow): void {
+  /**
+   * I43: what is called a success has served, or has done its work, in each slot that the deployment answers for: of services
+   * that it changed, and what it placed. A lost node's slots are waited for by nobody.
+   */
+  #succeeded(deployment: DeploymentRow, service: ServiceRow): void {
     for (let slot = 0; slot < service.replicas; slot++) {
       const rows = this.#slotOf({ app_id: service.app_id, service: service.name, slot: String(slot) }).filter(
         (row) => row.desired === "run",
@@ -225,7 +239,12 @@ export class Rollouts {
             (this.#health.hasBeenHealthy(row.id) || this.#rows.get("observations", row.id)?.state === "completed") &&
             this.#rows.get("observations", row.id)?.state !== "failed"),
       );
-      this.#findings.expect("I43", isServed, () => `${deployment} succeeded: ${this.#wordsOf(service, String(slot))}`);
+      const isAnswered =
+        rows.length === 0 ||
+        service.revision === deployment.revision ||
+        rows.some((row) => row.assigned_ms >= deployment.started_ms) ||
+        (deployment.kind === "scale" && rows.some((row) => row.revision > (deployment.from_revision ?? 0)));
+      this.#findings.expect("I43", isServed || !isAnswered, () => `${deployment.id} succeeded: ${this.#wordsOf(service, String(slot))}`);
     }
   }
 
@@ -253,6 +272,7 @@ export class Rollouts {
   }
 }
 
+const servedKey = (app: string, service: string, slot: string, spec: string): string => `${app} ${service} ${slot} ${spec}`;
 const serviceKey = (row: Pick<ReplicaRow, "app_id" | "service">): string => keyOf(row.app_id, row.service);
 const planningOf = (service: ServiceRow): Planning => JSON.parse(service.planning) as Planning;
 const isWanted = (service: ServiceRow, slot: string): boolean =>

@@ -111,6 +111,8 @@ export interface DeploymentRow {
   readonly id: string;
   readonly app_id: string;
   readonly revision: number;
+  readonly from_revision: number | null;
+  readonly started_ms: number;
   readonly kind: "deploy" | "scale" | "rollback";
   readonly state: "running" | "succeeded" | "failed" | "superseded";
   readonly created_by: string;
