@@ -1,6 +1,7 @@
 /** What nodes have told: in which order it counts, that ends are final, and that what is told of an end is on disk. */
 import type { HttpRequest } from "../../../agent/ports.ts";
 import { REPLICA_STATES, type ReplicaState, TERMINAL_STATES } from "../../../shared/wire/report.ts";
+import type { SimContainer } from "../engine.ts";
 import type { Machine } from "../machine.ts";
 import type { Findings } from "./findings.ts";
 import { readSealed } from "./ledger.ts";
@@ -16,6 +17,8 @@ export class Reports {
   readonly #findings: Findings;
   readonly #machineOf: (node: string) => Machine | undefined;
   readonly #rows: Rows;
+  /** Machine and replica of each end that was told. */
+  readonly #told = new Set<string>();
   /** Ends that have been on a disk: machine, replica and state. */
   readonly #stored = new Set<string>();
 
@@ -59,9 +62,9 @@ export class Reports {
     this.#findings.looks("I17");
     const machine = this.#machineOf(row.node_id);
     if (machine === undefined || machine.wasCloned || (last !== null && isTerminal(last.state))) return;
-    for (const container of machine.engine.containers.values())
-      if (container.body.Labels[REPLICA_LABEL] === row.id && container.status === "running")
-        this.#findings.fail("I17", `replica ${row.id} was ended while it runs on ${machine.name} and nobody said that it stopped`);
+    // A disk that was rolled back runs again what its agent has told the end of.
+    if (this.#told.has(`${machine.name} ${row.id}`) || this.#runs(machine, row.id) === null) return;
+    this.#findings.fail("I17", `replica ${row.id} was ended while it runs on ${machine.name} and nobody said that it stopped`);
   }
 
   /** What a complete report leaves out is not there. */
@@ -87,6 +90,9 @@ export class Reports {
     if (report.complete) this.#complete(machine, new Set(report.replicas.map(({ replica }) => replica)));
     for (const { replica, state } of report.replicas) {
       if (!isTerminal(state)) continue;
+      this.#told.add(`${machine.name} ${replica}`);
+      const runs = this.#runs(machine, replica);
+      this.#findings.expect("I17", runs === null, () => `${machine.name} tells that ${replica} is ${state} while ${runs?.name} runs`);
       // What was acknowledged is forgotten, and may be told once more by a report that was under way.
       if (this.#stored.has(`${machine.name} ${replica} ${state}`)) continue;
       const record = recordOf(machine, `replicas/${replica}.json`);
@@ -96,6 +102,13 @@ export class Reports {
         () => `${machine.name} tells that ${replica} is ${state}, and its disk says ${record?.state ?? "nothing of it"}`,
       );
     }
+  }
+
+  /** Its container, if that runs. */
+  #runs(machine: Machine, replica: string): SimContainer | null {
+    for (const container of machine.engine.containers.values())
+      if (container.body.Labels[REPLICA_LABEL] === replica && container.status === "running") return container;
+    return null;
   }
 
   /** A file of an agent's ledger was written. */

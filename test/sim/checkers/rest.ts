@@ -30,6 +30,9 @@ export class Rest {
   /** Each second: a replica whose node is gone is ended, one that is to stop is stopped by its node when that can. */
   look(): void {
     const { nowMs } = this.#findings;
+    const { isolate } = this.#world;
+    // Nobody owns anything while the control plane is away or stands still.
+    if (isolate === null || !isolate.isReady || isolate.process.parked !== null) this.#unownedMs.clear();
     for (const row of this.#rows.of("replicas").values()) {
       const node = this.#rows.get("nodes", row.node_id);
       const machine = this.#world.machines.find(({ name }) => name === node?.name);

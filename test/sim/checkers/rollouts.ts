@@ -225,10 +225,13 @@ export class Rollouts {
 
   /**
    * I43: what is called a success has served, or has done its work, in each slot that the deployment answers for: of services
-   * that it changed, and what it placed. A lost node's slots are waited for by nobody.
+   * that it changed, and what it placed. Slots that are tied to a node that is away are waited for by nobody.
    */
   #succeeded(deployment: DeploymentRow, service: ServiceRow): void {
-    for (let slot = 0; slot < service.replicas; slot++) {
+    const isAway = [...this.#rows.of("replicas").values()].some(
+      (row) => row.app_id === service.app_id && this.#rows.get("nodes", row.node_id)?.status !== "ready",
+    );
+    for (let slot = 0; slot < service.replicas && !isAway; slot++) {
       const rows = this.#slotOf({ app_id: service.app_id, service: service.name, slot: String(slot) }).filter(
         (row) => row.desired === "run",
       );
