@@ -167,7 +167,7 @@ export class NodeAgent {
       ended.abort();
     };
     try {
-      await Promise.all([converger.run(both), untilRemoved(), this.#watchPolicy({ converger, channels }, both)]);
+      await Promise.all([converger.run(both), untilRemoved(), this.#watchPolicy({ converger, channels, reporter }, both)]);
     } finally {
       ended.abort();
     }
@@ -269,13 +269,18 @@ export class NodeAgent {
     return read();
   }
 
-  async #watchPolicy({ converger, channels }: { converger: Converger; channels: Channels }, signal: AbortSignal): Promise<void> {
+  async #watchPolicy(
+    { converger, channels, reporter }: { converger: Converger; channels: Channels; reporter: Reporter },
+    signal: AbortSignal,
+  ): Promise<void> {
     while (!signal.aborted) {
       await pause(this.#input.clock, POLICY_LOOK_EVERY_MS, signal);
       if (signal.aborted || !(await this.#loadPolicy())) continue;
       this.#nodeFacts = null;
       channels.policyChanged();
       converger.wake();
+      // Labels, devices and ceilings are told, also by a node on which nothing else happens.
+      reporter.changed();
     }
   }
 

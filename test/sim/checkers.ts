@@ -93,6 +93,7 @@ export class Checkers {
     };
     kernel.observe(() => this.#step());
     for (const machine of machines) this.watch(machine);
+    this.#world.onMachine = (machine) => this.watch(machine);
   }
 
   watch(machine: Machine): void {

@@ -20,11 +20,26 @@ export interface DatabaseFaults {
   /** Chances of one write: carried out and not acknowledged; given up and carried out later. */
   ackLost: number;
   late: number;
+  /** Chance that the stream of a call has expired before it, or is taken away in the middle of a write. */
+  stolen: number;
+  /** Why nothing can be written for now; null: it can. */
+  refusesWrites: "SQLITE_FULL" | "SQLITE_READONLY" | "SQLITE_IOERR" | null;
+  /** Longest that a call may wait for its turn besides. */
+  slowMs: number;
   /** What happens when a batch has been carried out and nobody knows it yet. */
   onCarriedOut: (() => void) | null;
 }
 
-export const KIND_DATABASE: DatabaseFaults = { busy: 0, busyAt: BUSY_AT, ackLost: 0, late: 0, onCarriedOut: null };
+export const KIND_DATABASE: DatabaseFaults = {
+  busy: 0,
+  busyAt: BUSY_AT,
+  ackLost: 0,
+  late: 0,
+  stolen: 0,
+  refusesWrites: null,
+  slowMs: 0,
+  onCarriedOut: null,
+};
 
 /** A statement, and what is the same each time that it is carried out. */
 interface Prepared {
@@ -296,6 +311,20 @@ const NAMES: Readonly<Record<number, string>> = {
 
 const locked = (): LibsqlError => new LibsqlError("database is locked", "SQLITE_BUSY", "SQLITE_BUSY", 5);
 
+/** Whoever keeps the streams of a remote database ends those that are silent or in the way; what was not committed is undone. */
+const EXPIRED = new LibsqlError("The stream has expired due to inactivity", "STREAM_EXPIRED");
+const stolen = (random: Prng, statements: number): LibsqlError =>
+  random.chance(0.5)
+    ? EXPIRED
+    : new LibsqlBatchError("The transaction has been rolled back", random.int(0, statements - 1), "TRANSACTION_CLOSED");
+
+const REFUSALS: Readonly<Record<NonNullable<DatabaseFaults["refusesWrites"]>, string>> = {
+  SQLITE_FULL: "database or disk is full",
+  SQLITE_READONLY: "attempt to write a readonly database",
+  SQLITE_IOERR: "disk I/O error",
+};
+const refused = (code: NonNullable<DatabaseFaults["refusesWrites"]>): LibsqlError => new LibsqlBatchError(REFUSALS[code], 0, code, code);
+
 /** What SQLite says, as the client says it; other errors (a value that cannot be bound) stay what they are. */
 function toLibsqlError(error: unknown): unknown {
   if (!(error instanceof Error && "errcode" in error)) return error;
@@ -331,7 +360,7 @@ export class SimDatabase {
   readonly #content = new Content();
   /** Called after each batch that was carried out, before its acknowledgement. */
   onWrite: (batch: WrittenBatch) => void = () => {};
-  readonly injected = { busy: 0, busyReads: 0, ackLost: 0, late: 0 };
+  readonly injected = { busy: 0, busyReads: 0, ackLost: 0, late: 0, stolen: 0, refused: 0, plansLost: 0 };
 
   constructor(kernel: Kernel, epochMs: number) {
     this.#kernel = kernel;
@@ -357,15 +386,24 @@ export class SimDatabase {
     const random = this.#random;
     return {
       read: (statements) =>
-        this.#kernel.call({ caller, target: this.process, what: "", thereMs: random.between(0.1, 2), backMs: random.between(0.1, 2) }, () =>
-          this.#read(statements),
+        this.#kernel.call(
+          { caller, target: this.process, what: "", thereMs: random.between(0.1, 2) + this.#waitMs(), backMs: random.between(0.1, 2) },
+          () => this.#read(statements),
         ),
       write: (statements) => this.#write(caller, statements),
       reconnect: () => {},
     };
   }
 
+  #waitMs(): number {
+    return this.faults.slowMs === 0 ? 0 : this.#random.between(0, this.faults.slowMs);
+  }
+
   #read(statements: InStatement[]): ResultSet[] {
+    if (this.#random.chance(this.faults.stolen)) {
+      this.injected.stolen++;
+      throw EXPIRED;
+    }
     const isBusy = this.#random.chance(this.faults.busy);
     if (isBusy) this.injected.busyReads++;
     return this.#run(statements, { mode: "read", busyAt: isBusy ? "step" : null });
@@ -393,9 +431,17 @@ export class SimDatabase {
     const askedMs = this.#kernel.nowMs;
     const carryOut = (busyAt: BusyAt | null = null) => this.#carryOut(statements, { askedMs, busyAt });
     const fate = random.fraction();
-    const thereMs = random.between(0.2, 3);
+    const thereMs = random.between(0.2, 3) + this.#waitMs();
     const backMs = random.between(0.2, 3);
     const call = { caller, target: this.process, what: "", thereMs, backMs };
+    if (faults.refusesWrites !== null || random.chance(faults.stolen)) {
+      const refusal = faults.refusesWrites === null ? stolen(random, statements.length) : refused(faults.refusesWrites);
+      if (faults.refusesWrites === null) injected.stolen++;
+      else injected.refused++;
+      return this.#kernel.call(call, () => {
+        throw refusal;
+      });
+    }
     if (fate < faults.busy) {
       injected.busy++;
       const busyAt = random.pick(faults.busyAt);
@@ -433,16 +479,29 @@ export class SimDatabase {
     statements: readonly InStatement[],
     { askedMs, busyAt }: { readonly askedMs: number; readonly busyAt: BusyAt | null },
   ): ResultSet[] {
-    const results = this.#run(statements, { mode: "write", busyAt });
+    const results = this.#runWrite(statements, busyAt);
     this.#kernel.log("db", `wrote ${statements.map(describe).join(STATEMENT_END)}`);
     this.onWrite({ askedMs, rows: this.#content.takeWritten() });
     this.faults.onCarriedOut?.();
     return results;
   }
+
+  #runWrite(statements: readonly InStatement[], busyAt: BusyAt | null): ResultSet[] {
+    try {
+      return this.#run(statements, { mode: "write", busyAt });
+    } catch (error) {
+      // Something that it relies on has moved since its snapshot.
+      if (busyAt === null && statements.some((statement) => typeof statement !== "string" && statement.sql.includes(PLAN)))
+        this.injected.plansLost++;
+      throw error;
+    }
+  }
 }
 
 /** Between two statements in a line of the trace; no SQL of ours has it. */
 export const STATEMENT_END = ";\t";
+/** What only the commit of a plan says. */
+const PLAN = "plan_rev = rev + 1";
 
 function describe(statement: InStatement): string {
   const sql = typeof statement === "string" ? statement : statement.sql;

@@ -9,7 +9,7 @@ import { onAwait, type Point } from "./awaits.ts";
 import { KIND_DATABASE } from "./database.ts";
 import { Process } from "./kernel.ts";
 import type { Machine } from "./machine.ts";
-import { HEALTHCHECK } from "./workload.ts";
+import { HEALTHCHECK } from "./apps.ts";
 import { SERVER_URL } from "./isolate.ts";
 import { World } from "./world.ts";
 

@@ -20,7 +20,7 @@ import type { ContainerStatus } from "../../shared/converge/world.ts";
 import type { PortBinding } from "../../shared/wire/report.ts";
 import { HostPorts } from "./host-ports.ts";
 import { ImageStore } from "./image-store.ts";
-import type { Behaviour, SimRegistry } from "./images.ts";
+import type { Behaviour, RegistryImage, SimRegistry } from "./images.ts";
 import { carryOut, type Kernel, Process } from "./kernel.ts";
 import type { Prng } from "./prng.ts";
 
@@ -46,6 +46,8 @@ export interface SimContainer {
   ports: readonly PortBinding[];
   /** While it is being started the engine does nothing else with it. */
   starting: Promise<void> | null;
+  /** Made by somebody else who uses this engine. */
+  readonly isStrangers: boolean;
 }
 
 /** It cannot do without them. */
@@ -79,6 +81,63 @@ export interface EngineFaults {
   /** Chance that a container ends by itself within a minute of its start. */
   crash: number;
   pullFactor: number;
+  /** Chance that a container cannot be made or started: no memory, no more processes or files. */
+  starved: number;
+}
+
+export const SOUND_ENGINE: EngineFaults = { eventGap: 0, crash: 0, pullFactor: 1, starved: 0 };
+
+/** What people run beside berth. */
+const STRANGERS_IMAGE = "registry.test/theirs:1";
+const STRANGERS_BODY: CreateBody = {
+  Image: STRANGERS_IMAGE,
+  Env: [],
+  Labels: {},
+  Tty: false,
+  OpenStdin: false,
+  ExposedPorts: {},
+  StopTimeout: 10,
+  HostConfig: {
+    RestartPolicy: { Name: "no" },
+    AutoRemove: false,
+    NetworkMode: "bridge",
+    PortBindings: {},
+    Mounts: [],
+    Privileged: false,
+    ReadonlyRootfs: false,
+    Init: false,
+    CapAdd: [],
+    CapDrop: [],
+    SecurityOpt: [],
+    Sysctls: {},
+    Ulimits: [],
+    Devices: [],
+    DeviceRequests: [],
+    GroupAdd: [],
+    ExtraHosts: [],
+    Dns: [],
+    DnsSearch: [],
+    DnsOptions: [],
+  },
+};
+
+function newContainer({
+  image,
+  ...made
+}: Pick<SimContainer, "id" | "name" | "body" | "isStrangers"> & { readonly image: RegistryImage }): SimContainer {
+  return {
+    ...made,
+    imageId: image.id,
+    behaviour: image.behaviour,
+    status: "created",
+    run: 0,
+    exitCode: 0,
+    startedWallMs: null,
+    finishedWallMs: null,
+    startedMs: 0,
+    ports: [],
+    starting: null,
+  };
 }
 
 /** `stopping`: it ends its containers before itself, and hears nobody new; `restoring`: it ends those that an earlier one left. */
@@ -89,16 +148,18 @@ export class SimEngine {
   process: Process;
   /** What runs in the containers. */
   readonly runtime: Process;
-  readonly faults: EngineFaults = { eventGap: 0, crash: 0, pullFactor: 1 };
+  readonly faults: EngineFaults = { ...SOUND_ENGINE };
+  /** What berth has made. */
   readonly containers = new Map<string, SimContainer>();
+  readonly strangers = new Map<string, SimContainer>();
   readonly #images = new ImageStore();
   readonly #ports = new HostPorts();
   readonly #networks = new Map<string, SimNetwork>(PREDEFINED_NETWORKS.map((name) => [name, { id: name, labels: {} }]));
   readonly volumes = new Map<string, SimVolume>();
   liveRestore = false;
-  /** Called when a container began or ceased to run. */
+  /** Called when a container of berth's began or ceased to run. */
   onChange: (container: SimContainer) => void = () => {};
-  /** Called when the agent asks for the end of a container that runs. */
+  /** Called when the agent asks for the end of a container that runs, or for anything that changes a stranger's. */
   onStopAsked: (container: SimContainer, how: "stop" | "kill" | "remove") => void = () => {};
   readonly #kernel: Kernel;
   readonly #host: EngineHost;
@@ -170,7 +231,7 @@ export class SimEngine {
     this.#state = "down";
     this.process.isAlive = false;
     this.#frozen = null;
-    for (const container of this.containers.values()) container.starting = null;
+    for (const container of this.#all()) container.starting = null;
     for (const listener of this.#listeners) listener.end();
     this.#listeners.clear();
     for (const reset of this.#connections) reset();
@@ -181,7 +242,21 @@ export class SimEngine {
   }
 
   #running(): SimContainer[] {
-    return [...this.containers.values()].filter(({ status }) => status === "running");
+    return this.#all().filter(({ status }) => status === "running");
+  }
+  #all(): SimContainer[] {
+    return [...this.strangers.values(), ...this.containers.values()];
+  }
+  #find(id: string): SimContainer | undefined {
+    return this.containers.get(id) ?? this.strangers.get(id);
+  }
+  #forget(container: SimContainer): void {
+    this.containers.delete(container.id);
+    this.strangers.delete(container.id);
+    this.#changed(container);
+  }
+  #changed(container: SimContainer): void {
+    if (!container.isStrangers) this.onChange(container);
   }
 
   async #terminateAll(containers: readonly SimContainer[]): Promise<void> {
@@ -210,9 +285,24 @@ export class SimEngine {
     if (!this.isUp) return;
     this.#emit(container, "kill", "9");
     this.crash(container, 137);
-    this.containers.delete(container.id);
-    this.onChange(container);
+    this.#forget(container);
     this.#emit(container, "destroy");
+  }
+
+  /** Somebody at the engine runs one of their own. */
+  runByHand(name: string, labels: Readonly<Record<string, string>>): void {
+    if (!this.isUp) return;
+    const image = this.#registry.push(STRANGERS_IMAGE);
+    this.#images.pulled(STRANGERS_IMAGE, image);
+    const body = { ...STRANGERS_BODY, Labels: { ...labels } };
+    const container = newContainer({ id: this.#newId(), name, body, image, isStrangers: true });
+    this.strangers.set(container.id, container);
+    this.#emit(container, "create");
+    this.#run(container);
+  }
+
+  removeStrangers(isMeant: (name: string) => boolean): void {
+    for (const container of this.strangers.values()) if (isMeant(container.name)) this.removeByHand(container);
   }
 
   renameByHand(container: SimContainer, name: string): void {
@@ -240,7 +330,7 @@ export class SimEngine {
       listByLabel: (label) =>
         read("list", () =>
           // Newest first.
-          [...this.containers.values()]
+          this.#all()
             .reverse()
             .filter(({ body }) => label in body.Labels)
             .map(({ id, name, body, status }) => ({ id, names: [name], labels: body.Labels, status })),
@@ -249,7 +339,7 @@ export class SimEngine {
         assertContainerId(id);
         return read("inspect", () => {
           const look = () => {
-            const found = this.containers.get(id);
+            const found = this.#find(id);
             return found === undefined ? null : this.#inspected(found);
           };
           return this.#onceStarted(id, look);
@@ -257,11 +347,17 @@ export class SimEngine {
       },
       create: async (name, body) => {
         assertObjectName(name);
-        return write(`create ${name}`, [20, 150], () => this.#create(name, body));
+        return write(`create ${name}`, [20, 150], () => {
+          this.#starve("create");
+          return this.#create(name, body);
+        });
       },
       start: async (id) => {
         assertContainerId(id);
-        return write(`start ${id.slice(0, 12)}`, [1, 5], () => this.#onceStarted(id, () => this.#start(this.#existing(id))));
+        return write(`start ${id.slice(0, 12)}`, [1, 5], () => {
+          this.#starve("start");
+          return this.#onceStarted(id, () => this.#start(this.#existing(id)));
+        });
       },
       stop: async (id, graceMs) => {
         assertContainerId(id);
@@ -323,7 +419,7 @@ export class SimEngine {
       removeVolume: async (name) => {
         assertObjectName(name);
         return write(`remove volume ${name}`, [5, 50], () => {
-          const used = [...this.containers.values()].some(({ body }) => body.HostConfig.Mounts.some(({ Source }) => Source === name));
+          const used = this.#all().some(({ body }) => body.HostConfig.Mounts.some(({ Source }) => Source === name));
           if (used) throw new EngineError("inUse", `volume ${name} is in use`, { status: 409 });
           if (this.volumes.delete(name)) this.#emitOf("volume", "destroy", { id: name, name: "" });
         });
@@ -402,14 +498,14 @@ export class SimEngine {
   }
 
   #existing(id: string): SimContainer {
-    const found = this.containers.get(id);
+    const found = this.#find(id);
     if (found === undefined) throw new EngineError("notFound", `No such container: ${id}`, { status: 404 });
     return found;
   }
 
   /** What is done with a container waits until its start is over. */
   #onceStarted<Result>(id: string, work: () => Result | Promise<Result>): Result | Promise<Result> {
-    const starting = this.containers.get(id)?.starting ?? null;
+    const starting = this.#find(id)?.starting ?? null;
     return starting === null ? work() : starting.then(() => this.#onceStarted(id, work));
   }
 
@@ -418,7 +514,7 @@ export class SimEngine {
     if (held === null) return;
     const { id } = held.image;
     const isLast = this.#images.namesWithout(held, reference).size === 0;
-    if (isLast && [...this.containers.values()].some(({ imageId }) => imageId === id))
+    if (isLast && this.#all().some(({ imageId }) => imageId === id))
       throw new EngineError("inUse", `conflict: unable to remove ${reference} (must force) - a container is using it`, { status: 409 });
     this.#images.untag(held, reference);
     this.#emitOf("image", "untag", { id, name: id });
@@ -431,10 +527,15 @@ export class SimEngine {
       .digest("hex");
   }
 
+  #starve(what: string): void {
+    if (this.#random.chance(this.faults.starved))
+      throw new EngineError("failed", `failed to ${what} the container: fork/exec: resource temporarily unavailable`, { status: 500 });
+  }
+
   #create(name: string, body: CreateBody): string {
     const image = this.#images.find(body.Image)?.image ?? null;
     if (image === null) throw new EngineError("notFound", `No such image: ${body.Image}`, { status: 404 });
-    for (const other of this.containers.values())
+    for (const other of this.#all())
       if (other.name === name)
         throw new EngineError("conflict", `Conflict. The container name "/${name}" is already in use by container "${other.id}"`, {
           status: 409,
@@ -442,21 +543,7 @@ export class SimEngine {
     for (const mount of body.HostConfig.Mounts)
       if (mount.Type === "volume" && mount.Source !== undefined) this.#makeVolume(mount.Source, {});
     const id = this.#newId();
-    const container: SimContainer = {
-      id,
-      name,
-      body,
-      imageId: image.id,
-      behaviour: image.behaviour,
-      status: "created",
-      run: 0,
-      exitCode: 0,
-      startedWallMs: null,
-      finishedWallMs: null,
-      startedMs: 0,
-      ports: [],
-      starting: null,
-    };
+    const container = newContainer({ id, name, body, image, isStrangers: false });
     this.containers.set(id, container);
     this.#emit(container, "create");
     return id;
@@ -502,7 +589,7 @@ export class SimEngine {
     container.exitCode = 0;
     container.startedWallMs = this.#host.wallMs();
     container.startedMs = this.#kernel.nowMs;
-    this.onChange(container);
+    this.#changed(container);
     this.#emit(container, "start");
     this.#plan(container);
   }
@@ -546,11 +633,11 @@ export class SimEngine {
     container.exitCode = exitCode;
     container.finishedWallMs = this.#host.wallMs();
     container.ports = [];
-    this.onChange(container);
+    this.#changed(container);
   }
 
   async #stop(id: string, graceMs: number): Promise<void> {
-    const container = this.containers.get(id);
+    const container = this.#find(id);
     if (container === undefined || container.status !== "running") return;
     this.onStopAsked(container, "stop");
     // The engine counts it in seconds.
@@ -569,25 +656,24 @@ export class SimEngine {
   }
 
   #asked(id: string, how: "kill" | "remove"): void {
-    const container = this.containers.get(id);
-    if (container?.status === "running") this.onStopAsked(container, how);
+    const container = this.#find(id);
+    if (container?.status === "running" || container?.isStrangers === true) this.onStopAsked(container, how);
     if (how === "kill") this.#kill(id);
     else this.#remove(id);
   }
 
   #kill(id: string): void {
-    const container = this.containers.get(id);
+    const container = this.#find(id);
     if (container === undefined || container.status !== "running") return;
     this.#emit(container, "kill", "9");
     this.crash(container, 137);
   }
 
   #remove(id: string): void {
-    const container = this.containers.get(id);
+    const container = this.#find(id);
     if (container === undefined) return;
     this.#kill(id);
-    this.containers.delete(id);
-    this.onChange(container);
+    this.#forget(container);
     this.#emit(container, "destroy");
   }
 

@@ -3,10 +3,14 @@
  * `heal` at the end mends whatever is still broken.
  */
 import { Acts } from "./acts.ts";
+import { type AppKind, newShape, specOf, TAINT } from "./apps.ts";
 import { Process } from "./kernel.ts";
+import { LABEL_PROOF } from "../../agent/engine/labels.ts";
 import type { Machine } from "./machine.ts";
 import { GOOD_WIRE } from "./network.ts";
 import { KIND_DATABASE } from "./database.ts";
+import { SOUND_ENGINE } from "./engine.ts";
+import { allow, forbid, strangersLabels } from "./owners.ts";
 import type { Prng } from "./prng.ts";
 import type { World } from "./world.ts";
 
@@ -16,6 +20,9 @@ interface Scene {
   readonly random: Prng;
   pause(ms: number): Promise<void>;
 }
+
+/** No one else's name begins so. */
+const NAMES_OF_BERTH = "berth-";
 
 type Script = (scene: Scene) => Promise<void>;
 
@@ -95,6 +102,11 @@ export const FAULTS: Readonly<Record<string, Script>> = {
     await pause(random.between(5_000, 120_000));
     machine.wallErrorMs -= jump;
   },
+  F12: async ({ machine, random, pause }) => {
+    machine.drift(random.pick([-0.01, -0.0005, 0.0005, 0.01]));
+    await pause(random.between(60_000, 300_000));
+    machine.drift(null);
+  },
   F13: async ({ world, machine, random, pause }) => {
     const suspended = [machine.engine.process, machine.engine.runtime, ...(machine.agentProcess === null ? [] : [machine.agentProcess])];
     for (const process of suspended) world.kernel.suspend(process);
@@ -104,7 +116,10 @@ export const FAULTS: Readonly<Record<string, Script>> = {
   F14: async (scene) => {
     const { machine, random, pause } = scene;
     const saved = new Map(machine.disk.files);
+    const { installs } = machine;
     await pause(random.between(10_000, 120_000));
+    // A snapshot of what it was for another cluster, or as another node, is not one of this machine.
+    if (machine.installs !== installs) return;
     machine.killAgent();
     machine.disk.files.clear();
     for (const [path, bytes] of saved) machine.disk.files.set(path, bytes);
@@ -118,12 +133,37 @@ export const FAULTS: Readonly<Record<string, Script>> = {
     await pause(random.between(20_000, 120_000));
     clone.powerOff();
   },
-  F18: async ({ machine, random }) => {
-    const containers = [...machine.engine.containers.values()].filter(({ status }) => status === "running");
+  F17: async ({ machine, random, pause }) => {
+    machine.engine.faults.starved = random.between(0.3, 1);
+    await pause(random.between(5_000, 60_000));
+    machine.engine.faults.starved = 0;
+  },
+  F18: async ({ machine, random, pause }) => {
+    const { engine } = machine;
+    const containers = [...engine.containers.values()].filter(({ status }) => status === "running");
     if (containers.length === 0) return;
     const container = random.pick(containers);
-    if (random.chance(0.7)) machine.engine.removeByHand(container);
-    else machine.engine.renameByHand(container, `kept-${container.name}`.slice(0, 60));
+    const { name, body } = container;
+    const dice = random.fraction();
+    if (dice < 0.3) {
+      engine.renameByHand(container, `kept-${name}`.slice(0, 60));
+      return;
+    }
+    engine.removeByHand(container);
+    if (dice < 0.6) return;
+    // One of another cluster is there under its name, with labels that are as good but for the proof.
+    engine.runByHand(name, { ...body.Labels, ...random.pick([strangersLabels(random), { [LABEL_PROOF]: "theirs" }]) });
+    await pause(random.between(5_000, 60_000));
+    engine.removeStrangers((one) => one === name);
+  },
+  // As a newer control plane would answer. What the agent runs is none of its business.
+  F19: async (scene) => {
+    const { machine, random, pause } = scene;
+    machine.wire.faults.isOutdated = true;
+    machine.killAgent();
+    await restartAgent(scene);
+    await pause(random.between(5_000, 90_000));
+    machine.wire.faults.isOutdated = false;
   },
   F20: async ({ world, machine, random }) => {
     if (random.chance(0.5)) machine.engine.deleteImages();
@@ -158,8 +198,10 @@ export const FAULTS: Readonly<Record<string, Script>> = {
   },
   F26: async ({ machine, random, pause }) => {
     machine.wire.faults.repeatsPosts = random.between(0.2, 0.9);
+    machine.wire.faults.repeatsManifests = random.pick([0, 0.1, 0.5]);
     await pause(random.between(20_000, 120_000));
     machine.wire.faults.repeatsPosts = 0;
+    machine.wire.faults.repeatsManifests = 0;
   },
   F27: async ({ machine, random, pause }) => {
     machine.wire.faults.answersHtml = true;
@@ -167,6 +209,12 @@ export const FAULTS: Readonly<Record<string, Script>> = {
     machine.wire.faults.answersHtml = false;
   },
   F28: async ({ machine, random, pause }) => {
+    if (random.chance(0.5)) {
+      machine.wire.faults.holdsReports = random.between(0.3, 0.8);
+      await pause(random.between(20_000, 120_000));
+      machine.wire.faults.holdsReports = 0;
+      return;
+    }
     for (let count = random.int(5, 40); count > 0; count--) {
       if (machine.wire.recorded.length > 0) machine.wire.replay(random.pick(machine.wire.recorded));
       await pause(random.between(10, 3_000));
@@ -223,9 +271,13 @@ export const FAULTS: Readonly<Record<string, Script>> = {
     for (const stop of others) stop();
   },
   F37: async ({ world, random, pause }) => {
-    world.database.faults.busy = random.between(0.05, 0.5);
+    const { faults } = world.database;
+    // It waits by itself, or says so.
+    if (random.chance(0.5)) faults.slowMs = random.between(20, 400);
+    else faults.busy = random.between(0.05, 0.5);
     await pause(random.between(5_000, 60_000));
-    world.database.faults.busy = 0;
+    faults.busy = 0;
+    faults.slowMs = 0;
   },
   F38: async ({ world, random, pause }) => {
     world.database.faults.ackLost = random.between(0.05, 0.4);
@@ -237,6 +289,16 @@ export const FAULTS: Readonly<Record<string, Script>> = {
     await pause(random.between(5_000, 60_000));
     world.database.faults.late = 0;
   },
+  F40: async ({ world, random, pause }) => {
+    world.database.faults.stolen = random.between(0.02, 0.3);
+    await pause(random.between(5_000, 60_000));
+    world.database.faults.stolen = 0;
+  },
+  F43: async ({ world, random, pause }) => {
+    world.database.faults.refusesWrites = random.pick(["SQLITE_FULL", "SQLITE_READONLY", "SQLITE_IOERR"]);
+    await pause(random.between(1_000, 60_000));
+    world.database.faults.refusesWrites = null;
+  },
   F44: async ({ world, random, pause }) => {
     const jump = random.pick([-3_600_000, -30_000, 30_000, 3_600_000]);
     if (random.chance(0.5)) world.database.clockErrorMs += jump;
@@ -245,12 +307,88 @@ export const FAULTS: Readonly<Record<string, Script>> = {
     world.database.clockErrorMs = 0;
     if (world.isolate !== null) world.isolate.clockErrorMs = 0;
   },
+  // The process that plans and ticks stands still, and finds out only afterwards; or there are two that tick.
+  F45: async ({ world, random, pause }) => {
+    if (random.chance(0.4)) {
+      const stop = await world.startTicker();
+      await pause(random.between(10_000, 90_000));
+      stop();
+      return;
+    }
+    const process = world.isolate?.process;
+    if (process === undefined) return;
+    world.kernel.suspend(process);
+    await pause(random.chance(0.1) ? 1_200_000 : random.between(2_000, 60_000));
+    world.kernel.resume(process);
+  },
+  F47: async ({ world, random, pause }) => {
+    if (world.isolate === null) return;
+    world.killIsolate();
+    world.areKeysAway = true;
+    for (let count = random.int(1, 3); count > 0; count--) {
+      const refusal = await world.tryToStart();
+      if (world.isolate !== null) throw new Error("without its keys the control plane started");
+      // It may not get so far as to miss them.
+      if (!/ring\.json is missing; restore it|SQLITE|stream|fetch failed|rolled back/i.test(refusal))
+        throw new Error(`without its keys the control plane said: ${refusal}`);
+      await pause(random.between(500, 5_000));
+    }
+    world.areKeysAway = false;
+    await world.startIsolateIfDown();
+  },
+  F48: async ({ world, machine, random, pause }) => {
+    const names = world.database
+      .look("select name from apps where deleting = 0 and name like 'app-%' order by name")
+      .map(({ name }) => String(name));
+    machine.powerOff();
+    for (const name of names) {
+      const path = `/v1/namespaces/default/apps/${name}`;
+      if (random.chance(0.5)) void world.ask("PATCH", `${path}/services/web`, { replicas: 0 });
+      else void world.ask("POST", `${path}/rollback`, {});
+    }
+    await pause(random.between(1_000, 60_000));
+    machine.powerOn();
+    world.startAgent(machine);
+  },
+  F49: async ({ world, machine, random, pause }) => {
+    const name = `again-${machine.name}`;
+    const path = `/v1/namespaces/default/apps/${name}`;
+    const spec = () => {
+      const kind = random.pick<AppKind>(["web", "data", "port"]);
+      return specOf(newShape(random, { namespace: "default", name, kind }), "registry.test/web:1");
+    };
+    await world.ask("PUT", path, { spec: spec() });
+    await pause(random.between(1_000, 20_000));
+    machine.wire.faults.isUpCut = true;
+    await world.ask("DELETE", `${path}?deleteData=${random.chance(0.5)}`);
+    await pause(random.between(0, 20_000));
+    await world.ask("PUT", path, { spec: spec() });
+    await pause(random.between(1_000, 30_000));
+    machine.wire.faults.isUpCut = false;
+    await pause(random.between(0, 20_000));
+    await world.ask("DELETE", `${path}?deleteData=true`);
+  },
+  // Operators ask for what an owner comes to forbid.
+  F61: async ({ world, machine, random, pause }) => {
+    const name = `bold-${machine.name}`;
+    const path = `/v1/namespaces/default/apps/${name}`;
+    const shape = newShape(random, { namespace: "default", name, kind: "bold" });
+    if (random.chance(0.7)) allow(machine, shape.wish);
+    await world.ask("PUT", path, { spec: specOf(shape, "registry.test/web:1") });
+    await pause(random.between(10_000, 60_000));
+    forbid(machine, random, shape.wish);
+    await pause(random.between(10_000, 90_000));
+    machine.allow(machine.policy);
+    if (random.chance(0.5)) await world.ask("DELETE", path);
+  },
 };
 
 export type FaultName = keyof typeof FAULTS & string;
 
 export class Mischief {
   readonly injected = new Map<string, number>();
+  /** What scripts found that was not so as it shall be. */
+  readonly errors: string[] = [];
   readonly #world: World;
   readonly #random: Prng;
   readonly #process = new Process("mischief");
@@ -286,7 +424,7 @@ export class Mischief {
           this.#busy.delete(machine);
           kernel.log("mischief", `${name} on ${machine.name} is over`);
         },
-        (error: unknown) => kernel.log("mischief", `${name} on ${machine.name} went wrong: ${String(error)}`),
+        (error: unknown) => this.errors.push(`${name} on ${machine.name}: ${String(error)}`),
       );
     }
   }
@@ -299,17 +437,22 @@ export class Mischief {
     world.registry.weather = "fair";
     Object.assign(world.database.faults, KIND_DATABASE);
     world.database.clockErrorMs = 0;
+    world.areKeysAway = false;
+    world.killHelpers();
     for (const machine of world.machines) {
       Object.assign(machine.wire.faults, GOOD_WIRE);
-      Object.assign(machine.engine.faults, { eventGap: 0, crash: 0, pullFactor: 1 });
+      Object.assign(machine.engine.faults, SOUND_ENGINE);
       machine.disk.isFull = false;
       machine.wallErrorMs = 0;
+      machine.drift(null);
+      machine.allow(machine.policy);
       if (machine.agentProcess !== null) world.kernel.resume(machine.agentProcess);
       world.kernel.resume(machine.engine.process);
       world.kernel.resume(machine.engine.runtime);
       if (!machine.isOn) machine.powerOn();
       machine.engine.up();
       machine.engine.thaw();
+      machine.engine.removeStrangers((name) => name.startsWith(NAMES_OF_BERTH));
       world.startAgent(machine);
     }
     for (const clone of world.clones) clone.powerOff();
@@ -317,5 +460,7 @@ export class Mischief {
     await world.startIsolateIfDown();
     for (const { id } of world.database.look("select id from nodes where quarantined = 1"))
       await world.must("PATCH", `/v1/nodes/${String(id)}`, { reissue: true });
+    for (const { id } of world.database.look("select id from nodes where availability <> 'active' or taints <> '[]'"))
+      await world.must("PATCH", `/v1/nodes/${String(id)}`, { availability: "active", removeTaints: [TAINT] });
   }
 }

@@ -131,6 +131,23 @@ export class Isolate implements Door {
     again();
   }
 
+  /** Only ticks, though it is not its turn. */
+  async tick(): Promise<void> {
+    const { kernel, database, files, epochMs } = this.#parts;
+    const forked = kernel.random.fork(this.process.name);
+    const store = new Store(database.portOf(this.process));
+    const { ring } = await createCluster({ store, files, random: { bytes: (count) => forked.bytes(count) } });
+    const ticking = makeTicking({ store, signer: await makeSigner(ring, () => epochMs + kernel.nowMs) });
+    const later = () => void kernel.after(forked.between(200, 4_000), this.process, "", again);
+    const again = () => {
+      ticking().then(later, (error: unknown) => {
+        kernel.log(this.process.name, `a tick failed: ${String(error)}`);
+        later();
+      });
+    };
+    again();
+  }
+
   /** SIGKILL. */
   kill(): void {
     this.#parts.kernel.log(this.process.name, "is killed");

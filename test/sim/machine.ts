@@ -44,17 +44,25 @@ export class Machine {
   #stopper = new AbortController();
   #boots = 0;
   #lives = 0;
-  #bootedMs = 0;
+  /** What the boot clock showed at a true time, since when it has had its present rate. */
+  #tick = { trueMs: 0, bootMs: 0 };
+  #rate: number;
   /** Wall clock minus what it would show if it were right. */
   wallErrorMs = 0;
   hardware: string;
   isOn = true;
+  /** It is nobody's any more, and stays off. */
+  isGone = false;
+  /** How often it was made anew. */
+  installs = 0;
   /** Sentences of the agent's ends, for checkers: what it threw. */
   readonly failures: string[] = [];
   /** Another machine had its key: what that one says of its containers is believed until the two are told apart. */
   wasCloned = false;
   /** Its agent has a reason to stop what it shall run: its node was removed, its owner's policy changed. */
   mayStop = false;
+  /** What its owner usually allows. */
+  policy: string | null = null;
   /** Called as the agent sends a request. */
   onSend: (request: HttpRequest) => void = () => {};
   /** How the agent ended, if it ended by itself. */
@@ -62,6 +70,7 @@ export class Machine {
 
   constructor(parts: MachineParts) {
     this.#parts = parts;
+    this.#rate = parts.rate;
     this.name = parts.name;
     this.site = parts.site;
     this.#random = parts.kernel.random.fork(`machine ${parts.name}`);
@@ -86,7 +95,30 @@ export class Machine {
     return Math.floor(this.#parts.epochMs + this.#parts.kernel.nowMs + this.wallErrorMs);
   }
   bootMs(): number {
-    return Math.floor((this.#parts.kernel.nowMs - this.#bootedMs) * this.#parts.rate);
+    return Math.floor(this.#exactBootMs());
+  }
+  #exactBootMs(): number {
+    return this.#tick.bootMs + (this.#parts.kernel.nowMs - this.#tick.trueMs) * this.#rate;
+  }
+  /** Its clock runs this much faster than it should, or as it was made. */
+  drift(by: number | null): void {
+    this.#tick = { trueMs: this.#parts.kernel.nowMs, bootMs: this.#exactBootMs() };
+    this.#rate = by === null ? this.#parts.rate : 1 + by;
+  }
+
+  /** What its owner allows; null: there is no such file. */
+  allow(policy: string | null): void {
+    if (policy === null) this.disk.files.delete(POLICY_FILE);
+    else this.disk.files.set(POLICY_FILE, new TextEncoder().encode(policy));
+  }
+
+  /** Nothing of berth's is left on it but its owner's file. */
+  reinstall(): void {
+    this.installs++;
+    const policy = this.disk.files.get(POLICY_FILE);
+    this.disk.files.clear();
+    if (policy !== undefined) this.disk.files.set(POLICY_FILE, policy);
+    this.mayStop = false;
   }
 
   /** Starts the agent; it joins first if it has not. */
@@ -131,10 +163,10 @@ export class Machine {
   }
 
   powerOn(): void {
-    if (this.isOn) return;
+    if (this.isOn || this.isGone) return;
     this.isOn = true;
     this.#boots++;
-    this.#bootedMs = this.#parts.kernel.nowMs;
+    this.#tick = { trueMs: this.#parts.kernel.nowMs, bootMs: 0 };
     this.#parts.kernel.log(this.name, "boots");
     this.engine.up();
   }
@@ -198,7 +230,7 @@ export class Machine {
     return {
       wallMs: () => this.wallMs(),
       bootMs: () => this.bootMs(),
-      after: (ms, run) => this.#parts.kernel.after(ms / this.#parts.rate, process, "", run),
+      after: (ms, run) => this.#parts.kernel.after(ms / this.#rate, process, "", run),
     };
   }
 

@@ -3,7 +3,8 @@
  * down arrives when it is up again, unless somebody gave up before; a peer that died resets.
  */
 import { type Http, type HttpAnswer, HttpError, type HttpRequest } from "../../agent/ports.ts";
-import type { Kernel, Process } from "./kernel.ts";
+import { PROTOCOL_HEADER, PROTOCOL_VERSION } from "../../shared/wire/version.ts";
+import { type Kernel, Process } from "./kernel.ts";
 import type { Prng } from "./prng.ts";
 
 export interface WireFaults {
@@ -18,8 +19,14 @@ export interface WireFaults {
   repeatsPosts: number;
   /** Chance that an exchange takes seconds. */
   slow: number;
+  /** Chance that a report is held on the way, past the time that its sender waits, and delivered then. */
+  holdsReports: number;
+  /** Chance that a poll is answered by somebody in between, with a manifest that once went by: as it was, or for this poll. */
+  repeatsManifests: number;
   /** Names do not resolve, or TLS is intercepted. */
   broken: "dns" | "tls" | null;
+  /** Whoever asks for a session is told that its agent is too old. */
+  isOutdated: boolean;
 }
 
 export const GOOD_WIRE: WireFaults = {
@@ -30,7 +37,10 @@ export const GOOD_WIRE: WireFaults = {
   answersHtml: false,
   repeatsPosts: 0,
   slow: 0,
+  holdsReports: 0,
+  repeatsManifests: 0,
   broken: null,
+  isOutdated: false,
 };
 
 /** What a request meets at the other end. Null: nothing listens there. */
@@ -40,22 +50,30 @@ export interface Door {
 }
 
 const RETRANSMIT_MS = 500;
+const MANIFESTS_KEPT = 20;
+const REPORT_PATH = "/agent/v1/report";
+const POLL_PATH = "/agent/v1/poll";
 /** One for all: an error that is made anew each time costs a stack trace. */
 const CLIENT_GONE = new Error("the client has gone");
 
 export class Wire {
   readonly faults: WireFaults = { ...GOOD_WIRE };
-  readonly injected = { replyLoss: 0, repeated: 0, cutByProxy: 0, html: 0 };
+  readonly injected = { replyLoss: 0, repeated: 0, cutByProxy: 0, html: 0, held: 0, manifests: 0, outdated: 0 };
   /** Every request body that was sent, for those who replay them later; newest last. */
   readonly recorded: HttpRequest[] = [];
+  /** Manifests that went by, newest last. */
+  readonly #manifests: string[] = [];
   readonly #kernel: Kernel;
   readonly #random: Prng;
   readonly #door: () => Door | null;
+  /** What goes on on the way when both ends have forgotten it. */
+  readonly #itself: Process;
 
   constructor(kernel: Kernel, name: string, door: () => Door | null) {
     this.#kernel = kernel;
     this.#random = kernel.random.fork(`wire ${name}`);
     this.#door = door;
+    this.#itself = new Process(`wire ${name}`);
   }
 
   portOf(process: Process): Http {
@@ -114,7 +132,19 @@ export class Wire {
         );
         return;
       }
+      const made = this.#answerInBetween(request, path);
+      if (made !== null) {
+        kernel.after(random.between(5, 80), client, `somebody in between answers ${path}`, () => end(() => resolve(made)));
+        return;
+      }
       this.#record(request);
+      if (path === REPORT_PATH && random.chance(faults.holdsReports)) {
+        this.injected.held++;
+        kernel.after(request.timeoutMs + random.between(500, 60_000), this.#itself, `${path} was held and arrives`, () =>
+          this.replay(request),
+        );
+        return;
+      }
       if (request.method === "POST" && random.chance(faults.repeatsPosts)) {
         this.injected.repeated++;
         kernel.after(random.between(10, 3_000), client, `a proxy sends ${path} again`, () => this.replay(request));
@@ -165,6 +195,7 @@ export class Wire {
                 delayMs(),
                 () => {
                   kernel.log(client.name, `${answer.status} ${path} ${answer.body}`);
+                  if (path === POLL_PATH && answer.status === 200) this.#noteManifest(answer.body);
                   end(() => resolve(answer));
                 },
               );
@@ -178,12 +209,45 @@ export class Wire {
     });
   }
 
+  /** What is answered on the way; null: nothing. */
+  #answerInBetween(request: HttpRequest, path: string): HttpAnswer | null {
+    const { faults } = this;
+    if (faults.isOutdated && path === "/agent/v1/session") {
+      this.injected.outdated++;
+      return answerOf(426, { error: { code: "unsupported_protocol", message: "this agent speaks protocol 1; 2 or later is needed" } });
+    }
+    if (path !== POLL_PATH || this.#manifests.length === 0 || !this.#random.chance(faults.repeatsManifests)) return null;
+    this.injected.manifests++;
+    const manifest = this.#random.pick(this.#manifests);
+    const { challenge } = JSON.parse(request.body ?? "{}") as { readonly challenge: string };
+    return answerOf(200, {
+      manifest,
+      challenge: this.#random.chance(0.7) ? challenge : "c3RhbGVzdGFsZXN0YWxlcw",
+      channels: [],
+      keySetVersion: 1,
+    });
+  }
+
+  #noteManifest(body: string): void {
+    const { manifest } = JSON.parse(body) as { readonly manifest?: string };
+    if (manifest === undefined) return;
+    this.#manifests.push(manifest);
+    if (this.#manifests.length > MANIFESTS_KEPT) this.#manifests.shift();
+  }
+
   #record(request: HttpRequest): void {
     if (request.method !== "POST") return;
     this.recorded.push(request);
     if (this.recorded.length > 200) this.recorded.shift();
   }
 }
+
+/** It looks like the control plane's. */
+const answerOf = (status: number, body: unknown): HttpAnswer => ({
+  status,
+  header: (name) => (name === PROTOCOL_HEADER ? String(PROTOCOL_VERSION) : null),
+  body: JSON.stringify(body),
+});
 
 const deaths = new WeakMap<Process, Set<() => void>>();
 

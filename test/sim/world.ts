@@ -44,9 +44,16 @@ export class World {
   readonly #options: WorldOptions;
   /** The process that serves; null while the control plane is away. */
   isolate: Isolate | null = null;
+  /** Processes beside it that only plan, or only tick. */
+  readonly #helpers: Isolate[] = [];
   #isolates = 0;
-  #joinTokens = new Map<string, string>();
+  readonly #joinTokens = new Map<string, string>();
+  readonly #handedOut: string[] = [];
+  /** Called for each machine that is added. */
+  onMachine: (machine: Machine) => void = () => {};
   adminToken = "";
+  /** The folder with the control plane's keys is not there. */
+  areKeysAway = false;
   readonly planningErrors: string[] = [];
   readonly ears: Ears = { onAsked: () => {}, onAnswered: () => {} };
 
@@ -125,23 +132,42 @@ export class World {
 
   /** One that joins with a token of its site, when there is one. */
   addMachine(name: string, site: string): Machine {
-    const machine = this.#machine(name, site);
-    this.machines.push(machine);
+    const machine = this.newMachine(name, site);
     this.startAgent(machine);
     return machine;
   }
 
   /** What nobody but its holder may learn. */
   get secrets(): readonly string[] {
-    return [this.adminToken, ...this.#joinTokens.values()];
+    return [this.adminToken, ...this.#joinTokens.values(), ...this.#handedOut];
   }
 
   giveJoinToken(site: string, token: string): void {
     this.#joinTokens.set(site, token);
   }
+  /** A token that somebody was given. */
+  handOut(token: string): void {
+    this.#handedOut.push(token);
+  }
 
-  startAgent(machine: Machine): void {
-    machine.startAgent(this.#joinTokens.get(machine.site) ?? "");
+  /** One that has not joined does so with this token. */
+  startAgent(machine: Machine, joinToken = this.#joinTokens.get(machine.site) ?? ""): void {
+    machine.startAgent(joinToken);
+  }
+
+  /** A machine more, without an agent yet. */
+  newMachine(name: string, site: string): Machine {
+    const machine = this.#machine(name, site);
+    this.machines.push(machine);
+    this.onMachine(machine);
+    return machine;
+  }
+
+  /** It is switched off for good. */
+  giveAway(machine: Machine): void {
+    machine.powerOff();
+    machine.isGone = true;
+    this.machines.splice(this.machines.indexOf(machine), 1);
   }
 
   nodesReady(): number {
@@ -168,21 +194,44 @@ export class World {
   /** Tries until it starts: the database may be refusing. */
   async startIsolateIfDown(): Promise<void> {
     while (this.isolate === null) {
-      try {
-        await this.startIsolate();
-      } catch (error) {
-        this.kernel.log("operator", `the control plane did not start: ${String(error)}`);
-        this.killIsolate();
-        await this.kernel.pause(1_000, this.operator);
-      }
+      await this.tryToStart();
+      if (this.isolate === null) await this.kernel.pause(1_000, this.operator);
+    }
+  }
+
+  /** Once, unless somebody else does. Why it did not start; empty: it did. */
+  async tryToStart(): Promise<string> {
+    if (this.isolate !== null) return "";
+    try {
+      await this.startIsolate();
+      return "";
+    } catch (error) {
+      this.kernel.log("operator", `the control plane did not start: ${String(error)}`);
+      this.killIsolate();
+      return String(error);
     }
   }
 
   /** A second process that plans, beside the one that serves. The returned function kills it. */
   startPlanner(): () => void {
-    const isolate = new Isolate({ ...this.#isolateParts(), name: `planner#${++this.#isolates}` });
-    isolate.plan();
-    return () => isolate.kill();
+    const helper = this.#helper("planner");
+    helper.plan();
+    return () => helper.kill();
+  }
+  /** The same with one that ticks. */
+  async startTicker(): Promise<() => void> {
+    const helper = this.#helper("ticker");
+    await helper.tick();
+    return () => helper.kill();
+  }
+  killHelpers(): void {
+    for (const helper of this.#helpers) helper.kill();
+    this.#helpers.length = 0;
+  }
+  #helper(kind: string): Isolate {
+    const helper = new Isolate({ ...this.#isolateParts(), name: `${kind}#${++this.#isolates}` });
+    this.#helpers.push(helper);
+    return helper;
   }
 
   /** Another machine with a copy of this one's disk, keys included. It has no containers and other hardware. */
@@ -201,7 +250,7 @@ export class World {
 
   #files(): KeyFiles {
     return {
-      read: async (name) => this.#keys.get(name) ?? null,
+      read: async (name) => (this.areKeysAway ? null : (this.#keys.get(name) ?? null)),
       create: async (name, text) => {
         if (this.#keys.has(name)) throw new Error(`${name} is there already`);
         this.#keys.set(name, text);
@@ -234,22 +283,6 @@ export class World {
       audit: { actor: "berth", verb: "create", namespace: null, object: "token/admin", detail: "the first admin token" },
     });
     if (result.kind !== "committed") throw new Error("the admin token was not made");
-  }
-
-  /** A service that cannot have all its replicas, whatever is tried. */
-  mayLack(appId: string, _service: string): boolean {
-    return appId === "";
-  }
-
-  /** Something that is wanted never comes to rest: its image ends by itself, again and again. */
-  hasUnsound(): boolean {
-    return this.database.look("select id from replicas").some(({ id }) => this.mayRest(String(id)));
-  }
-
-  /** A replica that does not run although it is wanted: its image ends by itself and waits to be started again, or is in no registry. */
-  mayRest(replica: string): boolean {
-    const [row] = this.database.look(`select b.body as body from replicas r join bodies b on b.hash = r.spec where r.id = '${replica}'`);
-    return row !== undefined && /:(?:crash1|missing)"/.test(String(row.body));
   }
 
   /** One request of the operator; status 0: nobody answered. */

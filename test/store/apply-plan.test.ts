@@ -179,6 +179,19 @@ test.for([
   expect(await all(store)).toEqual([]);
 });
 
+test.for([
+  ["has returned", { op: "update", table: "nodes", rows: [{ id: id("n", 1), status: "ready" as const }] }, "conflict"],
+  ["was removed", { op: "delete", table: "nodes", keys: [{ id: id("n", 1) }] }, "conflict"],
+  ["has another label", { op: "update", table: "nodes", rows: [{ id: id("n", 1), labels: { disk: "ssd" } }] }, "committed"],
+] as const)("a slot whose lost node %s in between is placed again only while that is lost (I24)", async ([, change, kind]) => {
+  const { store, plan, apply } = await world();
+  await apply(assign(1, 1, { slot: "0" }));
+  await must(store, { changes: [{ op: "update", table: "nodes", rows: [{ id: id("n", 1), status: "lost" }] }] });
+  const again = await plan([assign(2, 2, { slot: "0", reason: "nodeLost" })]);
+  await must(store, { changes: [change] });
+  expect(await again()).toMatchObject({ kind });
+});
+
 test("what a plan did not rely on may move", async () => {
   const { store, plan } = await world();
   const apply = await plan([assign(1, 1)]);

@@ -271,6 +271,29 @@ test("a rollback is owed by the newest deployment of an app, while that has fail
   expect(await owed()).toEqual([]);
 });
 
+test("F44: what was written before the database's clock was put back counts from when that is seen, and not anew each time", async () => {
+  const { store } = await memoryStore();
+  await seed(store);
+  const hourAheadMs = Date.now() + 3_600_000;
+  await must(store, {
+    changes: [
+      { op: "insert", table: "replicas", rows: [replicaRow(1, { assignedMs: hourAheadMs })] },
+      { op: "insert", table: "deployments", rows: [deploymentRow(1, 1, { startedMs: hourAheadMs })] },
+    ],
+  });
+  await must(store, observe([seen(1, { readySinceMs: hourAheadMs })]));
+  const keeper = new SnapshotKeeper(store);
+  const times = ({ replicas, deployments }: ClusterSnapshot) => [
+    replicas.assignedMs[0],
+    replicas.readySinceMs[0],
+    ...deployments.map(({ startedMs }) => startedMs),
+  ];
+  const { snapshot, nowMs } = await keeper.advance();
+  expect(times(snapshot)).toEqual([nowMs, nowMs, nowMs]);
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  expect(times((await keeper.advance()).snapshot)).toEqual([nowMs, nowMs, nowMs]);
+});
+
 test("nothing new is one read and the same answer; anything new is not missed", async () => {
   const { store, database } = await memoryStore();
   await seed(store);

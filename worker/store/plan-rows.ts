@@ -164,6 +164,7 @@ export type MovedRevs = ReadonlyMap<string, number>;
 /** Everything whose value the chunk relied on: an operator's drain, scale or delete in between makes it a conflict. */
 export function chunkGuards(changes: readonly Change[], index: PlanIndex, moved: MovedRevs): Guard[] {
   const nodes = new Set<string>();
+  const lost = new Set<string>();
   const apps = new Set<string>();
   const services = new Map<string, Set<string>>();
   const deployments = new Set<string>();
@@ -177,6 +178,8 @@ export function chunkGuards(changes: readonly Change[], index: PlanIndex, moved:
       nodes.add(change.nodeId);
       apps.add(change.appId);
       addService(change.appId, change.service);
+      // One that has returned brings its replica back: the slot needs no other.
+      if (change.kind === "assign" && change.reason === "nodeLost") for (const id of index.darkNodes(change)) lost.add(id);
     } else if (change.kind === "stop" || change.kind === "end") {
       const { appId, service } = index.replica(change.replica);
       // Not the node: stopping is right whatever became of it. Not without a service: there is nothing to have changed.
@@ -188,6 +191,7 @@ export function chunkGuards(changes: readonly Change[], index: PlanIndex, moved:
   }
   return [
     ...[...nodes].map((id): Guard => ({ table: "nodes", key: { id }, rev: moved.get(id) ?? index.nodes.get(id)?.rev ?? null })),
+    ...[...lost].map((id): Guard => ({ table: "nodes", key: { id }, equals: { status: "lost" } })),
     ...[...apps].map((id): Guard => ({ table: "apps", key: { id }, rev: index.apps.get(id)?.rev ?? null })),
     ...[...services].flatMap(([appId, names]) =>
       [...names].map((name): Guard => ({ table: "services", key: { appId, name }, rev: index.service(appId, name)?.rev ?? null })),

@@ -37,6 +37,8 @@ import type { Store } from "./store.ts";
 
 /** Forget specs that nothing runs when so many more are known than services are. */
 const SPECS_SPARE = 10_000;
+/** Less than this a clock is corrected now and then, and nothing waits so exactly. */
+const PUT_BACK_MS = 1_000;
 const STATE_INDEX: ReadonlyMap<unknown, number> = new Map(REPLICA_STATES.map((state: ReplicaState, i) => [state, i]));
 
 const imageKey = (appId: string, revision: number, reference: string) => `${appId} ${revision} ${reference}`;
@@ -69,6 +71,8 @@ export class SnapshotKeeper {
   #hasOrphans = false;
   /** `app revision` whose images are others now than replicas and services show. */
   readonly #imagesChanged = new Set<string>();
+  /** The newest time that a row shows. */
+  #newestMs = 0;
 
   /** `pageRowsMax` makes pages of the feed smaller, for tests. */
   constructor(store: Store, pageRowsMax?: number) {
@@ -81,7 +85,7 @@ export class SnapshotKeeper {
   async advance(): Promise<{ readonly snapshot: ClusterSnapshot; readonly nowMs: number }> {
     const { rev, observed, nowMs } = await this.#store.marks();
     const isCurrent = rev < this.#cursors.replicas.at && observed < this.#cursors.observations.at;
-    if (this.#shown !== null && isCurrent) return { snapshot: this.#shown, nowMs };
+    if (this.#shown !== null && isCurrent && !this.#isAhead(nowMs)) return { snapshot: this.#shown, nowMs };
     this.#shown = null;
     for (;;) {
       const page = await readFeed(this.#store, this.#cursors, this.#pageRowsMax);
@@ -92,8 +96,29 @@ export class SnapshotKeeper {
       await this.#specs.load(page.rows.replicas.map((row) => row[5] as string));
       this.#apply(page);
       this.#cursors = page.cursors;
-      if (page.isLast) return { snapshot: this.#show(page.rev), nowMs: page.nowMs };
+      if (!page.isLast) continue;
+      if (this.#isAhead(page.nowMs)) this.#putBack(page.nowMs);
+      return { snapshot: this.#show(page.rev), nowMs: page.nowMs };
     }
+  }
+
+  #isAhead(nowMs: number): boolean {
+    return this.#newestMs > nowMs + PUT_BACK_MS;
+  }
+
+  /**
+   * The database's clock was put back. What it showed before counts from now: whoever waited until it is there again would
+   * wait for as long as it was wrong.
+   */
+  #putBack(nowMs: number): void {
+    const { assignedMs, readySinceMs, length } = this.#replicas;
+    for (let at = 0; at < length; at++) {
+      assignedMs[at] = Math.min(assignedMs[at]!, nowMs);
+      readySinceMs[at] = Math.min(readySinceMs[at]!, nowMs);
+    }
+    for (const [appId, deployment] of this.#deployments)
+      this.#deployments.set(appId, { ...deployment, startedMs: Math.min(deployment.startedMs, nowMs) });
+    this.#newestMs = nowMs;
   }
 
   #forget(): void {
@@ -183,6 +208,7 @@ export class SnapshotKeeper {
     const held = this.#deployments.get(deployment.appId);
     if (held && deployment.revision < held.revision) return;
     if (held) this.#appOfDeployment.delete(held.id);
+    this.#newestMs = Math.max(this.#newestMs, deployment.startedMs);
     this.#deployments.set(deployment.appId, deployment);
     this.#appOfDeployment.set(deployment.id, deployment.appId);
   }
@@ -230,6 +256,7 @@ export class SnapshotKeeper {
       attempt,
       rev,
     });
+    this.#newestMs = Math.max(this.#newestMs, assignedMs);
     this.#replicas.serviceIndex[at] = serviceIndex;
     this.#replicas.nodeIndex[at] = nodeIndex;
     if (serviceIndex === -1 || nodeIndex === -1) this.#hasOrphans = true;
@@ -242,6 +269,7 @@ export class SnapshotKeeper {
     if (at === -1) return;
     this.#replicas.state[at] = STATE_INDEX.get(state) ?? 0;
     this.#replicas.readySinceMs[at] = typeof readySinceMs === "number" ? readySinceMs : Number.NaN;
+    if (typeof readySinceMs === "number") this.#newestMs = Math.max(this.#newestMs, readySinceMs);
     this.#replicas.fault[at] = typeof fault === "string" ? fault : "";
     this.#replicas.restarts[at] = typeof restarts === "number" ? restarts : 0;
   }

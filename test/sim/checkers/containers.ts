@@ -139,7 +139,7 @@ export class Containers {
     const id = container.body.Labels[REPLICA_LABEL];
     const node = this.#nodeOf(machine);
     this.#findings.looks("I5");
-    if (id === undefined || !this.#placement.everAssigned.has(id)) {
+    if (container.isStrangers || id === undefined || !this.#placement.everAssigned.has(id)) {
       this.#findings.fail("I5", `the agent of ${machine.name} asked to ${how} ${container.name}, which is not berth's`);
       return;
     }

@@ -1,4 +1,5 @@
 /** What has to be so once nothing goes wrong any more. */
+import { mayLack, mayRest } from "../rest-exceptions.ts";
 import type { World } from "../world.ts";
 import { obtain } from "../../../shared/schedule/obtain.ts";
 import { isHindered } from "./containers.ts";
@@ -39,7 +40,8 @@ export class Rest {
       // Two machines with one key are told nothing until an operator has looked.
       const isTold = node?.status === "ready" && node.quarantined === 0;
       const isLeft = row.desired === "stop" && isTold && machine !== undefined && !isHindered(machine);
-      if (node !== undefined && !isLeft) {
+      const isAway = this.#world.isolate === null || this.#world.isolate.process.parked !== null;
+      if (isAway || (node !== undefined && !isLeft)) {
         this.#unownedMs.delete(row.id);
         continue;
       }
@@ -82,14 +84,14 @@ export class Rest {
     for (const { app_id, name, mode, replicas, removed } of this.#rows.of("services").values()) {
       const have = [...wanted.values()].filter((row) => row.app_id === app_id && row.service === name);
       const want = removed === 1 ? 0 : mode === "global" ? null : replicas;
-      if (want !== null && this.#world.mayLack(app_id, name)) continue;
+      if (want !== null && mayLack(this.#world.database, app_id, name)) continue;
       this.#findings.expect(
         "I32",
         want === null || have.length === want,
         () => `${this.#appName(app_id)}/${name} wants ${want} replicas and has ${have.length}`,
       );
       for (const row of have)
-        if (!running.has(row.id) && !this.#world.mayRest(row.id))
+        if (!running.has(row.id) && !mayRest(this.#world.database, row.id))
           this.#findings.fail(
             "I32",
             `${this.#appName(app_id)}/${name}/${row.slot} (${row.id}) shall run on ${this.#rows.get("nodes", row.node_id)?.name ?? "nothing"} and does not: ${this.#stateOf(row.id)}`,

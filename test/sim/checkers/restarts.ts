@@ -16,7 +16,7 @@ import type { Specs } from "./specs.ts";
 
 const BACKOFF_MAX_MS = 300_000;
 /** Clocks of machines run fast by less. */
-const RATE_ERROR = 0.001;
+const RATE_ERROR = 0.011;
 /** A step of the agent, a look at the engine, a start. */
 const STARTS_WITHIN_MS = 10_000;
 /** After something kept the agent from it: a call that hangs until its limit, a pause between tries, a listing. */

@@ -146,6 +146,7 @@ export class Rollouts {
 
   /** Begun, and nothing that could excuse another has come between: a deployment that is over, a lost node, an end. */
   #isOnItsWay(service: ServiceRow, slot: string, deployment: string): boolean {
+    if (service.mode === "global" && this.#rows.get("nodes", slot) === undefined) return false;
     if (!isWanted(service, slot) || this.#deploying(service.app_id)?.id !== deployment) return false;
     const rows = this.#slotOf({ app_id: service.app_id, service: service.name, slot });
     if (rows.some((row) => row.desired === "run" && (this.#isDark(row) || this.#placement.isTerminal(row.id)))) return false;
