@@ -25,6 +25,7 @@ const FETCHES_MAX = 8;
 const POLICY_LOOK_EVERY_MS = 5_000;
 const POLICY_GONE_AFTER_MS = 1_000;
 const EMPTY_LOOK_EVERY_MS = 100;
+const WRITE_AGAIN_MS = 2_000;
 
 interface PolicyFound {
   /** Null: there is no file, or none that can be read. */
@@ -156,13 +157,15 @@ export class NodeAgent {
       },
     });
 
-    if (this.#identity.removed) await this.#removed(ledger);
+    if (this.#identity.removed) ledger.abandon(this.#identity);
     const linked = this.#identity.removed ? Promise.resolve() : link.run(both);
     const untilRemoved = async () => {
       await linked;
       if (both.aborted) return;
-      await this.#removed(ledger);
+      // What it ran ends with it: the control plane has given its work to others.
+      ledger.abandon(this.#identity);
       converger.wake();
+      await this.#rememberRemoval(both);
       while (!both.aborted && !converger.isEmpty) await pause(clock, EMPTY_LOOK_EVERY_MS, both);
       ended.abort();
     };
@@ -174,10 +177,18 @@ export class NodeAgent {
     return this.#identity.removed && !signal.aborted ? "removed" : "stopped";
   }
 
-  /** What it ran ends with it: the control plane has given its work to others. Said once, it holds over restarts. */
-  async #removed(ledger: Ledger): Promise<void> {
-    await this.#writeIdentity({ removed: true });
-    ledger.abandon(this.#identity);
+  /** Said once, it holds over restarts. A full disk is waited for; what ran here ends meanwhile. */
+  async #rememberRemoval(signal: AbortSignal): Promise<void> {
+    const { clock, log } = this.#input;
+    while (!signal.aborted) {
+      try {
+        await this.#writeIdentity({ removed: true });
+        return;
+      } catch (error) {
+        log.warn({ error: String(error) }, "that this node was removed cannot be written down; tried again");
+        await pause(clock, WRITE_AGAIN_MS, signal);
+      }
+    }
   }
 
   async #accept(

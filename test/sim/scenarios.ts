@@ -375,6 +375,21 @@ export const SCENARIOS: Readonly<Record<string, Scenario>> = {
       );
     },
   },
+  "a node is removed while its disk is full": {
+    nodes: 3,
+    async run(scene) {
+      const { world } = scene;
+      await scene.deploy(3);
+      await scene.until("three run", () => scene.running().length === 3, MINUTE);
+      const { machine } = scene.running()[0]!;
+      machine.mayStop = true;
+      machine.disk.isFull = true;
+      await world.must("DELETE", `/v1/nodes/${machine.name}?force=true`);
+      await scene.until("what ran there ends", () => scene.running().every((one) => one.machine !== machine), MINUTE);
+      machine.disk.isFull = false;
+      await scene.until("the agent has written down that it is no node any more", () => machine.ended === "removed", MINUTE);
+    },
+  },
   "everybody asks at once when the control plane returns": {
     nodes: 7,
     async run(scene) {
