@@ -456,7 +456,10 @@ export class Mischief {
       world.startAgent(machine);
     }
     for (const clone of world.clones) clone.powerOff();
-    if (world.isolate !== null) world.isolate.clockErrorMs = 0;
+    if (world.isolate !== null) {
+      world.isolate.clockErrorMs = 0;
+      world.kernel.resume(world.isolate.process);
+    }
     await world.startIsolateIfDown();
     for (const { id } of world.database.look("select id from nodes where quarantined = 1"))
       await world.must("PATCH", `/v1/nodes/${String(id)}`, { reissue: true });

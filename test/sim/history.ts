@@ -68,7 +68,7 @@ export async function playHistory({ seed, faults, only, traceLines = 0 }: Histor
     await world.kernel.run(world.nowMs + QUIET_MS);
     checkers.checkConverged();
     checkers.looks("I25");
-    if (checkers.revision !== rev && !hasUnsound(world.database))
+    if (checkers.revision !== rev && !hasUnsound(world.database, QUIET_MS))
       checkers.fail("I25", `nothing went wrong for ${SETTLE_MS + QUIET_MS} ms and rev still moved from ${rev} to ${checkers.revision}`);
     Object.assign(counts, countsOf(world, workload, fleet));
   } catch (error) {

@@ -84,11 +84,23 @@ export function mayRest(database: SimDatabase, id: string): boolean {
   if (replica === undefined) return false;
   const { state, workload } = replica;
   const isOver = workload.restart.condition !== "always" && (state === "completed" || state === "failed");
-  return isOver || isUnsound(replica, database.clockMs);
+  return isOver || waitsForItsOwner(database, id) || isUnsound(replica, database.clockMs);
 }
 
-/** Something that is wanted never comes to rest. */
-export const hasUnsound = (database: SimDatabase): boolean => replicas(database).some((replica) => isUnsound(replica, database.clockMs));
+/** Its volume's name is that of data which the same machine made when it was another node: only people may say what it is. */
+function waitsForItsOwner(database: SimDatabase, id: string): boolean {
+  const rows = database.look(`
+    select 1 from observations o join nodes n on n.id = o.node_id join removed_nodes former on former.name = n.name
+    where o.replica = '${id}' and o.reason = 'volumeTaken'`);
+  return rows.length > 0;
+}
+
+/** Something that is wanted never comes to rest, or was rejected and tried elsewhere in the last `withinMs`. */
+export function hasUnsound(database: SimDatabase, withinMs: number): boolean {
+  const { clockMs } = database;
+  const rejected = database.look(`select 1 from ended_replicas where state = 'rejected' and ended_ms > ${clockMs - withinMs}`);
+  return rejected.length > 0 || replicas(database).some((replica) => isUnsound(replica, clockMs));
+}
 
 /** Its image ends by itself again and again, or is in no registry, or a node has rejected it and it waits for the next. */
 function isUnsound({ assignedMs, attempt, state, workload }: Replica, nowMs: number): boolean {

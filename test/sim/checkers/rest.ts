@@ -12,6 +12,9 @@ const EVENTS_AN_OBJECT_MAX = 200;
 const ENDED_A_SLOT_MAX = 10;
 const DEPLOYMENTS_AN_APP_MAX = 50;
 
+/** A manifest without it, and the agent's next step. */
+const TOLD_WITHIN_MS = 5_000;
+
 /** I33. */
 const UNOWNED_MAX_MS = 300_000;
 
@@ -152,7 +155,12 @@ export class Rest {
     for (const machine of this.#world.machines) {
       const held = [...machine.disk.files.keys()].flatMap((path) => /^replicas\/(.+)\.json$/.exec(path)?.[1] ?? []);
       for (const id of machine.isAgentUp && !machine.disk.isFull ? held : [])
-        this.#findings.expect("I36", rows.get("replicas", id) !== undefined, () => `${machine.name} remembers ${id}, which has gone`);
+        this.#findings.expect(
+          "I36",
+          rows.get("replicas", id) !== undefined ||
+            (rows.get("ended_replicas", id)?.ended_ms ?? 0) > this.#world.database.clockMs - TOLD_WITHIN_MS,
+          () => `${machine.name} remembers ${id}, which has gone`,
+        );
     }
   }
 

@@ -149,6 +149,8 @@ export class Rollouts {
     if (service.mode === "global" && this.#rows.get("nodes", slot) === undefined) return false;
     if (!isWanted(service, slot) || this.#deploying(service.app_id)?.id !== deployment) return false;
     const rows = this.#slotOf({ app_id: service.app_id, service: service.name, slot });
+    // Its node no longer is one for this service.
+    if (service.mode === "global" && rows.every((row) => row.desired === "stop" && row.reason !== "update")) return false;
     if (rows.some((row) => row.desired === "run" && (this.#isDark(row) || this.#placement.isTerminal(row.id)))) return false;
     return !rows.some((row) => row.desired === "run" && row.spec === service.spec && this.#health.hasBeenHealthy(row.id));
   }

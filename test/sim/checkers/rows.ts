@@ -36,7 +36,13 @@ export interface TableRows {
   replicas: ReplicaRow;
   observations: ObservationRow;
   node_reports: { readonly node_id: string; readonly session: number; readonly seq: number; readonly complete: number };
-  ended_replicas: { readonly id: string; readonly app_id: string; readonly service: string; readonly slot: string };
+  ended_replicas: {
+    readonly id: string;
+    readonly app_id: string;
+    readonly service: string;
+    readonly slot: string;
+    readonly ended_ms: number;
+  };
   volumes: { readonly namespace: string; readonly app: string; readonly node_id: string; readonly engine_name: string };
   volume_drops: { readonly node_id: string; readonly engine_name: string };
   deployments: DeploymentRow;
