@@ -230,6 +230,20 @@ export const FAULTS: Readonly<Record<string, Script>> = {
     await pause(random.between(3_000, 90_000));
     machine.wire.faults.broken = null;
   },
+  // All at once, as after a failure of what they share.
+  F31: async ({ world, random, pause }) => {
+    const all = world.machines.filter(({ isOn }) => isOn);
+    const isKill = random.chance(0.5);
+    for (const machine of all) {
+      if (isKill) machine.killAgent();
+      else machine.wire.faults.isUpCut = true;
+    }
+    await pause(random.between(1_000, 120_000));
+    for (const machine of all) {
+      machine.wire.faults.isUpCut = false;
+      world.startAgent(machine);
+    }
+  },
   F32: async ({ machine, pause }) => {
     for (let count = 0; count < 12; count++) {
       machine.wire.faults.isUpCut = true;
