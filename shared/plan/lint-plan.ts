@@ -11,7 +11,8 @@
  *   crowd      no more replicas of a service on a node than its maxPerNode
  *   volume     a slot with volumes only on the node that holds them, never where an older one of the name is to be deleted
  *   colocate   what is placed of a colocated group is on one node
- *   floor      no more slots of a service lose their last ready replica than its parallelism allows
+ *   floor      no more slots of a service lose their last ready replica than its parallelism allows, but those that have
+ *              done what is wanted of them now
  */
 import { admits } from "../model/constraint.ts";
 import { portsClash } from "../model/host-port.ts";
@@ -59,6 +60,8 @@ interface SlotState {
   running: number;
   readyBefore: number;
   readyAfter: number;
+  /** On what is wanted now. */
+  hasCompleted: boolean;
   assigned: number;
   /** The first of them. */
   assign: Assign | null;
@@ -170,7 +173,10 @@ class Linter {
       const leave = this.#leaves.get(replicas.id[r]!);
       if (s >= 0 && this.#removed.has(keyOf(services[s]!.appId, services[s]!.name)) && leave?.kind !== "end")
         this.#say("rows", `${services[s]!.name} is removed while ${replicas.id[r]} is not gone`);
-      if (!node || leave?.kind === "end" || TERMINAL_STATES.has(REPLICA_STATES[replicas.state[r]!]!)) continue;
+      const state = REPLICA_STATES[replicas.state[r]!]!;
+      if (state === "completed" && leave === undefined && changed.has(s) && replicas.spec[r] === services[s]!.spec)
+        slotOf(this.#entries[s]!, replicas.slot[r]!).hasCompleted = true;
+      if (!node || leave?.kind === "end" || TERMINAL_STATES.has(state)) continue;
       if (busyNodes.has(node.id))
         this.#occupy(
           node.id,
@@ -329,7 +335,7 @@ class Linter {
       let lost = 0;
       for (const [slot, state] of entry.slots) {
         this.#checkSlot(service, slot, state);
-        const darkens = state.readyBefore > 0 && state.readyAfter === 0;
+        const darkens = state.readyBefore > 0 && state.readyAfter === 0 && !state.hasCompleted;
         if (darkens && !service.removed && this.#isWanted(service, slot)) lost += 1;
       }
       if (lost > service.planning.parallelism)
@@ -386,7 +392,7 @@ const emptyLoad = (): Load => ({
   addedDevices: new Set(),
 });
 
-const emptySlot = (): SlotState => ({ occupying: 0, running: 0, readyBefore: 0, readyAfter: 0, assigned: 0, assign: null });
+const emptySlot = (): SlotState => ({ occupying: 0, running: 0, readyBefore: 0, readyAfter: 0, hasCompleted: false, assigned: 0, assign: null });
 
 const slotOf = ({ slots }: Entry, slot: string): SlotState => obtain(slots, slot, emptySlot);
 

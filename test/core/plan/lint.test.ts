@@ -191,3 +191,12 @@ test.for<[string, RegExp, () => [World, ClusterPlan]]>([
   const [made, plan] = make();
   expect(lintPlan(made.snapshot(), plan)).toEqual(expect.arrayContaining([expect.stringMatching(expected)]));
 });
+
+test("what was lost and returns beside two slots that have done their work meanwhile is stopped at once", () => {
+  const old = { spec: "spec-web-0" };
+  const made = base();
+  for (const slot of [0, 1]) made.replica("web", slot, "n1", old).replica("web", slot, "n2", { state: "completed", readySinceMs: null });
+  const plan = planCluster(made.snapshot(), { nowMs: made.nowMs, idSeed: "a" });
+  expect(plan.changes.map(({ kind }) => kind)).toEqual(["stop", "stop"]);
+  expect(lintPlan(made.snapshot(), plan)).toEqual([]);
+});
