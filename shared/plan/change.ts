@@ -72,4 +72,12 @@ export interface PlanInput {
   readonly nowMs: number;
   /** 64 random bits in hex from the caller: replica ids are derived from it, so the planner itself needs no randomness. */
   readonly idSeed: string;
+  /** Default: it never was away. */
+  readonly returned?: ControlPlaneReturn;
+}
+
+/** When the control plane came to hear its nodes again, and until when what they said meanwhile may still be on its way. */
+export interface ControlPlaneReturn {
+  readonly atMs: number;
+  readonly untilMs: number;
 }

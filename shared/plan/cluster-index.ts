@@ -3,7 +3,10 @@ import type { AppId, NodeId } from "../model/name.ts";
 import { Feasibility } from "../schedule/feasibility.ts";
 import { Fleet, TERMINAL_FROM } from "../schedule/fleet.ts";
 import { SeekSpace } from "../schedule/seeker.ts";
+import type { ControlPlaneReturn, PlanInput } from "./change.ts";
 import type { AppState, ClusterSnapshot, DeploymentState, NodeState, ServiceState } from "./snapshot.ts";
+
+const NEVER_AWAY: ControlPlaneReturn = { atMs: Number.NEGATIVE_INFINITY, untilMs: Number.NEGATIVE_INFINITY };
 
 export class ClusterIndex {
   readonly snapshot: ClusterSnapshot;
@@ -29,10 +32,13 @@ export class ClusterIndex {
   #space: SeekSpace | null = null;
   #nodes: Map<NodeId, number> | null = null;
 
-  constructor(snapshot: ClusterSnapshot, nowMs: number) {
+  readonly #returned: ControlPlaneReturn;
+
+  constructor(snapshot: ClusterSnapshot, { nowMs, returned = NEVER_AWAY }: Pick<PlanInput, "nowMs" | "returned">) {
     const { nodes, services, replicas } = snapshot;
     this.snapshot = snapshot;
     this.nowMs = nowMs;
+    this.#returned = returned;
     this.apps = new Map(snapshot.apps.map((app) => [app.id, app]));
     this.deployments = new Map(snapshot.deployments.map((deployment) => [deployment.appId, deployment]));
     this.failedRevisions = new Map(snapshot.failed.map((failed) => [failed.appId, failed.revision]));
@@ -149,6 +155,21 @@ export class ClusterIndex {
 
   isReady(row: number): boolean {
     return !Number.isNaN(this.snapshot.replicas.readySinceMs[row]!);
+  }
+
+  /**
+   * What its node last said of it is no older than it should be. Of what was assigned before the control plane was away, that
+   * it is neither ready nor over is believed only when everybody has had time to say more.
+   */
+  isKnown(row: number): boolean {
+    const { node, assignedMs } = this.snapshot.replicas;
+    if (this.settled[node[row]!] === 0) return false;
+    return this.isReady(row) || this.isTerminal(row) || this.nowMs >= this.#returned.untilMs || assignedMs[row]! >= this.#returned.atMs;
+  }
+
+  /** When all that is not known for that reason alone is. */
+  get knownFromMs(): number {
+    return this.#returned.untilMs;
   }
 
   /** Ready on a node whose word is current. */

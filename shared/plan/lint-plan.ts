@@ -392,7 +392,15 @@ const emptyLoad = (): Load => ({
   addedDevices: new Set(),
 });
 
-const emptySlot = (): SlotState => ({ occupying: 0, running: 0, readyBefore: 0, readyAfter: 0, hasCompleted: false, assigned: 0, assign: null });
+const emptySlot = (): SlotState => ({
+  occupying: 0,
+  running: 0,
+  readyBefore: 0,
+  readyAfter: 0,
+  hasCompleted: false,
+  assigned: 0,
+  assign: null,
+});
 
 const slotOf = ({ slots }: Entry, slot: string): SlotState => obtain(slots, slot, emptySlot);
 

@@ -38,7 +38,7 @@ interface Deploying {
 }
 
 export function planCluster(snapshot: ClusterSnapshot, input: PlanInput): ClusterPlan {
-  const index = new ClusterIndex(snapshot, input.nowMs);
+  const index = new ClusterIndex(snapshot, input);
   const draft = new Draft(index);
   const planner = new Planner(index, draft);
   for (const row of index.orphans) planner.remove(row);
@@ -50,6 +50,7 @@ export function planCluster(snapshot: ClusterSnapshot, input: PlanInput): Cluste
   placing.updateAll(works);
   chooseResolvers(index, draft, placing);
   for (const deploying of planner.deploying) judge(index, draft, placing, deploying);
+  draft.wakeAt(index.knownFromMs);
   return draft.plan();
 }
 
@@ -223,7 +224,7 @@ function fail(draft: Draft, { deployment, halted }: Deploying, { service, messag
 /** Something of it is on a node that has come back and not said yet what it runs. */
 function isComingBack(index: ClusterIndex, { view }: Work): boolean {
   const { node } = index.snapshot.replicas;
-  return index.rowsOf(view.s).some((row) => node[row]! >= 0 && index.lost[node[row]!] === 0 && index.settled[node[row]!] === 0);
+  return index.rowsOf(view.s).some((row) => node[row]! >= 0 && index.lost[node[row]!] === 0 && !index.isKnown(row));
 }
 
 /** Wanted slots, and those of them that wait for a lost node. */

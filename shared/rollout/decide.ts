@@ -359,7 +359,7 @@ class Decider {
 
   /** What runs on these rows' nodes is known now. */
   #settled(rows: readonly number[]): boolean {
-    return rows.every((row) => this.index.settled[this.index.snapshot.replicas.node[row]!] === 1);
+    return rows.every((row) => this.index.isKnown(row));
   }
 }
 

@@ -8,6 +8,7 @@ import type { Clock, Random, Registry } from "../../worker/ports.ts";
 import { Rehearsals } from "../../worker/rehearsals.ts";
 import { rollBack } from "../../worker/roll-back.ts";
 import { Channels } from "../../worker/shard/channels.ts";
+import { EVICTION_TIMING, EvictionLimiter } from "../../worker/shard/eviction.ts";
 import { makePlanning } from "../../worker/shard/planning.ts";
 import { PlannerLoop } from "../../worker/shard/planner.ts";
 import { Shard } from "../../worker/shard/shard.ts";
@@ -117,12 +118,15 @@ export class Isolate implements Door {
     const forked = kernel.random.fork(this.process.name);
     const store = new Store(database.portOf(this.process));
     const clock: Clock = { nowMs: () => kernel.nowMs, after: (ms, run) => kernel.after(ms, this.process, "", run) };
+    // It has heard nobody yet.
+    const presence = new EvictionLimiter(EVICTION_TIMING, kernel.nowMs);
     const loop = new PlannerLoop({
       planning: makePlanning({ store, snapshots: new Snapshots(store), rollBack: async () => {} }),
       clock,
       random: { bytes: (count) => forked.bytes(count) },
       log: logOf(kernel, this.process),
       onRev: () => {},
+      lastReturn: () => presence.lastReturn,
     });
     const again = () => {
       loop.ring();

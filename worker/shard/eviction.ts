@@ -14,6 +14,7 @@
  * given as long as the darkness was, at most the longest such pause, and `lostAfter`.
  */
 import { PAUSE_MAX_MS } from "../../shared/converge/link.ts";
+import type { ControlPlaneReturn } from "../../shared/plan/change.ts";
 
 export interface EvictionTiming {
   readonly lostAfterMs: number;
@@ -38,10 +39,7 @@ export interface Silence {
 }
 
 /** The end of a darkness, and until when those that were not heard since are waited for. */
-interface Return {
-  readonly atMs: number;
-  readonly untilMs: number;
-}
+type Return = ControlPlaneReturn;
 
 interface SiteMemory {
   darkSinceMs: number | null;
@@ -64,6 +62,11 @@ export class EvictionLimiter {
   constructor(timing: EvictionTiming, nowMs: number) {
     this.#timing = timing;
     this.returned(nowMs, Number.POSITIVE_INFINITY);
+  }
+
+  /** The last end of a darkness in which nobody could be heard. */
+  get lastReturn(): ControlPlaneReturn {
+    return this.#returned;
   }
 
   /** For `awayMs` nobody could be heard, and now they can. */

@@ -3,7 +3,7 @@
  * due. Level-triggered: a ring carries nothing, and any number of rings while one plan runs are one more look.
  */
 import type { DeploymentId } from "../../shared/model/name.ts";
-import type { ClusterPlan } from "../../shared/plan/change.ts";
+import type { ClusterPlan, ControlPlaneReturn, PlanInput } from "../../shared/plan/change.ts";
 import type { ClusterSnapshot } from "../../shared/plan/snapshot.ts";
 import type { Clock, Log, Random } from "../ports.ts";
 import type { Applied, PlanWidth } from "../store/apply-plan.ts";
@@ -12,7 +12,7 @@ import type { Applied, PlanWidth } from "../store/apply-plan.ts";
 export interface Planning {
   /** Calls `take` with the newest snapshot and the cluster's time then; both are good until its promise ends. */
   use<Result>(take: (view: { readonly snapshot: ClusterSnapshot; readonly nowMs: number }) => Promise<Result>): Promise<Result>;
-  plan(snapshot: ClusterSnapshot, input: { readonly nowMs: number; readonly idSeed: string }): ClusterPlan;
+  plan(snapshot: ClusterSnapshot, input: PlanInput): ClusterPlan;
   /** What is wrong with a plan, a sentence each; a plan with any is not committed. */
   lint(snapshot: ClusterSnapshot, plan: ClusterPlan): readonly string[];
   apply(snapshot: ClusterSnapshot, plan: ClusterPlan, width: PlanWidth): Promise<Applied>;
@@ -27,6 +27,8 @@ export interface PlannerParts {
   readonly log: Log;
   /** A rev that is committed, by a plan or by whoever made the snapshot newer: also a commit that nobody here was told of. */
   readonly onRev: (rev: number) => void;
+  /** On this process's clock. */
+  readonly lastReturn: () => ControlPlaneReturn;
 }
 
 /** Two plans start at least this far apart: a burst of reports is one plan, not fifty. */
@@ -128,9 +130,15 @@ export class PlannerLoop {
     readonly snapshot: ClusterSnapshot;
     readonly nowMs: number;
   }): Promise<{ result: Applied; waitMs: number; rollbacks: readonly DeploymentId[] }> {
-    const { planning, random, onRev } = this.#parts;
+    const { planning, clock, random, onRev, lastReturn } = this.#parts;
     onRev(snapshot.rev);
-    const plan = planning.plan(snapshot, { nowMs, idSeed: hex(random.bytes(8)) });
+    const { atMs, untilMs } = lastReturn();
+    const aheadMs = nowMs - clock.nowMs();
+    const plan = planning.plan(snapshot, {
+      nowMs,
+      idSeed: hex(random.bytes(8)),
+      returned: { atMs: atMs + aheadMs, untilMs: untilMs + aheadMs },
+    });
     const violations = planning.lint(snapshot, plan);
     if (violations.length > 0)
       throw new Error(`a plan at rev ${plan.rev} breaks its own rules and was not committed: ${violations.slice(0, 5).join("; ")}`);

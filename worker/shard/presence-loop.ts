@@ -7,6 +7,7 @@ import type { NodeStatus } from "../../shared/plan/snapshot.ts";
 import type { Clock, Log } from "../ports.ts";
 import { type Guard, type NewEvent, NOW } from "../store/commit-types.ts";
 import type { Store } from "../store/store.ts";
+import type { ControlPlaneReturn } from "../../shared/plan/change.ts";
 import { EvictionLimiter, type EvictionTiming } from "./eviction.ts";
 import type { Link, LinkRow } from "./link.ts";
 import { type PresenceTiming, presenceAt } from "./presence.ts";
@@ -57,6 +58,11 @@ export class PresenceLoop {
   constructor(parts: PresenceParts) {
     this.#parts = parts;
     this.#limiter = new EvictionLimiter(parts.timing, parts.clock.nowMs());
+  }
+
+  /** On this process's clock. */
+  get lastReturn(): ControlPlaneReturn {
+    return this.#limiter.lastReturn;
   }
 
   /** Look now: a node that was silent has spoken, or a new one is to be watched. */

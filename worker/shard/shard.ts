@@ -63,7 +63,9 @@ export class Shard {
       onEdges: () => this.ring(),
     });
     this.#ticks = ticking === null ? null : new TickLoop({ clock, log, tick: ticking, isOverdue: () => this.#isNodeOverdue() });
-    this.#planner = planning === null ? null : new PlannerLoop({ planning, clock, random, log, onRev: (rev) => this.changed(rev) });
+    const onRev = (rev: number) => this.changed(rev);
+    const lastReturn = () => this.#presence.lastReturn;
+    this.#planner = planning === null ? null : new PlannerLoop({ planning, clock, random, log, onRev, lastReturn });
   }
 
   /** Reads the cluster and its nodes, then watches them. The cluster must have been made. */

@@ -524,3 +524,37 @@ test.for<[string, string]>([
   expect(assign).toMatchObject({ kind: "assign", ...(key === "node.os" ? {} : { nodeId: nodeId("n2") }) });
   expect(lintPlan(made.snapshot(), planOf(made))).toEqual([]);
 });
+
+describe("after the control plane was away", () => {
+  const returned = { atMs: START_MS - 1_000, untilMs: START_MS + 37_000 };
+  const late = { ...starting, assignedMs: START_MS - 400_000 };
+  const deploying = () =>
+    world()
+      .nodes(1)
+      .service("web")
+      .deployment({ startedMs: START_MS - 400_000 });
+  const plan = (made: World, nowMs = START_MS) => planCluster(made.snapshot(), { nowMs, idSeed: "a", returned });
+
+  test("a deadline that passed meanwhile fails nothing before nodes had time to say what became of it", () => {
+    const made = deploying().replica("web", 0, "n1", late);
+    expect(planOf(made).changes).toEqual([expect.objectContaining({ kind: "deployment", state: "failed" })]);
+    expect(plan(made)).toMatchObject({ changes: [], wakeAtMs: returned.untilMs });
+    expect(plan(made, returned.untilMs).changes).toEqual([expect.objectContaining({ kind: "deployment", state: "failed" })]);
+  });
+
+  test("what was rejected is known, and what was assigned since has its deadline", () => {
+    const failed = expect.arrayContaining([expect.objectContaining({ kind: "deployment", state: "failed" })]);
+    expect(plan(deploying().replica("web", 0, "n1", { ...late, ...rejected })).changes).toEqual(failed);
+    const since = deploying()
+      .changeService("web", { planning: { healthyDeadlineMs: 500 } })
+      .replica("web", 0, "n1", { ...late, assignedMs: START_MS - 900 });
+    expect(plan(since).changes).toEqual(failed);
+  });
+
+  test("of two of a slot that are not known to be ready none is given up yet", () => {
+    const made = world().nodes(2).service("web").replica("web", 0, "n1", late).replica("web", 0, "n2", late);
+    expect(planOf(made).changes).toHaveLength(1);
+    expect(plan(made).changes).toEqual([]);
+    expect(plan(made, returned.untilMs).changes).toHaveLength(1);
+  });
+});

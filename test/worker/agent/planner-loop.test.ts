@@ -38,7 +38,8 @@ function makeLoop(script: (Applied | Error)[], changes: Partial<Planning> & { wa
     rollBack: async () => {},
     ...changes,
   };
-  const loop = new PlannerLoop({ planning, clock, random, log, onRev: (rev) => revs.push(rev) });
+  const lastReturn = { atMs: Number.NEGATIVE_INFINITY, untilMs: Number.NEGATIVE_INFINITY };
+  const loop = new PlannerLoop({ planning, clock, random, log, onRev: (rev) => revs.push(rev), lastReturn: () => lastReturn });
   return { loop, clock, log, plans, revs };
 }
 
