@@ -1,8 +1,7 @@
 /** During a deployment a service's changes wait until what it depends on is rolled out. */
-import type { ClusterIndex } from "../plan/cluster-index.ts";
 import type { ServicePlanning } from "../plan/snapshot.ts";
 import { REPLICA_STATES } from "../wire/report.ts";
-import { isCurrentSpec, type Slot, type SlotView, slotName, wantedNumbers } from "./slots.ts";
+import { isCurrentSpec, type SlotView, slotName, wantedNumbers } from "./slots.ts";
 
 type Dependency = ServicePlanning["dependsOn"][number];
 
@@ -12,8 +11,7 @@ export function gates(dependsOn: readonly Dependency[], viewOf: (service: string
     const view = viewOf(dependency.service);
     if (!view) return [];
     for (const number of wantedNumbers(view.wanted)) {
-      const slot = view.bySlot.get(number);
-      if (!isMet(view.index, view, slot, dependency)) {
+      if (!isMet(view, number, dependency)) {
         const wanted = dependency.condition === "healthy" ? "ready" : "running";
         return [`waits for ${dependency.service} to be ${wanted} (slot ${slotName(view, number)} is not)`];
       }
@@ -22,8 +20,10 @@ export function gates(dependsOn: readonly Dependency[], viewOf: (service: string
   });
 }
 
-function isMet(index: ClusterIndex, view: SlotView, slot: Slot | undefined, { condition, required }: Dependency): boolean {
-  if (!slot) return false;
+function isMet(view: SlotView, number: number, { condition, required }: Dependency): boolean {
+  const { index } = view;
+  const slot = view.bySlot.get(number);
+  if (!slot) return isDataAway(view, number);
   const { state } = index.snapshot.replicas;
   const { current, old, dark, finished, rejected } = slot.rows;
   const serves = (row: number) => (condition === "healthy" ? index.isReady(row) : REPLICA_STATES[state[row]!] === "running");
@@ -32,6 +32,13 @@ function isMet(index: ClusterIndex, view: SlotView, slot: Slot | undefined, { co
   const ended = finished.filter((row) => REPLICA_STATES[state[row]!] === "completed" && isCurrentSpec(index, row, view.service));
   if (ended.length > 0 && (condition === "started" || view.service.mode === "replicated")) return true;
   // A dark slot takes the revision on return, and an optional dependency that ended holds nobody up.
-  if (dark.length > 0 && current.length === 0 && old.length === 0) return true;
+  if (current.length === 0 && old.length === 0 && (dark.length > 0 || isDataAway(view, number))) return true;
   return !required && finished.length + rejected.length > 0;
+}
+
+/** It can begin nowhere before a lost node is back. */
+function isDataAway(view: SlotView, number: number): boolean {
+  const { index, service } = view;
+  const home = index.volumeNode(service, slotName(view, number));
+  return home !== null && index.lost[index.nodeIndex(home)] === 1;
 }

@@ -544,6 +544,19 @@ describe("nodes", () => {
     expect(sim.nodesOf("db")).toEqual(["n1", "n2"]);
   });
 
+  test.each([
+    ["its row had been told to stop", true],
+    ["its row has gone", false],
+  ])("a dependent does not wait for a slot whose data is on a lost node: %s", (_, isThere) => {
+    const dependsOn = [{ service: "db", condition: "healthy" as const, required: true }];
+    const made = world().nodes(2).app("shop").service("db", { volumes: data }).service("web", { dependsOn }).deployment();
+    made.volume("db", 0, "n1");
+    if (isThere) made.replica("db", 0, "n1", { run: false });
+    const sim = new Simulation(made).lose("n1");
+    sim.step();
+    expect(sim.rows("web")).toHaveLength(1);
+  });
+
   test("a slot whose data was on a removed node starts anew, and says so", () => {
     const sim = new Simulation(world().nodes(2).app("shop").service("db", { volumes: data }).replica("db", 0, "n1").volume("db", 0, "n1"));
     sim.world.removeNode("n1");

@@ -179,12 +179,25 @@ export class Rollouts {
   #isThere(needed: ServiceRow, slot: string, condition: "started" | "healthy"): boolean {
     // What ran elsewhere and moves has been there.
     if (this.#served.has(servedKey(needed.app_id, needed.name, slot, needed.spec))) return true;
+    if (this.#isDataAway(needed, slot)) return true;
     return this.#slotOf({ app_id: needed.app_id, service: needed.name, slot }).some((row) => {
       if (row.desired !== "run") return false;
       if (this.#isDark(row)) return true;
       const hasServed = condition === "healthy" ? this.#health.hasBeenHealthy(row.id) : this.#health.hasRun(row.id);
       return row.spec === needed.spec && (hasServed || this.#placement.isTerminal(row.id));
     });
+  }
+
+  #isDataAway({ app_id, name }: ServiceRow, slot: string): boolean {
+    const app = this.#rows.get("apps", app_id);
+    return [...this.#rows.of("volumes").values()].some(
+      (row) =>
+        row.app === app?.name &&
+        row.namespace === app.namespace &&
+        row.service === name &&
+        row.slot === slot &&
+        this.#rows.get("nodes", row.node_id)?.status === "lost",
+    );
   }
 
   /** A rollback that berth makes by itself answers a deployment that failed and was none itself, and is the first to. */

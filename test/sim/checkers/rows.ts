@@ -43,7 +43,14 @@ export interface TableRows {
     readonly slot: string;
     readonly ended_ms: number;
   };
-  volumes: { readonly namespace: string; readonly app: string; readonly node_id: string; readonly engine_name: string };
+  volumes: {
+    readonly namespace: string;
+    readonly app: string;
+    readonly service: string;
+    readonly slot: string;
+    readonly node_id: string;
+    readonly engine_name: string;
+  };
   volume_drops: { readonly node_id: string; readonly engine_name: string };
   deployments: DeploymentRow;
   explanations: { readonly app_id: string; readonly service: string };
