@@ -13,6 +13,8 @@ const STATEMENTS_MAX = 500;
 interface Prepared {
   readonly statement: Libsql.Statement;
   readonly isReader: boolean;
+  /** The places and names that were given values: what is given none later would keep the former. */
+  readonly given: string;
 }
 
 export class Connection {
@@ -42,7 +44,7 @@ export class Connection {
     const values = bound(args);
     try {
       // A refused one may stand in the middle of its rows: it is kept, and its next run begins it anew. Dropped, it would stand there.
-      const prepared = this.#prepare(sql);
+      const prepared = this.#prepare(sql, Object.keys(values).join());
       const result = run(prepared, values);
       if (isLarge(values)) this.#prepared.delete(sql);
       return result;
@@ -66,9 +68,9 @@ export class Connection {
     }
   }
 
-  #prepare(sql: string): Prepared {
+  #prepare(sql: string, given: string): Prepared {
     const known = this.#prepared.get(sql);
-    if (known !== undefined) {
+    if (known?.given === given) {
       this.#prepared.delete(sql);
       this.#prepared.set(sql, known);
       return known;
@@ -77,7 +79,7 @@ export class Connection {
     statement.safeIntegers(true);
     const isReader = statement.reader;
     if (isReader) statement.raw(true);
-    const prepared = { statement, isReader };
+    const prepared = { statement, isReader, given };
     this.#prepared.set(sql, prepared);
     const [oldest] = this.#prepared.keys();
     if (this.#prepared.size > STATEMENTS_MAX) this.#prepared.delete(oldest!);
@@ -87,8 +89,8 @@ export class Connection {
 
 /** The engine keeps what was bound until it binds again. */
 const BOUND_CHARACTERS_KEPT = 65_536;
-const isLarge = (values: unknown): boolean =>
-  Object.values(values as object).some((value) => typeof value === "string" && value.length > BOUND_CHARACTERS_KEPT);
+const isLarge = (values: object): boolean =>
+  Object.values(values).some((value) => typeof value === "string" && value.length > BOUND_CHARACTERS_KEPT);
 
 function run({ statement, isReader }: Prepared, args: unknown): SqlResult {
   // One array: given apart, a lone Buffer would end the process.
@@ -107,11 +109,11 @@ function toValue(value: unknown): Value {
   return value instanceof Buffer ? (value.buffer as ArrayBuffer) : (value as Value);
 }
 
-function bound(args: Exclude<InStatement, string>["args"]): unknown {
+function bound(args: Exclude<InStatement, string>["args"]): object {
   if (args === undefined) return [];
   if (Array.isArray(args)) return args.map(toSql);
   const byName = Object.entries(args).map(([name, value]) => [name.replace(/^[@$:]/, ""), toSql(value as InValue)]);
-  return Object.fromEntries(byName) as unknown;
+  return Object.fromEntries(byName);
 }
 
 function toSql(value: InValue): unknown {
