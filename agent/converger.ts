@@ -299,7 +299,8 @@ export class Converger {
     try {
       // The mapped type of the executors proves that each kind has one; indexing by a union cannot show it.
       await (this.#executors[step.kind] as (step: Step) => Promise<void>)(step);
-      this.#retries.delete(step.key);
+      // It is a part of making the container: what failed in that is still to be tried again.
+      if (step.kind !== "writeConfigs") this.#retries.delete(step.key);
     } catch (error) {
       if (this.#isStopped || (step.kind === "pull" && this.#pulls.get(step.imageKey)?.signal.aborted === true)) return;
       const former = this.#retries.get(step.key);

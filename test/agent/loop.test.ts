@@ -150,6 +150,19 @@ test("config files that somebody deleted are written again before a container is
   await control.until(replica, "made again", (fact) => fact.state === "running" && fact.containerId !== containerId);
 });
 
+test("what is missing for a container with configs is counted on, though they are written before each try, and said once", async () => {
+  let tries = 0;
+  engine.before.create = () => {
+    tries++;
+    throw new EngineError("invalid", 'invalid mount config for type "bind": bind source path does not exist: /gone', { status: 400 });
+  };
+  await start();
+  const mounts = [{ kind: "config" as const, config: "conf", target: "/etc/conf" }];
+  control.assign([{ app: appOf("web:1", { mounts }, { configs: { conf: { content: "c" } } }), service: "web" }]);
+  await until("three tries", () => tries === 3, { timeoutMs: 15_000 });
+  expect(warnings.filter((line) => line.includes("a step failed"))).toHaveLength(1);
+});
+
 test("a body that the engine refuses for what it is ends its replica", async () => {
   engine.before.create = () => {
     throw new EngineError("invalid", "invalid reference format", { status: 400 });
