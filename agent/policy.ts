@@ -221,7 +221,8 @@ const RULES: readonly ((spec: ReplicaSpec, policy: Policy, ref: AssignmentRef) =
 
 /**
  * Options that only take from the container, the engine's own AppArmor profile, and the categories that set one container
- * apart from others. A type, role or user of SELinux (`spc_t`) and a profile of another program can be no confinement at all.
+ * apart from others, as the baseline of Kubernetes' Pod Security Standards leaves them free. A type, role or user of SELinux
+ * (`spc_t`) and a profile of another program can be no confinement at all.
  */
 const HARMLESS_OPTION = /^(?:no-new-privileges(?:=true)?|label=level:[^\s]+|apparmor=docker-default)$/;
 /** The engine takes `:` for `=`. */

@@ -1,5 +1,5 @@
 /** `berth token …` for people and programs, `berth join-token …` for machines. A token is printed once, when it is made. */
-import type { JoinTokenCreated, Role, Removed } from "../../shared/api/resources.ts";
+import { JOIN_TOKEN_LIFETIME_MS, type JoinTokenCreated, type Removed, type Role, TOKEN_LIFETIME_MS } from "../../shared/api/resources.ts";
 import { segment } from "../client/client.ts";
 import { isLoopback } from "../client/contexts.ts";
 import { resolveOne, shortId } from "../client/prefix.ts";
@@ -25,10 +25,12 @@ export function durationOption(text: string): number {
   return ms;
 }
 
-/** Of a token: one that ends as it is made is of no use. */
-function lifetimeOption(text: string): number {
+function lifetimeOption(text: string, { min, max }: { readonly min: number; readonly max: number }): number {
   const ms = durationOption(text);
-  if (ms === 0) throw new CliError(`"${text}" is no lifetime: write 30m, 24h or 7d`, { exitCode: EXIT.usage });
+  if (ms < min || ms > max)
+    throw new CliError(`"${text}" is no lifetime: write one from ${duration(min)} to ${duration(max)}, as 30m, 24h or 7d`, {
+      exitCode: EXIT.usage,
+    });
   return ms;
 }
 
@@ -61,7 +63,7 @@ export async function tokenCreate(
     name,
     role: options.role,
     namespace: options.allNamespaces ? null : shell.namespace,
-    expiresInMs: options.expires === undefined ? null : lifetimeOption(options.expires),
+    expiresInMs: options.expires === undefined ? null : lifetimeOption(options.expires, TOKEN_LIFETIME_MS),
   };
   const created = await shell.client().post<TokenCreated>("/v1/tokens", body);
   await emit(shell, created, () => {
@@ -95,7 +97,7 @@ export async function joinTokenCreate(shell: Shell, options: JoinTokenOptions): 
     labels: parsePairs(options.label, "label"),
     needsApproval: options.needsApproval,
     uses: options.uses,
-    expiresInMs: lifetimeOption(options.expires),
+    expiresInMs: lifetimeOption(options.expires, JOIN_TOKEN_LIFETIME_MS),
     ...(options.namePattern === undefined ? {} : { namePattern: options.namePattern }),
     ...(options.address === undefined ? {} : { url: options.address }),
   };

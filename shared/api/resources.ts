@@ -118,6 +118,10 @@ export const ServerUrl = z
     "an address like https://berth.example.com:7420",
   );
 
+const DAY_MS = 86_400_000;
+export const JOIN_TOKEN_LIFETIME_MS = { min: 60_000, max: 365 * DAY_MS } as const;
+export const TOKEN_LIFETIME_MS = { min: 60_000, max: 3_650 * DAY_MS } as const;
+
 export const JoinTokenCreate = z.strictObject({
   site: Name,
   labels: Labels.default({}),
@@ -128,7 +132,7 @@ export const JoinTokenCreate = z.strictObject({
     .optional(),
   needsApproval: z.boolean().default(false),
   uses: z.number().int().min(1).max(10_000).default(1),
-  expiresInMs: z.number().int().min(60_000).max(31_536_000_000).default(86_400_000),
+  expiresInMs: z.number().int().min(JOIN_TOKEN_LIFETIME_MS.min).max(JOIN_TOKEN_LIFETIME_MS.max).default(DAY_MS),
   /** Address that machines shall use, when it differs from the one this request came to. */
   url: ServerUrl.optional(),
 });
@@ -150,7 +154,7 @@ export const TokenCreate = z.strictObject({
   name: Words(128).min(1),
   role: z.enum(ROLES),
   namespace: Name.nullable().default(null),
-  expiresInMs: z.number().int().min(60_000).max(315_360_000_000).nullable().default(null),
+  expiresInMs: z.number().int().min(TOKEN_LIFETIME_MS.min).max(TOKEN_LIFETIME_MS.max).nullable().default(null),
 });
 export const TokenInfo = z.object({
   id: TokenId,

@@ -93,7 +93,7 @@ describe("what is refused by default, and the key that allows it", () => {
     ["a category, and the engine's own profile", { securityOpt: ["label:level:s0:c1,c2", "apparmor=docker-default"] }],
     [
       "logs with bounds",
-      { logging: { driver: "json-file", options: { "max-size": "100m", "max-file": "10", tag: "{{.Name}}/{{ .ID }}" } } },
+      { logging: { driver: "json-file", options: { "max-size": "0.1g", "max-file": "10", tag: "{{.Name}}/{{ .ID }}" } } },
     ],
     ["logs with the driver's bounds", { logging: { driver: "json-file", options: { "max-file": "5" } } }],
     [
@@ -113,6 +113,7 @@ describe("what is refused by default, and the key that allows it", () => {
     ["no bound", logging("json-file", { "max-size": "-1" })],
     ["no size", logging("local", { "max-size": "0" })],
     ["a size that is none", logging("json-file", { "max-size": "1e9m" })],
+    ["a fraction of nothing", logging("json-file", { "max-size": "1.m" })],
     ["files without end", logging("json-file", { "max-file": "100000" })],
     ["a buffer in the engine's memory", logging("journald", { mode: "non-blocking", "max-buffer-size": "1g" })],
     ["a program in a tag", logging("json-file", { tag: '{{range printf "%1000000d" 1}}{{end}}' })],

@@ -223,6 +223,11 @@ describe("against a control plane", () => {
     ["an empty name", ["why", ""], '"" names no app'],
     ["an empty name that would be another path", ["rm", "", "-y"], "a name is empty"],
     ["a token that ends as it is made", ["token", "create", "x", "--role", "viewer", "--expires", "0d"], '"0d" is no lifetime'],
+    [
+      "a token for longer than a life",
+      ["token", "create", "x", "--role", "viewer", "--expires", "99999d"],
+      '"99999d" is no lifetime: write one from 1m to 3650d',
+    ],
     ["a join token that ends as it is made", ["join-token", "create", "--site", "default", "--expires", "0s"], '"0s" is no lifetime'],
     ["a certificate that is not there", ["server", "--cert", "/nope", "--key", "/nope"], "--cert names /nope, and there is no such file"],
     ["an authority that is not there", ["agent", "--ca", "/nope"], "--ca names /nope, and there is no such file"],
