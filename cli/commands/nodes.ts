@@ -21,6 +21,7 @@ export function nodeState(node: Node): { text: string; style: StyleName } {
   if (node.quarantined) return { text: "quarantined", style: "bad" };
   if (node.status === "lost") return { text: "lost", style: "bad" };
   if (node.status === "unreachable") return { text: "unreachable", style: "warn" };
+  if (!node.engine.reported) return { text: "starting", style: "warn" };
   if (!node.engine.reachable) return { text: "no engine", style: "bad" };
   return { text: "ready", style: "good" };
 }

@@ -87,7 +87,8 @@ export const Node = z.object({
   /** When the control plane last heard from it, as far as this process knows; null: not since it started. */
   lastSeen: Time.nullable(),
   facts: NodeFacts,
-  engine: z.object({ reachable: z.boolean(), message: z.string() }),
+  /** `reported`: whether the node has ever said; it joins before it does. */
+  engine: z.object({ reported: z.boolean(), reachable: z.boolean(), message: z.string() }),
   reserved: z.object({ cpuMillis: z.number().int(), memoryMiB: z.number().int() }),
   replicas: z.number().int(),
   generation: Rev,

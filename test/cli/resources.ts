@@ -54,7 +54,7 @@ export const node = (parts: Partial<Node> = {}): Node => ({
     protocol: 1,
     addresses: [],
   },
-  engine: { reachable: true, message: "" },
+  engine: { reported: true, reachable: true, message: "" },
   reserved: { cpuMillis: 0, memoryMiB: 0 },
   replicas: 0,
   generation: 1,

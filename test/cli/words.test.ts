@@ -216,7 +216,8 @@ describe("states in a word", () => {
     ["pending", node({ admission: "pending", status: "lost" }), "pending"],
     ["a clone", node({ quarantined: true }), "quarantined"],
     ["lost", node({ status: "lost" }), "lost"],
-    ["no engine", node({ engine: { reachable: false, message: "x" } }), "no engine"],
+    ["joined just now", node({ engine: { reported: false, reachable: false, message: "x" } }), "starting"],
+    ["no engine", node({ engine: { reported: true, reachable: false, message: "x" } }), "no engine"],
     ["ready", node(), "ready"],
   ])("node: %s", (_name, item, text) => expect(nodeState(item).text).toBe(text));
   const service = {

@@ -6,6 +6,7 @@ import { type ChildProcessWithoutNullStreams, spawn } from "node:child_process";
 import { cp, mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { setTimeout as pause } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { execute, mustExecute } from "../e2e/hosts/command.ts";
 import type { Host } from "../e2e/hosts/host.ts";
@@ -28,6 +29,8 @@ const OFFICE_SHOWN = "192.0.2.10";
 const SCREEN_MS = 180_000;
 /** When screens are written anew, nobody knows the last line of a program that goes on: it is the one after which this long nothing came. */
 const QUIET_MS = 15_000;
+const LOOKS_MS = 10_000;
+const LOOK_EVERY_MS = 500;
 const isWriting = process.env.BERTH_README === "write";
 /** What the README's files name, as a registry on the lab's bridge offers it under the same name: a web server of busybox. */
 const IMAGE = "library/nginx:1.27-alpine";
@@ -137,6 +140,16 @@ async function tell(screen: Screen): Promise<string[]> {
   return asShown(lines);
 }
 
+/** What is only looked at is looked at again, as people do: a node that has joined reports in a moment. */
+async function lookUntilItSays(screen: Screen): Promise<string[]> {
+  const isLook = screen.where !== FIRST && / (?:ls|status|nodes)$/.test(screen.command ?? "");
+  const wanted = screen.shown.map(normal).join("\n");
+  for (const deadlineMs = performance.now() + LOOKS_MS; ; await pause(LOOK_EVERY_MS)) {
+    const lines = await tell(screen);
+    if (isWriting || !isLook || lines.map(normal).join("\n") === wanted || performance.now() > deadlineMs) return lines;
+  }
+}
+
 async function interrupt(): Promise<string[]> {
   const terminal = first;
   if (terminal === null) throw new Error("nothing runs in the first terminal");
@@ -223,7 +236,7 @@ describe("the README", () => {
         await writeFile(join(clone, step.path), step.text);
         continue;
       }
-      const lines = await tell(step);
+      const lines = await lookUntilItSays(step);
       seen.set(step.line, lines);
       if (isWriting) continue;
       const isSame = lines.map(normal).join("\n") === step.shown.map(normal).join("\n");

@@ -31,8 +31,8 @@ function toNode({ node, report, replicas, reserved }: NodeView, at: { readonly n
     facts,
     engine:
       report === null
-        ? { reachable: false, message: "it has not reported yet" }
-        : { reachable: report.engineReachable, message: report.engineMessage },
+        ? { reported: false, reachable: false, message: "it has not reported yet" }
+        : { reported: true, reachable: report.engineReachable, message: report.engineMessage },
     reserved,
     replicas,
     generation,
