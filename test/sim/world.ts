@@ -191,11 +191,11 @@ export class World {
     };
   }
 
-  /** Tries until it starts: the database may be refusing. */
+  /** Tries until it has started, whoever starts it: the database may be refusing. */
   async startIsolateIfDown(): Promise<void> {
-    while (this.isolate === null) {
+    while (this.isolate?.isReady !== true) {
       await this.tryToStart();
-      if (this.isolate === null) await this.kernel.pause(1_000, this.operator);
+      if (this.isolate?.isReady !== true) await this.kernel.pause(1_000, this.operator);
     }
   }
 
@@ -218,10 +218,10 @@ export class World {
     helper.plan();
     return () => helper.kill();
   }
-  /** The same with one that ticks. */
+  /** The same with one that ticks; while the database refuses it does not start. */
   async startTicker(): Promise<() => void> {
     const helper = this.#helper("ticker");
-    await helper.tick();
+    await helper.tick().catch((error: unknown) => this.kernel.log("operator", `nothing ticks beside: ${String(error)}`));
     return () => helper.kill();
   }
   killHelpers(): void {
