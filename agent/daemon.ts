@@ -25,7 +25,6 @@ const FETCHES_MAX = 8;
 const POLICY_LOOK_EVERY_MS = 5_000;
 const POLICY_GONE_AFTER_MS = 1_000;
 const EMPTY_LOOK_EVERY_MS = 100;
-const WRITE_AGAIN_MS = 2_000;
 
 interface PolicyFound {
   /** Null: there is no file, or none that can be read. */
@@ -162,11 +161,10 @@ export class NodeAgent {
     const untilRemoved = async () => {
       await linked;
       if (both.aborted) return;
-      // What it ran ends with it: the control plane has given its work to others.
-      ledger.abandon(this.#identity);
+      const isNoted = await this.#removed(ledger);
       converger.wake();
-      await this.#rememberRemoval(both);
       while (!both.aborted && !converger.isEmpty) await pause(clock, EMPTY_LOOK_EVERY_MS, both);
+      if (!isNoted && !both.aborted) await this.#noteIdentity({});
       ended.abort();
     };
     try {
@@ -177,18 +175,14 @@ export class NodeAgent {
     return this.#identity.removed && !signal.aborted ? "removed" : "stopped";
   }
 
-  /** Said once, it holds over restarts. A full disk is waited for; what ran here ends meanwhile. */
-  async #rememberRemoval(signal: AbortSignal): Promise<void> {
-    const { clock, log } = this.#input;
-    while (!signal.aborted) {
-      try {
-        await this.#writeIdentity({ removed: true });
-        return;
-      } catch (error) {
-        log.warn({ error: String(error) }, "that this node was removed cannot be written down; tried again");
-        await pause(clock, WRITE_AGAIN_MS, signal);
-      }
-    }
+  /**
+   * What it ran ends with it: the control plane has given its work to others. Said once, it holds over restarts; where the
+   * disk refuses that, it is said again to whoever starts anew, and no reason to run on. False: the disk refused.
+   */
+  async #removed(ledger: Ledger): Promise<boolean> {
+    const isNoted = await this.#noteIdentity({ removed: true });
+    ledger.abandon(this.#identity);
+    return isNoted;
   }
 
   async #accept(
@@ -305,7 +299,18 @@ export class NodeAgent {
 
   async #putKeySet(keySet: KeySet, jws: string): Promise<void> {
     this.#keySet = { keySet, jws };
-    await this.#writeIdentity({ keySet: jws, wallMs: Math.max(this.#identity.wallMs, this.#input.clock.wallMs()) });
+    await this.#noteIdentity({ keySet: jws, wallMs: Math.max(this.#identity.wallMs, this.#input.clock.wallMs()) });
+  }
+
+  /** What the control plane tells anew at any time: a disk that is full (F8) keeps nobody from acting on it. */
+  async #noteIdentity(changes: Partial<Identity>): Promise<boolean> {
+    try {
+      await this.#writeIdentity(changes);
+      return true;
+    } catch (error) {
+      this.#input.log.error({ error: String(error) }, "the identity could not be written");
+      return false;
+    }
   }
 
   /** The join line may be pasted again while this runs: the address and certificate that it left hold from the next start on. */

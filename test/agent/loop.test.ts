@@ -1,8 +1,8 @@
 /** The whole agent with a control plane and an engine that a test can hold and fail: what goes wrong once is not wrong for ever. */
-import { mkdir, mkdtemp, rm, stat, symlink, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readFile, rm, stat, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterEach, beforeEach, expect, test } from "vitest";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { EngineError } from "../../agent/engine/engine.ts";
 import { type AgentHandle, runAgent } from "../../agent/main.ts";
 import type { AppSpecInput } from "../../shared/model/app.ts";
@@ -186,4 +186,30 @@ test("the first report of an agent whose engine is away names all that it runs",
   const first = control.reports[before];
   expect(first).toMatchObject({ complete: true, engine: { reachable: false } });
   expect(first?.replicas.map((fact) => [fact.replica, fact.state])).toEqual([[replica, "running"]]);
+});
+
+describe("a disk that takes no new identity (F8)", () => {
+  const blocked = () => join(dataDir, "identity.json.previous");
+  beforeEach(async () => {
+    await start();
+    const [replica] = control.assign([{ app: appOf("web:1"), service: "web" }]);
+    await control.untilState(replica, "running");
+    await rm(blocked(), { force: true });
+    await mkdir(blocked());
+  });
+
+  test("keeps no removed node from ending its work; when it takes one again, that is noted", async () => {
+    engine.before.stop = () => rm(blocked(), { recursive: true, force: true });
+    control.isRemoved = true;
+    control.wakePolls();
+    expect(await handle!.ended).toBe("removed");
+    expect([...engine.containers.keys()]).toEqual([]);
+    expect(await readFile(join(dataDir, "identity.json"), "utf8")).toContain('"removed":true');
+  });
+
+  test("keeps no node from a new key of its control plane", async () => {
+    await control.rotate();
+    const [second] = control.assign([{ app: appOf("web:2"), service: "web" }]);
+    await control.untilState(second, "running");
+  });
 });
