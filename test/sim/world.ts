@@ -193,9 +193,10 @@ export class World {
 
   /** Tries until it has started, whoever starts it: the database may be refusing. */
   async startIsolateIfDown(): Promise<void> {
-    while (this.isolate?.isReady !== true) {
+    for (;;) {
       await this.tryToStart();
-      if (this.isolate?.isReady !== true) await this.kernel.pause(1_000, this.operator);
+      if (this.isolate?.isReady === true) return;
+      await this.kernel.pause(1_000, this.operator);
     }
   }
 
