@@ -7,8 +7,8 @@ import { runInNewContext } from "node:vm";
 import type { Clock } from "./ports.ts";
 
 const FIRST_AFTER_MS = 10_000;
-/** Ten minutes apart it costs 0.005 % of a processor. */
-const EVERY_MS = 600_000;
+/** Two minutes apart it costs 0.025 % of a processor; an agent of 20 containers holds 28 MiB of its own after five minutes, not 30. */
+const EVERY_MS = 120_000;
 
 type Collect = (options: { type: "major"; execution: "sync"; flavor: "last-resort" }) => void;
 
