@@ -86,7 +86,7 @@ export class Fleet {
       return;
     }
     this.done.nodesRemoved++;
-    if (!(await this.#until(() => machine.ended === "removed", GIVES_UP_WITHIN_MS))) return;
+    if (!(await this.#until(() => machine.ended === "removed" && !machine.disk.isFull, GIVES_UP_WITHIN_MS))) return;
     const made = await this.client.ask({ method: "POST", path: "/v1/join-tokens", body: { site: machine.site, uses: 1 } }, random);
     if (made.status !== 200 && made.status !== 201) return;
     const { token } = made.body as { readonly token: string };

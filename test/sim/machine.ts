@@ -138,11 +138,18 @@ export class Machine {
       },
       (error: unknown) => {
         if (!process.isAlive) return;
-        this.failures.push(error instanceof Error ? (error.stack ?? error.message) : String(error));
+        // Nobody joins a machine without room; whoever tries is told so.
+        if (this.disk.isFull && String(error).includes("ENOSPC") && !this.#hasJoined) this.ended = "no room to join";
+        else this.failures.push(error instanceof Error ? (error.stack ?? error.message) : String(error));
         this.#parts.kernel.log(process.name, `failed: ${String(error)}`);
         this.#agent = null;
       },
     );
+  }
+
+  get #hasJoined(): boolean {
+    const identity = this.disk.files.get("identity.json");
+    return identity !== undefined && !Buffer.from(identity).includes('"enrolled":null');
   }
 
   /** SIGKILL: memory is gone, the disk stays as it is. */
