@@ -10,6 +10,7 @@ import { type Batch, type DeploymentRow, keyOf, type ReplicaRow, type Rows, type
 
 interface Planning {
   readonly parallelism: number;
+  readonly order: "auto" | "start-first" | "stop-first";
   readonly dependsOn: readonly { readonly service: string; readonly condition: "started" | "healthy"; readonly required: boolean }[];
 }
 
@@ -92,7 +93,11 @@ export class Rollouts {
     if (!UPDATES.has(row.reason)) return;
     const service = this.#serviceOf(row);
     if (service === undefined || !isWanted(service, row.slot)) return;
-    const successors = others.filter((other) => other.spec === service.spec && row.spec !== service.spec);
+    // Who may stop first may do so beside one on a lost node: that is nobody's successor yet.
+    const mayStopFirst = planningOf(service).order !== "start-first";
+    const successors = others.filter(
+      (other) => other.spec === service.spec && row.spec !== service.spec && !(mayStopFirst && this.#isDark(other)),
+    );
     const isReplaced = successors.some((other) => this.#health.hasBeenHealthy(other.id) || this.#placement.isTerminal(other.id));
     if (successors.length > 0 && this.#health.isHealthy(row.id))
       this.#findings.expect(
