@@ -284,6 +284,7 @@ class Decider {
     const { service } = this.work.view;
     // Ended for good under its restart policy: it stays ended until there is something new to run.
     if (finished.length > 0) {
+      this.#onlyOutcome(finished, rejected);
       const outdated = finished.every(
         (row) => !isCurrentSpec(this.index, row, service) || isMisplaced(this.index, row, this.work.standard),
       );
@@ -309,6 +310,16 @@ class Decider {
       if (service.mode === "replicated") this.#fill({ ...base, reason: "nodeLost" });
     } else if (removed.length > 0) this.#fill({ ...base, reason: "nodeRemoved" });
     else if (!this.#isGated()) this.#fill({ ...base, reason: stopping.length > 0 ? "update" : this.#emptyReason });
+  }
+
+  /** A slot that a lost node ran too, and that ended on both: it has ended once. Work that is done counts, then what is newest. */
+  #onlyOutcome(finished: readonly number[], rejected: readonly number[]): void {
+    const { state, assignedMs } = this.index.snapshot.replicas;
+    const { service } = this.work.view;
+    const rank = (row: number) =>
+      (isCurrentSpec(this.index, row, service) ? 2 : 0) + (REPLICA_STATES[state[row]!] === "completed" ? 1 : 0);
+    const kept = finished.reduce((a, b) => (rank(b) > rank(a) || (rank(b) === rank(a) && assignedMs[b]! > assignedMs[a]!) ? b : a));
+    for (const row of [...finished, ...rejected]) if (row !== kept) this.draft.end(row, "nodeReturned");
   }
 
   #rejected(slot: Slot, { dark, reason }: { dark: boolean; reason: PlanReason }): void {

@@ -251,6 +251,17 @@ describe("what is decided", () => {
       () => world().nodes(1).service("web", { spec: "v2" }).replica("web", 0, "n1", { spec: "v1", state: "failed", readySinceMs: null }),
     ],
     [
+      "of two that ended for good, one on a node that was lost, the one that did its work stays",
+      ["end web/0 n1 nodeReturned", "end web/0 n3 nodeReturned"],
+      () =>
+        world()
+          .nodes(3)
+          .service("web")
+          .replica("web", 0, "n1", { state: "failed", readySinceMs: null })
+          .replica("web", 0, "n2", { state: "completed", readySinceMs: null, assignedMs: START_MS - 800_000 })
+          .replica("web", 0, "n3", rejected),
+    ],
+    [
       "a rejected one after its back-off, elsewhere",
       ["end web/0 n1 replace", "assign web/0 n2 replace"],
       () =>
