@@ -162,7 +162,9 @@ export class Restarts {
   #hinder(machine: Machine): void {
     const { agentProcess: process, bootId: boot } = machine;
     const known = this.#hindrances.get(machine);
-    if (known !== undefined && known.process === process && known.boot === boot && !isHindered(machine)) return;
+    // Where there are no processes to be had, starts fail, and are tried again after longer and longer pauses.
+    const isWell = !isHindered(machine) && machine.engine.faults.starved === 0;
+    if (known !== undefined && known.process === process && known.boot === boot && isWell) return;
     this.#hindrances.set(machine, { process, boot, lastMs: this.#findings.nowMs });
   }
 
