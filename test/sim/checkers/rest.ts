@@ -1,4 +1,5 @@
 /** What has to be so once nothing goes wrong any more. */
+import { LABEL_NODE } from "../../../agent/engine/labels.ts";
 import { mayLack, mayRest } from "../rest-exceptions.ts";
 import type { World } from "../world.ts";
 import { obtain } from "../../../shared/schedule/obtain.ts";
@@ -94,7 +95,7 @@ export class Rest {
         () => `${this.#appName(app_id)}/${name} wants ${want} replicas and has ${have.length}`,
       );
       for (const row of have)
-        if (!running.has(row.id) && !mayRest(this.#world.database, row.id))
+        if (!running.has(row.id) && !mayRest(this.#world.database, row.id) && !this.#isVolumeTaken(row))
           this.#findings.fail(
             "I32",
             `${this.#appName(app_id)}/${name}/${row.slot} (${row.id}) shall run on ${this.#rows.get("nodes", row.node_id)?.name ?? "nothing"} and does not: ${this.#stateOf(row.id)}`,
@@ -182,6 +183,19 @@ export class Rest {
         const text = JSON.stringify(row);
         this.#findings.expect("I30", !secrets.some((secret) => text.includes(secret)), () => `${table} ${key} holds a secret`);
       }
+  }
+
+  /** Its machine was another node before, whose data has that name: only people know what becomes of it. */
+  #isVolumeTaken({ node_id, spec }: ReplicaRow): boolean {
+    const name = this.#rows.get("nodes", node_id)?.name;
+    const machine = this.#world.machines.find((candidate) => candidate.name === name);
+    const body = this.#rows.get("bodies", spec)?.body;
+    if (machine === undefined || body === undefined) return false;
+    const { volumes } = JSON.parse(body) as { readonly volumes: Readonly<Record<string, { readonly engineName: string }>> };
+    return Object.values(volumes).some(({ engineName }) => {
+      const held = machine.engine.volumes.get(engineName);
+      return held !== undefined && held.labels[LABEL_NODE] !== node_id;
+    });
   }
 
   #stateOf(replica: string): string {
