@@ -84,15 +84,7 @@ export function mayRest(database: SimDatabase, id: string): boolean {
   if (replica === undefined) return false;
   const { state, workload } = replica;
   const isOver = workload.restart.condition !== "always" && (state === "completed" || state === "failed");
-  return isOver || waitsForItsOwner(database, id) || isUnsound(replica, database.clockMs);
-}
-
-/** Its volume's name is that of data which the same machine made when it was another node: only people may say what it is. */
-function waitsForItsOwner(database: SimDatabase, id: string): boolean {
-  const rows = database.look(`
-    select 1 from observations o join nodes n on n.id = o.node_id join removed_nodes former on former.name = n.name
-    where o.replica = '${id}' and o.reason = 'volumeTaken'`);
-  return rows.length > 0;
+  return isOver || isUnsound(replica, database.clockMs);
 }
 
 /** Something that is wanted never comes to rest, or was rejected and tried elsewhere in the last `withinMs`. */
