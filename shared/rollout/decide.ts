@@ -316,8 +316,7 @@ class Decider {
   #onlyOutcome(finished: readonly number[], rejected: readonly number[]): void {
     const { state, assignedMs } = this.index.snapshot.replicas;
     const { service } = this.work.view;
-    const rank = (row: number) =>
-      (isCurrentSpec(this.index, row, service) ? 2 : 0) + (REPLICA_STATES[state[row]!] === "completed" ? 1 : 0);
+    const rank = (row: number) => (isCurrentSpec(this.index, row, service) ? 2 : 0) + (REPLICA_STATES[state[row]!] === "completed" ? 1 : 0);
     const kept = finished.reduce((a, b) => (rank(b) > rank(a) || (rank(b) === rank(a) && assignedMs[b]! > assignedMs[a]!) ? b : a));
     for (const row of [...finished, ...rejected]) if (row !== kept) this.draft.end(row, "nodeReturned");
   }
