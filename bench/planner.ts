@@ -51,6 +51,7 @@ function nodes(count: number): NodeState[] {
     status: "ready",
     statusMs: 0,
     reported: true,
+    engineReachable: true,
     quarantined: false,
     arch: n % 5 === 0 ? "arm64" : "x64",
     hostname: `node-${n}`,

@@ -76,8 +76,12 @@ export interface PlanInput {
   readonly returned?: ControlPlaneReturn;
 }
 
-/** When the control plane came to hear its nodes again, and until when what they said meanwhile may still be on its way. */
+/**
+ * When the control plane came to hear its nodes again, and until when what they had to say meanwhile may still be on its
+ * way; of those that are heard again it is there.
+ */
 export interface ControlPlaneReturn {
   readonly atMs: number;
   readonly untilMs: number;
+  readonly heard: ReadonlySet<NodeId>;
 }

@@ -6,7 +6,9 @@ import { SeekSpace } from "../schedule/seeker.ts";
 import type { ControlPlaneReturn, PlanInput } from "./change.ts";
 import type { AppState, ClusterSnapshot, DeploymentState, NodeState, ServiceState } from "./snapshot.ts";
 
-const NEVER_AWAY: ControlPlaneReturn = { atMs: Number.NEGATIVE_INFINITY, untilMs: Number.NEGATIVE_INFINITY };
+const NEVER_AWAY: ControlPlaneReturn = { atMs: Number.NEGATIVE_INFINITY, untilMs: Number.NEGATIVE_INFINITY, heard: new Set() };
+/** Each node that is heard again may settle something. */
+const LOOK_EVERY_MS = 2_000;
 
 export class ClusterIndex {
   readonly snapshot: ClusterSnapshot;
@@ -21,7 +23,9 @@ export class ClusterIndex {
   readonly orphans: readonly number[];
   /** By snapshot index of the node: 1 where it is lost. */
   readonly lost: Uint8Array;
-  /** 1 where it is ready and what it runs is known. */
+  /** 1 where it is ready and has said in its session what it runs. */
+  readonly told: Uint8Array;
+  /** 1 where its engine answers too: what it runs is known. */
   readonly settled: Uint8Array;
   readonly #rowStart: Int32Array;
   readonly #rows: Int32Array;
@@ -51,11 +55,13 @@ export class ClusterIndex {
     for (const list of servicesOf.values()) if (list.length > 1) list.sort((a, b) => (services[a]!.name < services[b]!.name ? -1 : 1));
     this.servicesOf = servicesOf;
     this.lost = new Uint8Array(nodes.length);
+    this.told = new Uint8Array(nodes.length);
     this.settled = new Uint8Array(nodes.length);
     for (let n = 0; n < nodes.length; n += 1) {
-      const { status, reported } = nodes[n]!;
+      const { status, reported, engineReachable } = nodes[n]!;
       if (status === "lost") this.lost[n] = 1;
-      if (status === "ready" && reported) this.settled[n] = 1;
+      if (status === "ready" && reported) this.told[n] = 1;
+      if (status === "ready" && reported && engineReachable) this.settled[n] = 1;
     }
     const orphans: number[] = [];
     const start = new Int32Array(services.length + 2);
@@ -158,23 +164,31 @@ export class ClusterIndex {
   }
 
   /**
-   * What its node last said of it is no older than it should be. Of what was assigned before the control plane was away, that
-   * it is neither ready nor over is believed only when everybody has had time to say more.
+   * What its node last said of it is no older than it should be. Of what was assigned before the control plane was away
+   * nothing is believed, but that it is over, until its node is heard again or everybody has had time to be.
    */
   isKnown(row: number): boolean {
     const { node, assignedMs } = this.snapshot.replicas;
-    if (this.settled[node[row]!] === 0) return false;
-    return this.isReady(row) || this.isTerminal(row) || this.nowMs >= this.#returned.untilMs || assignedMs[row]! >= this.#returned.atMs;
+    if (this.told[node[row]!] === 0) return false;
+    if (this.isTerminal(row) || !this.isFromBefore(assignedMs[row]!)) return true;
+    return this.#returned.heard.has(this.snapshot.nodes[node[row]!]!.id);
   }
 
-  /** When all that is not known for that reason alone is. */
-  get knownFromMs(): number {
-    return this.#returned.untilMs;
+  /** The control plane was away since, and its return is not over yet. */
+  isFromBefore(ms: number): boolean {
+    return ms < this.#returned.atMs && this.nowMs < this.#returned.untilMs;
   }
 
-  /** Ready on a node whose word is current. */
+  /** When to look whether more is known than now; null: all is. */
+  get moreKnownMs(): number | null {
+    const { untilMs, heard } = this.#returned;
+    if (this.nowMs >= untilMs || this.snapshot.nodes.every(({ id }, n) => this.lost[n] === 1 || heard.has(id))) return null;
+    return Math.min(untilMs, this.nowMs + LOOK_EVERY_MS);
+  }
+
+  /** Ready by the word of an engine that answers, and that word is current. */
   isProven(row: number): boolean {
-    return this.isReady(row) && this.settled[this.snapshot.replicas.node[row]!] === 1;
+    return this.isReady(row) && this.settled[this.snapshot.replicas.node[row]!] === 1 && this.isKnown(row);
   }
 
   /** When it counts as healthy if nothing breaks; NaN: it is not ready. */

@@ -50,7 +50,8 @@ export function planCluster(snapshot: ClusterSnapshot, input: PlanInput): Cluste
   placing.updateAll(works);
   chooseResolvers(index, draft, placing);
   for (const deploying of planner.deploying) judge(index, draft, placing, deploying);
-  draft.wakeAt(index.knownFromMs);
+  const moreKnownMs = index.moreKnownMs;
+  if (moreKnownMs !== null) draft.wakeAt(moreKnownMs);
   return draft.plan();
 }
 
@@ -184,7 +185,7 @@ function judge(index: ClusterIndex, draft: Draft, placing: Placing, deploying: D
     });
     return;
   }
-  if (placedAny || works.some((work) => work.paused || isComingBack(index, work))) return;
+  if (placedAny || index.isFromBefore(deployment.startedMs) || works.some((work) => work.paused || isComingBack(index, work))) return;
   const deadlineMs =
     lastProgressMs(
       index,

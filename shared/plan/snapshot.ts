@@ -27,8 +27,10 @@ export interface NodeState {
   readonly availability: Availability;
   readonly status: NodeStatus;
   readonly statusMs: number;
-  /** Its session has delivered a complete report, and its engine answers: what it runs is known. */
+  /** Its session has delivered a complete report. */
   readonly reported: boolean;
+  /** What it says of its containers is from its engine and not from before that was away. */
+  readonly engineReachable: boolean;
   readonly quarantined: boolean;
   readonly arch: string;
   readonly hostname: string;

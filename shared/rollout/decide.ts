@@ -369,7 +369,7 @@ class Decider {
 
   /** What runs on these rows' nodes is known now. */
   #settled(rows: readonly number[]): boolean {
-    return rows.every((row) => this.index.isKnown(row));
+    return rows.every((row) => this.index.settled[this.index.snapshot.replicas.node[row]!] === 1 && this.index.isKnown(row));
   }
 }
 

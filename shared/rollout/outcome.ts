@@ -45,7 +45,7 @@ function faultOf(
   row: number,
   { service, deployment }: { service: ServiceState; deployment: DeploymentState },
 ): string | null {
-  const { state, fault, restarts, assignedMs } = index.snapshot.replicas;
+  const { state, fault, restarts, assignedMs, node } = index.snapshot.replicas;
   const named = REPLICA_STATES[state[row]!]!;
   const said = fault[row]!;
   if (named === "rejected") return said === "" ? "was rejected by the node" : `was rejected by the node: ${said}`;
@@ -57,7 +57,8 @@ function faultOf(
   const deadlineMs = Math.max(assignedMs[row]!, deployment.startedMs) + service.planning.healthyDeadlineMs;
   // A node that is away may run it well: wait until it says so or is lost.
   if (!index.isKnown(row)) return null;
-  if (deadlineMs <= index.nowMs) return `was not healthy within ${service.planning.healthyDeadlineMs / 1000} s`;
+  const engine = index.settled[node[row]!] === 1 ? "" : ": its node's container engine does not answer";
+  if (deadlineMs <= index.nowMs) return `was not healthy within ${service.planning.healthyDeadlineMs / 1000} s${engine}`;
   draft.wakeAt(deadlineMs);
   return null;
 }

@@ -126,7 +126,7 @@ export class Isolate implements Door {
       random: { bytes: (count) => forked.bytes(count) },
       log: logOf(kernel, this.process),
       onRev: () => {},
-      lastReturn: () => presence.lastReturn,
+      lastReturn: () => ({ ...presence.lastReturn, heard: new Set() }),
     });
     const again = () => {
       loop.ring();

@@ -54,9 +54,13 @@ class Scene {
 
   async deploy(
     replicas: number,
-    { tag = "1", placement = {} }: { readonly tag?: string; readonly placement?: object } = {},
+    {
+      tag = "1",
+      placement = {},
+      minHealthyMs = SECOND,
+    }: { readonly tag?: string; readonly placement?: object; readonly minHealthyMs?: number } = {},
   ): Promise<void> {
-    const update = { minHealthyMs: SECOND, healthyDeadlineMs: 40 * SECOND };
+    const update = { minHealthyMs, healthyDeadlineMs: 40 * SECOND };
     const workload = { image: `${IMAGE}:${tag}`, healthcheck: HEALTHCHECK, stopGraceMs: SECOND };
     await this.world.must("PUT", `/v1/namespaces/default/apps/${APP}`, {
       spec: { name: APP, services: { web: { replicas, workload, placement, update } } },
@@ -388,6 +392,75 @@ export const SCENARIOS: Readonly<Record<string, Scenario>> = {
       await scene.until("what ran there ends", () => scene.running().every((one) => one.machine !== machine), MINUTE);
       machine.disk.isFull = false;
       await scene.until("the agent has written down that it is no node any more", () => machine.ended === "removed", MINUTE);
+    },
+  },
+  "what was ready before the control plane was away counts as healthy when it returns": {
+    nodes: 3,
+    async run(scene) {
+      const { world } = scene;
+      await scene.deploy(1, { minHealthyMs: 30 * SECOND });
+      await scene.settled(1);
+      await scene.pause(MINUTE);
+      const [old] = scene.running();
+      await scene.deploy(1, { tag: "2", minHealthyMs: 30 * SECOND });
+      const isReady = () => scene.one("select count(*) from observations where ready_since_ms is not null") === 2;
+      await scene.until("the new one is ready", isReady, MINUTE);
+      const young = scene.running().find(({ container }) => container.id !== old!.container.id);
+      scene.must(young!.machine !== old!.machine, "both are on one machine: this shows nothing");
+      world.killIsolate();
+      await scene.pause(SECOND);
+      young!.machine.powerOff();
+      await scene.pause(MINUTE);
+      await world.startIsolateIfDown();
+      let leastRunning = 1;
+      await scene.watching(90 * SECOND, () => (leastRunning = Math.min(leastRunning, scene.running().length)));
+      scene.must(leastRunning === 1, "the one that served was ended for one whose machine was gone");
+    },
+  },
+  "a deployment waits for ever for a node whose engine is down": {
+    nodes: 3,
+    async run(scene) {
+      await scene.deploy(3);
+      await scene.settled(3);
+      scene.world.machines[0]!.engine.down("kill");
+      await scene.pause(5 * SECOND);
+      await scene.deploy(3, { tag: "2" });
+      await scene.until(
+        "the deployment is over",
+        () => scene.one("select count(*) from deployments where state = 'running'") === 0,
+        10 * MINUTE,
+      );
+      scene.must(scene.one("select count(*) from deployments where message like '%engine does not answer'") === 1, "it does not say why");
+      scene.world.machines[0]!.engine.up();
+    },
+  },
+  "a deployment fails because the control plane returns before its nodes": {
+    nodes: 3,
+    async run(scene) {
+      const { world } = scene;
+      scene.cut(world.machines, true);
+      await scene.pause(20 * SECOND);
+      await scene.deploy(2);
+      await scene.pause(5 * SECOND);
+      world.killIsolate();
+      await scene.pause(50 * SECOND);
+      scene.cut(world.machines, false);
+      await world.startIsolateIfDown();
+      await scene.settled(2);
+      scene.must(scene.one("select count(*) from deployments where state = 'failed'") === 0, "it was failed");
+    },
+  },
+  "a clock that is put on by an hour fails what is under way": {
+    nodes: 4,
+    async run(scene) {
+      await scene.deploy(4);
+      await scene.settled(4);
+      await scene.deploy(4, { tag: "2" });
+      await scene.pause(SECOND / 2);
+      scene.world.database.clockErrorMs = HOUR;
+      await scene.settled(4);
+      await scene.pause(MINUTE);
+      scene.must(scene.one("select count(*) from deployments where state = 'failed'") === 0, "it was failed");
     },
   },
   "everybody asks at once when the control plane returns": {

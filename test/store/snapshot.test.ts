@@ -184,11 +184,14 @@ test("a resolved image reaches its service and its replicas, another revision's 
   expect((await keeper.advance()).snapshot.services[0]).toMatchObject({ image: "sha256:digest" });
 });
 
-test("a node has reported when its present session's complete report is in, and its engine answers", async () => {
+test("a node has reported when its present session's complete report is in; its engine answers when it last said so", async () => {
   const { store } = await memoryStore();
   await seed(store);
   const keeper = new SnapshotKeeper(store);
-  const reported = async () => (await keeper.advance()).snapshot.nodes.find((node) => node.id === id("n", 1))!.reported;
+  const reported = async () => {
+    const node = (await keeper.advance()).snapshot.nodes.find((candidate) => candidate.id === id("n", 1))!;
+    return [node.reported, node.engineReachable];
+  };
   const report = (session: number, complete: boolean, engineReachable = true) =>
     must(store, {
       advance: "observed",
@@ -213,17 +216,17 @@ test("a node has reported when its present session's complete report is in, and 
         },
       ],
     });
-  expect(await reported()).toBe(false);
+  expect(await reported()).toEqual([false, false]);
   await report(1, false);
-  expect(await reported()).toBe(false);
+  expect(await reported()).toEqual([false, true]);
   await report(1, true);
-  expect(await reported()).toBe(true);
+  expect(await reported()).toEqual([true, true]);
   await must(store, { changes: [{ op: "update", table: "nodes", rows: [{ id: id("n", 1), session: 5 }] }] });
-  expect(await reported()).toBe(false);
+  expect(await reported()).toEqual([false, true]);
   await report(5, true, false);
-  expect(await reported()).toBe(false);
+  expect(await reported()).toEqual([true, false]);
   await report(5, true);
-  expect(await reported()).toBe(true);
+  expect(await reported()).toEqual([true, true]);
 });
 
 test("the newest deployment of an app: running, failed, or neither", async () => {

@@ -39,7 +39,7 @@ export interface Silence {
 }
 
 /** The end of a darkness, and until when those that were not heard since are waited for. */
-type Return = ControlPlaneReturn;
+export type Return = Omit<ControlPlaneReturn, "heard">;
 
 interface SiteMemory {
   darkSinceMs: number | null;
@@ -65,7 +65,7 @@ export class EvictionLimiter {
   }
 
   /** The last end of a darkness in which nobody could be heard. */
-  get lastReturn(): ControlPlaneReturn {
+  get lastReturn(): Return {
     return this.#returned;
   }
 

@@ -18,6 +18,9 @@ export interface LinkRow {
   readonly rev: number;
 }
 
+/** Whoever polls without a pause is heard more often. */
+const BREAK_MS = 8_000;
+
 export class Link implements Presence {
   row: LinkRow;
   /** The operator removed the node; a poll that is still held ends with that answer. */
@@ -30,6 +33,8 @@ export class Link implements Presence {
   returns = 0;
   /** It has proved itself to this process. Until then it counts as seen when the process started, and cannot return. */
   isProved = false;
+  /** Since when it is heard by this process without a break; null: it is not. */
+  steadySinceMs: number | null = null;
   /** A poll of it has been held by this process before. */
   hasPolled = false;
   /** It was logged that this node holds a newer set than the database knows. */
@@ -60,6 +65,8 @@ export class Link implements Presence {
   }
 
   prove(nowMs: number): void {
+    if (nowMs - this.seenMs > BREAK_MS) this.steadySinceMs = null;
+    this.steadySinceMs ??= nowMs;
     this.seenMs = nowMs;
     this.isProved = true;
   }
@@ -73,5 +80,6 @@ export class Link implements Presence {
     this.seenMs += byMs;
     this.holdEndMs += byMs;
     this.#edgeMs += byMs;
+    this.steadySinceMs = null;
   }
 }

@@ -41,6 +41,10 @@ const RETRY_FIRST_MS = 1_000;
 const RETRY_MAX_MS = 30_000;
 /** Until a rollback that could not be made is tried again, if nothing makes the planner look before. */
 const ROLLBACK_RETRY_MS = 5_000;
+/** The database's clock and this process's come apart by more than this: one of them was put on or back. */
+const JUMP_MS = 5_000;
+/** As long as nodes are waited for that return: docs/adr/0003-presence.md. */
+const JUMP_GRACE_MS = 38_000;
 /** The net below everything else: a ring that was lost costs at most this. */
 const LOOK_MAX_MS = 60_000;
 
@@ -53,6 +57,9 @@ export class PlannerLoop {
   /** Plans in a row that lost to other commits. */
   #conflicts = 0;
   #finished: Promise<void> = Promise.resolve();
+  /** By how much the database's clock was ahead of this process's; null: nothing was planned yet. */
+  #aheadMs: number | null = null;
+  #jump: ControlPlaneReturn | null = null;
 
   constructor(parts: PlannerParts) {
     this.#parts = parts;
@@ -123,6 +130,15 @@ export class PlannerLoop {
     }
   }
 
+  /** What was timed by a clock that jumped has had less time than it seems, or nobody knows how much: it is given some. */
+  #jumped(aheadMs: number): ControlPlaneReturn | null {
+    const nowMs = this.#parts.clock.nowMs();
+    if (this.#aheadMs !== null && Math.abs(aheadMs - this.#aheadMs) > JUMP_MS)
+      this.#jump = { atMs: nowMs, untilMs: nowMs + JUMP_GRACE_MS, heard: new Set() };
+    this.#aheadMs = aheadMs;
+    return this.#jump !== null && nowMs < this.#jump.untilMs ? this.#jump : null;
+  }
+
   async #planFrom({
     snapshot,
     nowMs,
@@ -132,12 +148,12 @@ export class PlannerLoop {
   }): Promise<{ result: Applied; waitMs: number; rollbacks: readonly DeploymentId[] }> {
     const { planning, clock, random, onRev, lastReturn } = this.#parts;
     onRev(snapshot.rev);
-    const { atMs, untilMs } = lastReturn();
     const aheadMs = nowMs - clock.nowMs();
+    const { atMs, untilMs, heard } = this.#jumped(aheadMs) ?? lastReturn();
     const plan = planning.plan(snapshot, {
       nowMs,
       idSeed: hex(random.bytes(8)),
-      returned: { atMs: atMs + aheadMs, untilMs: untilMs + aheadMs },
+      returned: { atMs: atMs + aheadMs, untilMs: untilMs + aheadMs, heard },
     });
     const violations = planning.lint(snapshot, plan);
     if (violations.length > 0)

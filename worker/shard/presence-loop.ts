@@ -7,6 +7,7 @@ import type { NodeStatus } from "../../shared/plan/snapshot.ts";
 import type { Clock, Log } from "../ports.ts";
 import { type Guard, type NewEvent, NOW } from "../store/commit-types.ts";
 import type { Store } from "../store/store.ts";
+import type { NodeId } from "../../shared/model/name.ts";
 import type { ControlPlaneReturn } from "../../shared/plan/change.ts";
 import { EvictionLimiter, type EvictionTiming } from "./eviction.ts";
 import type { Link, LinkRow } from "./link.ts";
@@ -14,6 +15,8 @@ import { type PresenceTiming, presenceAt } from "./presence.ts";
 
 /** A timer this late means that the process was stopped or its host suspended: silence meanwhile proves nothing. */
 const LATE_MS = 1_000;
+/** From an answer to a poll until the report that it sets free is there. */
+const NEWS_TAKE_MS = 2_000;
 const RETRY_MS = 1_000;
 /** Bounds one commit; 5,000 nodes that change together take ten. */
 const EDGES_A_COMMIT_MAX = 500;
@@ -60,9 +63,13 @@ export class PresenceLoop {
     this.#limiter = new EvictionLimiter(parts.timing, parts.clock.nowMs());
   }
 
-  /** On this process's clock. */
-  get lastReturn(): ControlPlaneReturn {
-    return this.#limiter.lastReturn;
+  /** On this process's clock. An agent says what it has kept back as soon as an answer to a poll shows that it is heard. */
+  lastReturn(): ControlPlaneReturn {
+    const newsMs = this.#parts.clock.nowMs() - this.#parts.timing.pollHoldMs - NEWS_TAKE_MS;
+    const heard = new Set<NodeId>();
+    for (const { row, steadySinceMs } of this.#parts.links.values())
+      if (steadySinceMs !== null && steadySinceMs <= newsMs) heard.add(row.id);
+    return { ...this.#limiter.lastReturn, heard };
   }
 
   /** Look now: a node that was silent has spoken, or a new one is to be watched. */

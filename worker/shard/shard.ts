@@ -64,7 +64,7 @@ export class Shard {
     });
     this.#ticks = ticking === null ? null : new TickLoop({ clock, log, tick: ticking, isOverdue: () => this.#isNodeOverdue() });
     const onRev = (rev: number) => this.changed(rev);
-    const lastReturn = () => this.#presence.lastReturn;
+    const lastReturn = () => this.#presence.lastReturn();
     this.#planner = planning === null ? null : new PlannerLoop({ planning, clock, random, log, onRev, lastReturn });
   }
 

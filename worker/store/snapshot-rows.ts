@@ -3,9 +3,9 @@ import type { AppId, DeploymentId, NodeId } from "../../shared/model/name.ts";
 import type { AppState, DeploymentState, NodeState, ServiceState, VolumeDropState, VolumeState } from "../../shared/plan/snapshot.ts";
 import type { FeedRow } from "./feed.ts";
 
-/** `reported` is known from another table. */
+/** What a node reports is known from another table. */
 export interface NodeRow {
-  readonly state: Omit<NodeState, "reported">;
+  readonly state: Omit<NodeState, "reported" | "engineReachable">;
   readonly session: number;
 }
 

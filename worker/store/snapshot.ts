@@ -44,6 +44,12 @@ const STATE_INDEX: ReadonlyMap<unknown, number> = new Map(REPLICA_STATES.map((st
 const imageKey = (appId: string, revision: number, reference: string) => `${appId} ${revision} ${reference}`;
 const serviceKey = (appId: string, name: string) => `${appId} ${name}`;
 
+interface Reported {
+  /** 0: it has none that is complete. */
+  readonly session: number;
+  readonly engineReachable: boolean;
+}
+
 export class SnapshotKeeper {
   readonly #store: Store;
   readonly #pageRowsMax: number | undefined;
@@ -61,8 +67,8 @@ export class SnapshotKeeper {
   readonly #volumeDrops = new Map<string, VolumeDropState>();
   readonly #images = new Map<string, ImageState>();
   readonly #nodeRows = new Map<string, NodeRow>();
-  /** Session of the last complete report of an engine that answers, by node: from another table than the node, and before or after it. */
-  readonly #reportedSessions = new Map<string, number>();
+  /** What a node last reported, by node: from another table than the node, and before or after it. */
+  readonly #reports = new Map<string, Reported>();
   readonly #nodes = new IndexedList<NodeState>();
   readonly #services = new IndexedList<ServiceState>();
   readonly #replicas = new ReplicaColumns();
@@ -125,7 +131,7 @@ export class SnapshotKeeper {
     this.#cursors = CURSORS_AT_START;
     this.#replicas.clear();
     for (const held of [this.#sites, this.#apps, this.#deployments, this.#volumes, this.#volumeDrops, this.#images]) held.clear();
-    for (const held of [this.#appOfDeployment, this.#nodeRows, this.#reportedSessions]) held.clear();
+    for (const held of [this.#appOfDeployment, this.#nodeRows, this.#reports]) held.clear();
     this.#nodes.clear();
     this.#services.clear();
     this.#imagesChanged.clear();
@@ -136,7 +142,7 @@ export class SnapshotKeeper {
     for (const row of rows.sites) this.#sites.set(row[0] as string, { name: row[0] as string, labels: row[1] as SiteState["labels"] });
     for (const row of rows.nodes) this.#putNode(rowToNode(row));
     for (const [nodeId, session, complete, isEngineReachable] of rows.nodeReports)
-      this.#putReported(nodeId as string, complete === 1 && isEngineReachable === 1 ? (session as number) : 0);
+      this.#putReported(nodeId as string, { session: complete === 1 ? (session as number) : 0, engineReachable: isEngineReachable === 1 });
     for (const row of rows.apps) this.#apps.set(row[0] as string, rowToApp(row));
     for (const row of rows.images) this.#putImage(row);
     for (const row of rows.services) this.#putService(rowToService(row));
@@ -164,19 +170,20 @@ export class SnapshotKeeper {
   #putNode(row: NodeRow): void {
     const { id } = row.state;
     this.#nodeRows.set(id, row);
-    const state = { ...row.state, reported: this.#reportedSessions.get(id) === row.session };
+    const report = this.#reports.get(id);
+    const state = { ...row.state, reported: report?.session === row.session, engineReachable: report?.engineReachable === true };
     if (this.#nodes.put(id, state) && this.#hasOrphans) this.#isIndexStale = true;
   }
 
-  #putReported(nodeId: string, session: number): void {
-    this.#reportedSessions.set(nodeId, session);
+  #putReported(nodeId: string, reported: Reported): void {
+    this.#reports.set(nodeId, reported);
     const row = this.#nodeRows.get(nodeId);
     if (row) this.#putNode(row);
   }
 
   #removeNode(id: string): void {
     this.#nodeRows.delete(id);
-    this.#reportedSessions.delete(id);
+    this.#reports.delete(id);
     if (this.#nodes.remove(id)) this.#isIndexStale = true;
   }
 

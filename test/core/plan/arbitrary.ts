@@ -35,6 +35,7 @@ export const nodeOptions = fc.record({
     { weight: 1, arbitrary: fc.constantFrom("unreachable" as const, "lost" as const) },
   ),
   reported: fc.oneof({ weight: 6, arbitrary: fc.constant(true) }, { weight: 1, arbitrary: fc.constant(false) }),
+  engineReachable: fc.oneof({ weight: 6, arbitrary: fc.constant(true) }, { weight: 1, arbitrary: fc.constant(false) }),
   quarantined: fc.oneof({ weight: 9, arbitrary: fc.constant(false) }, { weight: 1, arbitrary: fc.constant(true) }),
   cpuMillis: fc.integer({ min: 200, max: 2000 }),
   memoryMiB: fc.integer({ min: 256, max: 4096 }),

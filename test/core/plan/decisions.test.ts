@@ -3,6 +3,7 @@ import { describe, expect, test } from "vitest";
 import type { Change } from "../../../shared/plan/change.ts";
 import { lintPlan } from "../../../shared/plan/lint-plan.ts";
 import { planCluster } from "../../../shared/plan/plan-cluster.ts";
+import type { NodeId } from "../../../shared/model/name.ts";
 import { nodeId, type ReplicaRow, START_MS, type World, world } from "./world.ts";
 
 const planOf = (made: World) => planCluster(made.snapshot(), { nowMs: made.nowMs, idSeed: "a" });
@@ -390,6 +391,17 @@ describe("what is decided", () => {
           .replica("web", 0, "n2"),
     ],
     [
+      "nor of one whose engine does not answer",
+      [],
+      () =>
+        world()
+          .node("n1")
+          .node("n2", { engineReachable: false })
+          .service("web", { spec: "v2" })
+          .replica("web", 0, "n1", { spec: "v1" })
+          .replica("web", 0, "n2"),
+    ],
+    [
       "a stop is not given twice",
       [],
       () =>
@@ -536,8 +548,22 @@ test.for<[string, string]>([
   expect(lintPlan(made.snapshot(), planOf(made))).toEqual([]);
 });
 
+test("an engine that does not answer by the deadline fails a deployment, and is named", () => {
+  const made = world()
+    .node("n1", { engineReachable: false })
+    .service("web")
+    .deployment({ startedMs: START_MS - 400_000 })
+    .replica("web", 0, "n1", { ...starting, assignedMs: START_MS - 400_000 });
+  expect(planOf(made).changes).toEqual([
+    expect.objectContaining({
+      state: "failed",
+      message: "web slot 0 on n1 was not healthy within 300 s: its node's container engine does not answer",
+    }),
+  ]);
+});
+
 describe("after the control plane was away", () => {
-  const returned = { atMs: START_MS - 1_000, untilMs: START_MS + 37_000 };
+  const returned = { atMs: START_MS - 1_000, untilMs: START_MS + 37_000, heard: new Set<NodeId>() };
   const late = { ...starting, assignedMs: START_MS - 400_000 };
   const deploying = () =>
     world()
@@ -549,7 +575,7 @@ describe("after the control plane was away", () => {
   test("a deadline that passed meanwhile fails nothing before nodes had time to say what became of it", () => {
     const made = deploying().replica("web", 0, "n1", late);
     expect(planOf(made).changes).toEqual([expect.objectContaining({ kind: "deployment", state: "failed" })]);
-    expect(plan(made)).toMatchObject({ changes: [], wakeAtMs: returned.untilMs });
+    expect(plan(made)).toMatchObject({ changes: [], wakeAtMs: START_MS + 2_000 });
     expect(plan(made, returned.untilMs).changes).toEqual([expect.objectContaining({ kind: "deployment", state: "failed" })]);
   });
 
@@ -560,6 +586,24 @@ describe("after the control plane was away", () => {
       .changeService("web", { planning: { healthyDeadlineMs: 500 } })
       .replica("web", 0, "n1", { ...late, assignedMs: START_MS - 900 });
     expect(plan(since).changes).toEqual(failed);
+  });
+
+  test("that one was ready is believed when its node is heard again", () => {
+    const made = world().nodes(2).service("web", { spec: "v2" }).replica("web", 0, "n1", { spec: "v1" }).replica("web", 0, "n2");
+    const heard = new Set([nodeId("n2")]);
+    expect(planOf(made).changes).toHaveLength(1);
+    expect(plan(made).changes).toEqual([]);
+    expect(planCluster(made.snapshot(), { nowMs: START_MS, idSeed: "a", returned: { ...returned, heard } }).changes).toHaveLength(1);
+  });
+
+  test("a slot that found no node because none was heard fails nothing yet", () => {
+    const made = world()
+      .node("n1", { status: "unreachable" })
+      .service("web")
+      .deployment({ startedMs: START_MS - 400_000 });
+    expect(planOf(made).changes).toEqual([expect.objectContaining({ state: "failed" })]);
+    expect(plan(made).changes).toEqual([]);
+    expect(plan(made, returned.untilMs).changes).toEqual([expect.objectContaining({ state: "failed" })]);
   });
 
   test("of two of a slot that are not known to be ready none is given up yet", () => {

@@ -110,6 +110,7 @@ export class World {
       status: "ready",
       statusMs: 0,
       reported: true,
+      engineReachable: true,
       quarantined: false,
       arch: "x64",
       hostname: name,

@@ -38,7 +38,7 @@ function makeLoop(script: (Applied | Error)[], changes: Partial<Planning> & { wa
     rollBack: async () => {},
     ...changes,
   };
-  const lastReturn = { atMs: Number.NEGATIVE_INFINITY, untilMs: Number.NEGATIVE_INFINITY };
+  const lastReturn = { atMs: Number.NEGATIVE_INFINITY, untilMs: Number.NEGATIVE_INFINITY, heard: new Set<never>() };
   const loop = new PlannerLoop({ planning, clock, random, log, onRev: (rev) => revs.push(rev), lastReturn: () => lastReturn });
   return { loop, clock, log, plans, revs };
 }
