@@ -177,11 +177,16 @@ export class NodeAgent {
 
   /**
    * What it ran ends with it: the control plane has given its work to others. Said once, it holds over restarts; where the
-   * disk refuses that, it is said again to whoever starts anew, and no reason to run on. False: the disk refused.
+   * disk refuses that, it is said again to whoever starts anew, and no reason to run on. Also a full disk takes it that there
+   * is nothing to run. False: the disk refused.
    */
   async #removed(ledger: Ledger): Promise<boolean> {
     const isNoted = await this.#noteIdentity({ removed: true });
     ledger.abandon(this.#identity);
+    if (!isNoted)
+      await ledger.forgetManifest().catch((error: unknown) => {
+        this.#input.log.error({ error: String(error) }, "the manifest of a removed node could not be removed");
+      });
     return isNoted;
   }
 

@@ -18,7 +18,7 @@ import { type AssignmentRef, Manifest } from "../shared/wire/poll.ts";
 import { digestHex, verifyKeySet, verifyLease } from "./crypto.ts";
 import type { Identity } from "./identity.ts";
 import type { PulledEntry } from "./images.ts";
-import type { Disk, Log } from "./ports.ts";
+import { type Disk, type Log, PREVIOUS_SUFFIX } from "./ports.ts";
 import { SealedFile } from "./sealed-file.ts";
 
 /** With the key set that it was verified under: keys may have been rotated since. */
@@ -180,6 +180,11 @@ export class Ledger {
   }
   get isConfirmed(): boolean {
     return this.#isConfirmed;
+  }
+
+  /** Nothing is started from it any more, by whoever starts next and hears nobody either. */
+  async forgetManifest(): Promise<void> {
+    for (const path of [this.#manifestFile.path, `${this.#manifestFile.path}${PREVIOUS_SUFFIX}`]) await this.#disk.remove(path);
   }
 
   /** This node was removed: an empty set, whatever the manifest on disk says. Nobody acknowledges any more. */

@@ -2,6 +2,7 @@
 import { mkdir, mkdtemp, readFile, rm, stat, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setTimeout as pause } from "node:timers/promises";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { EngineError } from "../../agent/engine/engine.ts";
 import { type AgentHandle, runAgent } from "../../agent/main.ts";
@@ -205,6 +206,20 @@ describe("a disk that takes no new identity (F8)", () => {
     expect(await handle!.ended).toBe("removed");
     expect([...engine.containers.keys()]).toEqual([]);
     expect(await readFile(join(dataDir, "identity.json"), "utf8")).toContain('"removed":true');
+  });
+
+  test("makes no removed node run its work again that starts with no network, once there is room", async () => {
+    control.isRemoved = true;
+    control.wakePolls();
+    expect(await handle!.ended).toBe("removed");
+    await rm(blocked(), { recursive: true, force: true });
+    await control.close();
+    engine.before.listByLabel = () => void looks++;
+    let looks = 0;
+    await start();
+    await until("a look at the engine", () => looks > 0);
+    await pause(2_000);
+    expect([...engine.containers.keys()]).toEqual([]);
   });
 
   test("keeps no node from a new key of its control plane", async () => {
