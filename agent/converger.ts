@@ -11,7 +11,7 @@ import { keyOf, type NextSteps, nextSteps, type Step, type StepKind } from "../s
 import type { Desired, PulledImage, ReplicaView, Retry, World } from "../shared/converge/world.ts";
 import type { AssignmentRef } from "../shared/wire/poll.ts";
 import { pause } from "./pause.ts";
-import { describeStepFailure, isFinal, retryDelayMs } from "./step-failure.ts";
+import { describeStepFailure, isAwaited, isFinal, retryDelayMs } from "./step-failure.ts";
 import type { EngineInfo } from "./engine/engine.ts";
 import { EngineWatch } from "./engine-watch.ts";
 import { type ExecutorContext, type Executors, makeExecutors } from "./executors.ts";
@@ -77,7 +77,8 @@ export class Converger {
   readonly #context: ExecutorContext;
   readonly #busy = new Map<string, Promise<void>>();
   readonly #background = new Set<Promise<void>>();
-  readonly #retries = new Map<string, Retry>();
+  /** `awaited`: how many of the last failures in a row waited for something that may come. */
+  readonly #retries = new Map<string, Retry & { readonly awaited: number }>();
   readonly #unusedSince = new Map<string, number>();
   /** Pulls under way, by image key. */
   readonly #pulls = new Map<string, AbortController>();
@@ -305,12 +306,14 @@ export class Converger {
       if (this.#isStopped || (step.kind === "pull" && this.#pulls.get(step.imageKey)?.signal.aborted === true)) return;
       const former = this.#retries.get(step.key);
       const count = (former?.count ?? 0) + 1;
+      const awaited = isAwaited(error) ? (former?.awaited ?? 0) + 1 : 0;
       const { reason, message, isAwaiting } = describeStepFailure(step.kind, error, count);
-      this.#retries.set(step.key, { count, reason, message, atMs: clock.bootMs() + retryDelayMs(step.kind, { count, isAwaiting }) });
+      const atMs = clock.bootMs() + retryDelayMs(step.kind, { count, isAwaiting });
+      this.#retries.set(step.key, { count, awaited, reason, message, atMs });
       // What is waited for is said once, not each second.
       const level = isAwaiting && former?.message === message ? "debug" : "warn";
       log[level]({ step: step.kind, key: step.key, count, error: message }, "a step failed");
-      if (isFinal(step.kind, error, count) && replica !== undefined) await this.#reject(replica, message);
+      if (isFinal(step.kind, error, awaited) && replica !== undefined) await this.#reject(replica, message);
     }
     if (replica !== undefined) await this.#watch.settle(this.#input.ledger.record(replica)?.containerId ?? null);
   }

@@ -64,6 +64,6 @@ export const jsonFileOptions = (options: Readonly<Record<string, string>>): Reco
 /** As the engine reads it: `10m`, `512k`, `1.5gb`; null: it is none, or not above 0. */
 function bytesOf(text: string): number | null {
   const [, count, unit] = /^([0-9]{1,12}(?:\.[0-9]{1,12})?)([kmg]?)b?$/i.exec(text) ?? [];
-  const bytes = Number(count) * { "": 1, k: 1024, m: MIB, g: 1024 * MIB }[(unit ?? "").toLowerCase() as "" | "k" | "m" | "g"];
+  const bytes = Math.floor(Number(count) * { "": 1, k: 1024, m: MIB, g: 1024 * MIB }[(unit ?? "").toLowerCase() as "" | "k" | "m" | "g"]);
   return bytes > 0 ? bytes : null;
 }

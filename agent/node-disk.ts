@@ -13,7 +13,7 @@ export async function sweepTemporaries(root: string): Promise<void> {
 }
 
 /** What an agent's directory holds from its first minutes on; the first of them its owner may have written before. */
-const OURS: ReadonlySet<string> = new Set(["policy.json", "lock", "identity.json", "bodies", "records"]);
+const OURS: ReadonlySet<string> = new Set(["policy.json", "lock", "identity.json", "bodies", "replicas"]);
 
 /** A directory that was there before has whatever mode it was made with, as by an owner who wrote the policy first. */
 async function closeToOthers(root: string): Promise<void> {

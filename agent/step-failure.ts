@@ -22,13 +22,16 @@ export const isBindMissing = (error: unknown): boolean =>
 /** Tries a second apart: a disk is mounted by then, and where it is not another node may have what is missing. */
 const AWAITED_TRIES_MAX = 300;
 
+/** It waits for something that a container needs and that may come. */
+export const isAwaited = (error: unknown): boolean => error instanceof Unmet || isBindMissing(error);
+
 /**
- * Refused for what it is, so that trying again would get the same answer for ever; or waited for long enough. `count`: how
- * many times in a row it has failed.
+ * Refused for what it is, so that trying again would get the same answer for ever; or waited for long enough. `awaited`: how
+ * many times in a row it has waited.
  */
-export const isFinal = (kind: StepKind, error: unknown, count: number): boolean => {
+export const isFinal = (kind: StepKind, error: unknown, awaited: number): boolean => {
   if (kind !== "create") return false;
-  if (error instanceof Unmet || isBindMissing(error)) return count >= AWAITED_TRIES_MAX;
+  if (isAwaited(error)) return awaited >= AWAITED_TRIES_MAX;
   return error instanceof EngineError && error.code === "invalid";
 };
 

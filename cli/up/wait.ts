@@ -81,9 +81,11 @@ function frame(
   const what =
     node === undefined
       ? "enrolling this machine"
-      : !node.engine.reachable
-        ? `waiting for the container engine: ${visible(node.engine.message)}`
-        : `${state.readyCount} of ${wait.wanted} replicas healthy`;
+      : !node.engine.reported
+        ? "waiting for this machine's first report"
+        : !node.engine.reachable
+          ? `waiting for the container engine: ${visible(node.engine.message)}`
+          : `${state.readyCount} of ${wait.wanted} replicas healthy`;
   return [
     `${style.accent(spinner(nowMs))} ${what}  ${style.quiet(seconds(nowMs - wait.beganMs))}`,
     ...(state.replicas.length === 0 ? [] : table(shell, state.replicas)),

@@ -114,6 +114,7 @@ describe("what is refused by default, and the key that allows it", () => {
     ["no size", logging("local", { "max-size": "0" })],
     ["a size that is none", logging("json-file", { "max-size": "1e9m" })],
     ["a fraction of nothing", logging("json-file", { "max-size": "1.m" })],
+    ["less than a byte", logging("json-file", { "max-size": "0.5b" })],
     ["files without end", logging("json-file", { "max-file": "100000" })],
     ["a buffer in the engine's memory", logging("journald", { mode: "non-blocking", "max-buffer-size": "1g" })],
     ["a program in a tag", logging("json-file", { tag: '{{range printf "%1000000d" 1}}{{end}}' })],
