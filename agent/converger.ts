@@ -6,8 +6,8 @@
  * empty memory must never look like an order to stop everything.
  */
 import { factOf } from "../shared/converge/facts.ts";
-import { newRecord, type ReplicaRecord } from "../shared/converge/record.ts";
-import { keyOf, type NextSteps, nextSteps, type Step, type StepKind } from "../shared/converge/steps.ts";
+import { asRunning, hasEnded, newRecord, type ReplicaRecord } from "../shared/converge/record.ts";
+import { isAlive, keyOf, type NextSteps, nextSteps, type Step, type StepKind } from "../shared/converge/steps.ts";
 import type { Desired, PulledImage, ReplicaView, Retry, World } from "../shared/converge/world.ts";
 import type { AssignmentRef } from "../shared/wire/poll.ts";
 import { pause } from "./pause.ts";
@@ -175,6 +175,7 @@ export class Converger {
       return;
     }
     this.#rememberNew();
+    this.#rememberStarts();
     const views = this.#views();
     const world = this.#world(views);
     const next = nextSteps(world);
@@ -192,6 +193,19 @@ export class Converger {
       if (known === undefined) ledger.rememberRecord(newRecord(ref, host.bootId));
       // Its image was resolved meanwhile; all else of an assignment never changes.
       else if (known.ref.image !== ref.image) ledger.rememberRecord({ ...known, ref });
+    }
+  }
+
+  /** What their containers show and the ledger does not: the word of a start may be lost with the process, or it was somebody else's. */
+  #rememberStarts(): void {
+    const { ledger, host } = this.#input;
+    for (const record of ledger.records.values()) {
+      const container = this.#observed.container(record.containerId);
+      if (container === null || hasEnded(record)) continue;
+      const isKnown = record.hasStarted && (!isAlive(container) || (record.restartAtMs === null && record.bootId === host.bootId));
+      if (isKnown || !(isAlive(container) || container.status === "exited")) continue;
+      const seen = isAlive(container) ? asRunning(record, host.bootId) : { ...record, hasStarted: true };
+      this.#keep(ledger.putRecord(seen), `writing the record of ${record.ref.replica}`);
     }
   }
 

@@ -5,7 +5,7 @@
  */
 import { decideRestart, describeExit } from "../shared/converge/restart.ts";
 import { containerName } from "../shared/converge/names.ts";
-import type { ReplicaRecord } from "../shared/converge/record.ts";
+import { asRunning, memoryInBoot, type ReplicaRecord } from "../shared/converge/record.ts";
 import type { StepKind, StepOf } from "../shared/converge/steps.ts";
 import type { ReplicaSpec } from "../shared/model/app.ts";
 import { registryOf } from "../shared/model/image.ts";
@@ -185,15 +185,7 @@ export function makeExecutors(context: ExecutorContext): Executors {
         await failedToRun(replica, error.message);
         return;
       }
-      const record = recordOf(replica);
-      putLater({
-        ...record,
-        hasStarted: true,
-        state: "running",
-        bootId: context.host.bootId,
-        restartAtMs: null,
-        memory: sameBoot(record, context.host.bootId),
-      });
+      putLater({ ...asRunning(recordOf(replica), context.host.bootId), state: "running" });
       await look(containerId);
     },
 
@@ -278,7 +270,7 @@ export function makeExecutors(context: ExecutorContext): Executors {
     const decision = decideRestart({
       policy: specOf(record).workload.restart,
       exit,
-      memory: sameBoot(record, context.host.bootId),
+      memory: memoryInBoot(record, context.host.bootId),
       nowMs: clock.bootMs(),
     });
     const known = { ...record, exitCode: EXIT_CANNOT_RUN, message: message.slice(0, 1000), bootId: context.host.bootId };
@@ -287,9 +279,6 @@ export function makeExecutors(context: ExecutorContext): Executors {
     if (record.containerId !== null) await look(record.containerId);
   }
 }
-
-const sameBoot = (record: ReplicaRecord, bootId: string): ReplicaRecord["memory"] =>
-  record.bootId === bootId ? record.memory : { ...record.memory, streak: 0, windowRestarts: 0, windowSinceMs: 0 };
 
 export const configPath = (replica: string, index: number): string => `configs/${replica}/${index}`;
 

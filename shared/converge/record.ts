@@ -64,3 +64,16 @@ export const newRecord = (ref: AssignmentRef, bootId: string): ReplicaRecord => 
 });
 
 export const hasEnded = (record: ReplicaRecord): boolean => TERMINAL_STATES.has(record.state);
+
+/** The window of an earlier boot cannot be measured on this boot's clock: it begins anew. */
+export const memoryInBoot = ({ memory, bootId }: ReplicaRecord, now: string): RestartMemory =>
+  bootId === now ? memory : { ...NO_RESTARTS, restarts: memory.restarts };
+
+/** Its container runs in this boot, whoever has started it: no wait is left. */
+export const asRunning = (record: ReplicaRecord, bootId: string): ReplicaRecord => ({
+  ...record,
+  hasStarted: true,
+  bootId,
+  restartAtMs: null,
+  memory: memoryInBoot(record, bootId),
+});

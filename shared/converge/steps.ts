@@ -7,7 +7,7 @@
  */
 import type { ImageSource } from "../wire/poll.ts";
 import { networkName } from "./names.ts";
-import { hasEnded, NO_RESTARTS, type ReplicaRecord, type RestartMemory } from "./record.ts";
+import { hasEnded, memoryInBoot, type RestartMemory } from "./record.ts";
 import { decideRestart } from "./restart.ts";
 import type { Allowed, Desired, ObservedContainer, Refused, ReplicaView, World } from "./world.ts";
 
@@ -78,7 +78,7 @@ export const keyOf = {
 
 type Outcome = { readonly step: Step } | { readonly waiting: Waiting; readonly atMs: number | null } | null;
 
-const isAlive = (container: ObservedContainer): boolean =>
+export const isAlive = (container: ObservedContainer): boolean =>
   container.status === "running" || container.status === "paused" || container.status === "restarting";
 
 const step = <Kind extends StepKind>(kind: Kind, key: string, args: StepArgs[Kind]): Outcome => ({
@@ -156,7 +156,7 @@ function staying(id: string, desired: Desired, view: ReplicaView, world: World):
   // The engine could not remove it cleanly: it is of no use.
   if (container.status === "dead") return step("remove", key, { replica: id, containerId: container.id });
   // Made, or made and its start failed: the wait that was decided then holds.
-  if (!record.hasStarted && record.restartAtMs === null) return starting(id, desired, container, world);
+  if (container.status === "created" && !record.hasStarted && record.restartAtMs === null) return starting(id, desired, container, world);
   return ended(id, desired, view, world);
 }
 
@@ -259,17 +259,13 @@ function ended(id: string, desired: Allowed, view: ReplicaView, world: World): O
       readyForMs: container.readyForMs,
       interrupted: isOfThisBoot ? (container.interrupted ? "outside" : "no") : "host",
     },
-    memory: memoryInBoot(record, world),
+    memory: memoryInBoot(record, world.bootId),
     nowMs: world.nowMs,
   });
   if (decision.kind === "end")
     return step("conclude", key, { replica: id, state: decision.state, reason: decision.reason, message: decision.message });
   return step("scheduleRestart", key, { replica: id, atMs: decision.atMs, memory: decision.memory });
 }
-
-/** The window of an earlier boot cannot be measured on this boot's clock: it begins anew. */
-const memoryInBoot = (record: ReplicaRecord, world: World): RestartMemory =>
-  record.bootId === world.bootId ? record.memory : { ...NO_RESTARTS, restarts: record.memory.restarts };
 
 /** What berth made and nothing needs any more. */
 function* clearing(world: World): Iterable<Outcome> {

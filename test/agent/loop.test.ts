@@ -6,6 +6,9 @@ import { setTimeout as pause } from "node:timers/promises";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { EngineError } from "../../agent/engine/engine.ts";
 import { type AgentHandle, runAgent } from "../../agent/main.ts";
+import { openDisk } from "../../agent/node-disk.ts";
+import { SealedFile } from "../../agent/sealed-file.ts";
+import { ReplicaRecord } from "../../shared/converge/record.ts";
 import type { AppSpecInput } from "../../shared/model/app.ts";
 import { until } from "../e2e/hosts/until.ts";
 import { ControlPlane } from "./control-plane.ts";
@@ -226,5 +229,45 @@ describe("a disk that takes no new identity (F8)", () => {
     await control.rotate();
     const [second] = control.assign([{ app: appOf("web:2"), service: "web" }]);
     await control.untilState(second, "running");
+  });
+});
+
+describe("an agent that was killed before it wrote down that a container was started (F2)", () => {
+  const once = { restart: { condition: "no" } } as const;
+  /** With a container that runs and a record from before its last start. */
+  const forgetStart = async (workload: Parameters<typeof appOf>[1], before: Partial<ReplicaRecord>): Promise<string> => {
+    await start();
+    const [replica = ""] = control.assign([{ app: appOf("web:1", workload), service: "web" }]);
+    await control.untilState(replica, "running");
+    await stop();
+    const disk = await openDisk(dataDir);
+    const file = new SealedFile({ disk, log, path: `replicas/${replica}.json`, schema: ReplicaRecord });
+    await file.write({ ...(await file.read())!, ...before });
+    const { sessions } = control;
+    await start();
+    await until("what it found", () => control.reports.some(({ session, complete }) => session > sessions && complete));
+    return replica;
+  };
+  const starts = () => engine.calls.filter((call) => call.startsWith("start ")).length;
+
+  test("waits before it starts that again", async () => {
+    const replica = await forgetStart({ restart: { delayMs: 60_000 } }, { restartAtMs: 1 });
+    engine.endByHand([...engine.containers.keys()][0]!, "die");
+    await control.until(replica, "waiting", ({ reason }) => reason === "restarting");
+    expect(starts()).toBe(1);
+  });
+
+  test("runs nothing twice that runs once", async () => {
+    const replica = await forgetStart(once, { hasStarted: false });
+    engine.endByHand([...engine.containers.keys()][0]!, "die");
+    await control.untilState(replica, "completed");
+    expect(starts()).toBe(1);
+  });
+
+  test("nor when somebody removes it", async () => {
+    const replica = await forgetStart(once, { hasStarted: false });
+    engine.removeByHand([...engine.containers.keys()][0]!);
+    expect(await control.untilState(replica, "failed")).toMatchObject({ reason: "containerRemoved" });
+    expect(starts()).toBe(1);
   });
 });

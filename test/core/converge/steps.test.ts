@@ -207,6 +207,11 @@ describe("a replica whose container ended", () => {
       ["conclude replica:R1"],
     ],
     [
+      "has completed also when the word of its start was lost",
+      { desired: desired({ restart: never }), container: ended({ exitCode: 0 }), record: record({ containerId: C1 }) },
+      ["conclude replica:R1"],
+    ],
+    [
       "is cleared away when the engine could not remove it",
       { container: container({ status: "dead" }), record: started() },
       ["remove replica:R1"],
