@@ -257,7 +257,8 @@ function ended(id: string, desired: Allowed, view: ReplicaView, world: World): O
       exitCode: container.exitCode,
       oomKilled: container.oomKilled,
       readyForMs: container.readyForMs,
-      interrupted: isOfThisBoot ? (container.interrupted ? "outside" : "no") : "host",
+      // Made anew because somebody removed the one that ran: that did not end by itself either.
+      interrupted: isOfThisBoot ? (container.interrupted || container.status === "created" ? "outside" : "no") : "host",
     },
     memory: memoryInBoot(record, world.bootId),
     nowMs: world.nowMs,

@@ -1,4 +1,5 @@
 import { describe, expect, test } from "vitest";
+import { NO_RESTARTS } from "../../../shared/converge/record.ts";
 import { IMAGE_KEEP_MS, nextSteps } from "../../../shared/converge/steps.ts";
 import type { ReplicaView, World } from "../../../shared/converge/world.ts";
 import { C1, container, desired, ended, image, NOW, R1, R2, record, ref, started, view, world } from "./world.ts";
@@ -225,6 +226,14 @@ describe("a replica whose container ended", () => {
     ["keeps its container for its log once it is over", { container: ended(), record: started({ state: "failed" }) }, []],
   ])("%s", (_, changes, expected) => {
     expect(one(view(changes))).toEqual(expected);
+  });
+
+  test.each(["on-failure", "always"] as const)("made anew for one that somebody removed, it is started after its wait: %s", (condition) => {
+    const made = container({ status: "created", readySinceMs: null });
+    const given = view({ desired: desired({ restart: { condition, delayMs: 500, attemptsMax: 1 } }), container: made, record: started() });
+    expect(nextSteps(world({ [R1]: given })).steps).toEqual([
+      { kind: "scheduleRestart", key: `replica:${R1}`, replica: R1, atMs: NOW + 500, memory: { ...NO_RESTARTS, restarts: 1 } },
+    ]);
   });
 
   test("the restart of a new boot begins a new window and keeps the count", () => {
