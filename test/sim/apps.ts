@@ -74,11 +74,7 @@ export function specOf(app: AppShape, image: string): AppSpecInput {
       return { name, services: { web: { replicas, workload, placement, update: { ...update, order: app.order } } } };
     }
     case "port": {
-      const ports = [
-        { target: 80, published: app.port },
-        { target: 81, published: app.port + 1 },
-        { target: 82, protocol: "udp" as const },
-      ];
+      const ports = [...portsOf(app), { target: 82, protocol: "udp" as const }];
       return { name, services: { web: { replicas: 2, workload: { ...workload, ports }, update } } };
     }
     case "data": {
@@ -88,10 +84,11 @@ export function specOf(app: AppShape, image: string): AppSpecInput {
     // Ends by itself, well or not, and that is that.
     case "once":
       return { name, services: { web: { replicas: 2, workload: { ...workload, restart: { condition: "no" } }, update } } };
-    // Started again so often, and then given up.
+    // Started again so often, and then given up. Some hold ports meanwhile, and no longer.
     case "tries": {
       const restart = { condition: "on-failure" as const, attemptsMax: 2, delayMs: 500 };
-      return { name, services: { web: { replicas, workload: { ...workload, restart }, update } } };
+      const ports = app.rollsBack ? portsOf(app) : [];
+      return { name, services: { web: { replicas, workload: { ...workload, restart, ports }, update } } };
     }
     case "everywhere":
       return { name, services: { agent: { mode: "global", workload, update } } };
@@ -111,6 +108,11 @@ export function specOf(app: AppShape, image: string): AppSpecInput {
       return { name, services: { web: { replicas: 2, workload: { ...workload, ...askFor(app.wish) }, update } } };
   }
 }
+
+const portsOf = ({ port }: AppShape) => [
+  { target: 80, published: port },
+  { target: 81, published: port + 1 },
+];
 
 function askFor(wish: BoldWish): Partial<ServiceInput["workload"]> {
   switch (wish) {

@@ -44,6 +44,7 @@ export class Checkers {
   readonly #rest: Rest;
   #isolate: Isolate | null = null;
   #clones = 0;
+  #clockErrorMs = 0;
   #lookMs = 0;
   #mendedMs: number | null = null;
 
@@ -139,7 +140,7 @@ export class Checkers {
   }
 
   #step(): void {
-    const { machines, clones, isolate } = this.#world;
+    const { machines, clones, isolate, database } = this.#world;
     for (const machine of machines) {
       const failure = machine.failures.shift();
       if (failure !== undefined) this.fail("crash", `the agent of ${machine.name} ended with ${failure}`);
@@ -151,6 +152,10 @@ export class Checkers {
       this.#isolate = isolate;
       if (isolate !== null) this.#presence.serves();
     }
+    if (database.clockErrorMs !== this.#clockErrorMs) this.#placement.clockJumped();
+    this.#clockErrorMs = database.clockErrorMs;
+    if (isolate !== null && isolate.process.parked !== null) this.#presence.standsStill();
+    else this.#presence.goesOn();
     // What a clone runs is nobody's promise, but it serves.
     for (; this.#clones < clones.length; this.#clones++)
       clones[this.#clones]!.engine.onChange = (container) => this.#health.moved(container);

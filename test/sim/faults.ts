@@ -59,11 +59,15 @@ export const FAULTS: Readonly<Record<string, Script>> = {
     scene.machine.killAgent();
     await restartAgent(scene);
   },
+  // Once, or again and again, as an upgrade that does not get well does it.
   F5: async ({ machine, random, pause }) => {
     machine.engine.liveRestore = random.chance(0.5);
-    machine.engine.down(random.chance(0.5) ? "stop" : "kill");
-    await pause(random.between(300, 20_000));
-    if (machine.isOn) machine.engine.up();
+    for (let count = random.pick([1, 1, 1, 4]); count > 0; count--) {
+      machine.engine.down(random.chance(0.5) ? "stop" : "kill");
+      await pause(random.between(300, 20_000));
+      if (machine.isOn) machine.engine.up();
+      if (count > 1) await pause(random.between(5_000, 20_000));
+    }
   },
   F6: async ({ machine, random, pause }) => {
     machine.engine.freeze();

@@ -46,8 +46,15 @@ export function mayLack(database: SimDatabase, appId: string, name: string): boo
     );
   const room = nodes.filter((node) => takes(node, planning)).length;
   const rivals = services.filter((other) => clashes(planning.hostPorts, other.planning.hostPorts));
-  if (rivals.length > 0 && rivals.reduce((sum, { replicas }) => sum + replicas, 0) > room) return true;
+  if (rivals.length > 0 && rivals.reduce((sum, rival) => sum + rival.replicas - endedOf(database, rival), 0) > room) return true;
   return service.replicas > room * (planning.maxPerNode ?? Number.POSITIVE_INFINITY) || (room === 0 && service.replicas > 0);
+}
+
+/** Slots that need no room any more. */
+function endedOf(database: SimDatabase, { appId, name }: Service): number {
+  return database.look(`
+    select 1 from replicas r join observations o on o.replica = r.id
+    where r.app_id = '${appId}' and r.service = '${name}' and r.desired = 'run' and o.state in ('completed', 'failed')`).length;
 }
 
 function takes({ labels, taints }: Node, { constraints, tolerations }: ServicePlanning): boolean {

@@ -7,7 +7,7 @@
  *   --pinned                                   the seeds of pinned.json
  *   --stop                                     ends at the first that breaks something
  *   --append FILE [--resume]                   keeps a row of the table in FILE (campaign.ts), or goes on after its last one
- *   --planted [--only NAME] [--tenth N|auto]   see planted.ts
+ *   --planted [--only NAME] [--tenth N|auto] [--append FILE]   see planted.ts
  *   --awaits [--only POINT]                    see kill-at-awaits.ts
  *
  * Exit code 1 when an invariant broke, or when the faults of a batch did not bite.
@@ -98,7 +98,7 @@ function readOptions(): Options | { readonly planted: PlantedOptions } | { reado
   });
   const { only, json } = values;
   if (values.awaits) return { awaits: { only, json } };
-  if (values.planted) return { planted: { only, tenth: values.tenth, json } };
+  if (values.planted) return { planted: { only, tenth: values.tenth, append: values.append, json } };
   const faults = values.faults?.split(",");
   const unknown = faults?.find((name) => FAULTS[name] === undefined);
   if (unknown !== undefined) usage(`there is no fault ${unknown}; there are ${Object.keys(FAULTS).join(" ")}`);

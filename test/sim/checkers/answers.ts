@@ -12,6 +12,9 @@ interface ManifestClaims {
   readonly assignments: readonly { readonly replica: string; readonly spec: string }[];
 }
 
+/** That a node was removed is known to who serves so long after its commit at the latest. Until then it may hear that there is no news. */
+const KNOWN_WITHIN_MS = 30_000;
+
 export function claimsOf(jws: string): ManifestClaims {
   return JSON.parse(Buffer.from(jws.split(".")[1] ?? "", "base64url").toString()) as ManifestClaims;
 }
@@ -52,9 +55,12 @@ export class Answers {
 
   answered({ url, headers }: HttpRequest, answer: { readonly status: number; readonly body: string }, askedMs: number): void {
     const path = url.slice(url.indexOf("/", 8));
-    if (answer.status !== 200 || !path.startsWith("/agent/v1/")) return;
+    if (answer.status >= 300 || !path.startsWith("/agent/v1/")) return;
     const node = proverOf(headers?.["authorization"]);
     if (node === null) return;
+    const knownMs = (this.#removedMs.get(node) ?? Number.POSITIVE_INFINITY) + KNOWN_WITHIN_MS;
+    this.#findings.expect("I28", askedMs < knownMs, () => `${node} is answered ${path} with ${answer.status} long after it was removed`);
+    if (answer.status !== 200) return;
     const manifest = path === "/agent/v1/poll" ? ((JSON.parse(answer.body) as { readonly manifest?: string }).manifest ?? null) : null;
     const body = /^\/agent\/v1\/bodies\/(.+)$/.exec(path)?.[1] ?? null;
     const isGiven = manifest !== null || body !== null || path.startsWith("/agent/v1/credentials/");

@@ -8,7 +8,21 @@ import { clash, type HostPort, type Specs } from "./specs.ts";
 
 /** Replicas of one slot that are neither gone nor were ever on a lost node: the old one and the new one. */
 const A_SLOT_MAX = 2;
+/** How long a slot waits for its next node after it was rejected: so long at first, doubling with each in a row. */
+const REJECTED_FIRST_MS = 30_000;
+const REJECTED_MAX_MS = 3_600_000;
+/** A plan may be so much older than its commit, and the commit of what was rejected as much later than it says. */
+const CLOCK_AHEAD_MS = 1_000;
+/** An end that was told longer ago is known to whoever plans. */
+const NEWS_TAKE_MS = 10_000;
 const FIXED = ["app_id", "service", "slot", "node_id", "spec", "revision"] as const satisfies readonly (keyof ReplicaRow)[];
+
+/** Of what a plan says of a service. */
+interface Explained {
+  readonly unplaced: readonly { readonly rejected: readonly { readonly filter: string; readonly nodes: number }[] }[];
+}
+
+const isTerminal = (state: string | undefined): boolean => state !== undefined && TERMINAL_STATES.has(state as ReplicaState);
 
 export class Placement {
   readonly #rows: Rows;
@@ -20,6 +34,12 @@ export class Placement {
   readonly #ended = new Set<string>();
   /** Replicas whose node was lost or removed while they were there: their slot may have got another beside them. */
   readonly #wereDark = new Set<string>();
+  /** When the end of each replica that is still there was told. */
+  readonly #endToldMs = new Map<string, number>();
+  /** When the database's clock, by which slots wait, last jumped. */
+  #jumpedMs = 0;
+  /** When each replica was assigned, by true time. */
+  readonly #assignedMs = new Map<string, number>();
 
   constructor(parts: {
     readonly rows: Rows;
@@ -37,9 +57,12 @@ export class Placement {
     for (const row of this.#rows.of("replicas").values()) this.everAssigned.set(row.id, row.node_id);
   }
 
+  clockJumped(): void {
+    this.#jumpedMs = this.#findings.nowMs;
+  }
+
   isTerminal(replica: string): boolean {
-    const state = this.#rows.get("observations", replica)?.state;
-    return state !== undefined && TERMINAL_STATES.has(state as ReplicaState);
+    return isTerminal(this.#rows.get("observations", replica)?.state);
   }
 
   check(batch: Batch): void {
@@ -52,7 +75,7 @@ export class Placement {
     for (const { before, after } of batch.of("replicas")) {
       this.#findings.looks("I17");
       if (before !== null && after !== null) this.#stayed(before, after);
-      if (before === null && after !== null) this.#assigned(after);
+      if (before === null && after !== null) this.#assigned(batch, after);
       if (after === null) this.#ended.add(before!.id);
       isPlanned ||= before === null || (after !== null && before.desired !== after.desired);
       if (before === null && after !== null) given.add(after.node_id);
@@ -66,6 +89,34 @@ export class Placement {
       );
     }
     for (const node of given) this.#load(node);
+    this.#refusals(batch);
+  }
+
+  /** Nothing waits for a port that nobody has: what has ended holds none. */
+  #refusals(batch: Batch): void {
+    for (const { key, before, after } of batch.of("observations")) {
+      if (after === null) this.#endToldMs.delete(key);
+      else if (this.isTerminal(key) && !isTerminal(before?.state)) this.#endToldMs.set(key, this.#findings.nowMs);
+    }
+    for (const { after } of batch.of("explanations")) {
+      if (after === null) continue;
+      const { unplaced } = JSON.parse(after.body) as Explained;
+      const said = unplaced.flatMap(({ rejected }) => rejected).filter(({ filter }) => filter === "hostPort");
+      const ports = this.#specs.of(this.#rows.get("services", keyOf(after.app_id, after.service))?.spec ?? "").ports;
+      if (said.length === 0 || ports.length === 0) continue;
+      const holders = new Set<string>();
+      const gone = batch.of("replicas").flatMap(({ before, after: left }) => (before !== null && left === null ? [before] : []));
+      for (const { id, node_id, spec } of [...this.#rows.of("replicas").values(), ...gone]) {
+        const hasLongEnded = (this.#endToldMs.get(id) ?? Number.POSITIVE_INFINITY) < batch.askedMs - NEWS_TAKE_MS;
+        if (!hasLongEnded && this.#specs.of(spec).ports.some((port) => ports.some((wanted) => clash(wanted, port)))) holders.add(node_id);
+      }
+      const most = Math.max(...said.map(({ nodes }) => nodes));
+      this.#findings.expect(
+        "I32",
+        most <= holders.size,
+        () => `${after.service} is said to find its host port taken on ${most} nodes, and it is on ${holders.size}`,
+      );
+    }
   }
 
   #stayed(before: ReplicaRow, after: ReplicaRow): void {
@@ -88,7 +139,7 @@ export class Placement {
       this.#findings.fail("I16", `replica ${row.id} was stopped as too many, and its slot ${row.slot} is one of ${service.replicas}`);
   }
 
-  #assigned(row: ReplicaRow): void {
+  #assigned(batch: Batch, row: ReplicaRow): void {
     const { id, app_id, service: name, slot, node_id } = row;
     this.everAssigned.set(id, node_id);
     if (this.#ended.has(id)) this.#findings.fail("I17", `replica ${id} ended and is back`);
@@ -103,6 +154,7 @@ export class Placement {
         `replica ${id} was assigned to ${node.name}, which is ${node.status}, ${node.availability}, ${node.admission}${node.quarantined === 1 ? ", quarantined" : ""}`,
       );
     this.#target(row);
+    this.#waited(batch, row);
     const others = [...this.#rows.of("replicas").values()].filter(
       (other) =>
         other.app_id === app_id &&
@@ -132,6 +184,28 @@ export class Placement {
     if (service.spec !== row.spec) this.#findings.fail("I16", `replica ${row.id} was assigned with another spec than ${row.service} has`);
     const isWanted = service.mode === "global" ? row.slot === row.node_id : Number(row.slot) < service.replicas;
     if (!isWanted) this.#findings.fail("I16", `replica ${row.id} was assigned for slot ${row.slot} of ${row.service}, which is not wanted`);
+  }
+
+  /** I44: each rejection in a row makes the wait for the next node longer. */
+  #waited(batch: Batch, row: ReplicaRow): void {
+    this.#assignedMs.set(row.id, this.#findings.nowMs);
+    if (row.attempt === 0) return;
+    const rejected = batch.of("replicas").flatMap(({ before, after }) => {
+      const isOfSlot = before !== null && before.app_id === row.app_id && before.service === row.service && before.slot === row.slot;
+      return isOfSlot && after === null && before.spec === row.spec ? [before] : [];
+    });
+    const [former] = rejected.sort((a, b) => b.assigned_ms - a.assigned_ms);
+    if (former === undefined || former.attempt !== row.attempt - 1) return;
+    const formerMs = this.#assignedMs.get(former.id);
+    if (formerMs === undefined || formerMs < this.#jumpedMs) return;
+    const waitMs = Math.min(REJECTED_MAX_MS, REJECTED_FIRST_MS * 2 ** former.attempt);
+    const waitedMs = Math.round(this.#findings.nowMs - formerMs);
+    this.#findings.expect(
+      "I44",
+      waitedMs >= waitMs - CLOCK_AHEAD_MS,
+      () =>
+        `slot ${row.service}/${row.slot} was placed again ${waitedMs} ms after it had been given to ${former.node_id}, which rejected it as number ${row.attempt} in a row`,
+    );
   }
 
   /** Nothing is promised a port that a container still has whose end nobody has told. */

@@ -6,6 +6,10 @@ import type { Batch, NodeRow } from "./rows.ts";
 
 /** A node is lost at the earliest so long after its last word: the first of the waits that double with each return. */
 const LOST_AFTER_MS = 8_000;
+/** Agents wait so long at most between two tries. */
+const PAUSE_MAX_MS = 30_000;
+/** Who serves looks at silence so often at least: of a standstill it sees so much less. */
+const LOOKS_EVERY_MS = 7_000;
 /** A session whose commit came late is heard of here when it is written, and by its process when it was asked for. */
 const LATE_MS = 100;
 /** Contacts that are remembered of each node: a write can be on its way for longer than a node needs to come again. */
@@ -19,6 +23,8 @@ export class Presence {
   readonly #writtenMs = new Map<string, number>();
   /** The process that serves has counted every node as seen when it began. */
   #servesSinceMs = 0;
+  readonly #standstills: { readonly fromMs: number; toMs: number }[] = [];
+  #isStanding = false;
 
   constructor(findings: Findings) {
     this.#findings = findings;
@@ -27,6 +33,22 @@ export class Presence {
   /** Another process serves from now on. */
   serves(): void {
     this.#servesSinceMs = this.#findings.nowMs;
+  }
+
+  /** The process that serves stands still: nobody can be heard meanwhile, and that is nobody's silence. */
+  standsStill(): void {
+    const { nowMs } = this.#findings;
+    const last = this.#standstills.at(-1);
+    if (this.#isStanding && last !== undefined) last.toMs = nowMs;
+    else this.#standstills.push({ fromMs: nowMs, toMs: nowMs });
+    this.#isStanding = true;
+  }
+  goesOn(): void {
+    this.#isStanding = false;
+  }
+
+  #stoodStillMs(fromMs: number, toMs: number): number {
+    return this.#standstills.reduce((sum, one) => sum + Math.max(0, Math.min(toMs, one.toMs) - Math.max(fromMs, one.fromMs)), 0);
   }
 
   answered({ headers, url }: HttpRequest, { status }: { readonly status: number }, askedMs: number): void {
@@ -68,8 +90,24 @@ export class Presence {
     if (status !== "lost") return;
     const contacts = this.#contacts.get(id) ?? [];
     const last = contacts.findLast((atMs) => atMs <= askedMs) ?? 0;
-    const silentMs = Math.round(askedMs - Math.max(last, this.#servesSinceMs));
+    const sinceMs = Math.max(last, this.#servesSinceMs);
+    const silentMs = Math.round(askedMs - sinceMs - this.#stoodStillMs(sinceMs, askedMs));
     this.#findings.expect("I24", silentMs >= LOST_AFTER_MS - LATE_MS, () => `${name} was called lost ${silentMs} ms after it was heard`);
+    this.#returning(name, last, askedMs);
+  }
+
+  /** Who could speak to nobody for a while may be in a pause between two tries. */
+  #returning(name: string, heardMs: number, askedMs: number): void {
+    for (const { fromMs, toMs } of this.#standstills) {
+      const awayMs = Math.min(PAUSE_MAX_MS, toMs - fromMs - LOOKS_EVERY_MS);
+      if (awayMs <= 0 || heardMs >= toMs || askedMs < toMs) continue;
+      const sinceMs = Math.round(askedMs - toMs);
+      this.#findings.expect(
+        "I24",
+        sinceMs >= LOST_AFTER_MS + awayMs - LATE_MS,
+        () => `${name} was called lost ${sinceMs} ms after it could be heard again, and agents may pause for longer`,
+      );
+    }
   }
 }
 

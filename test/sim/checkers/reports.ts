@@ -85,10 +85,16 @@ export class Reports {
     if (body === undefined || !url.endsWith("/agent/v1/report")) return;
     const report = JSON.parse(body) as {
       readonly complete: boolean;
-      readonly replicas: readonly { readonly replica: string; readonly state: string }[];
+      readonly replicas: readonly { readonly replica: string; readonly state: string; readonly containerId?: string }[];
     };
     if (report.complete) this.#complete(machine, new Set(report.replicas.map(({ replica }) => replica)));
-    for (const { replica, state } of report.replicas) {
+    for (const { replica, state, containerId } of report.replicas) {
+      const stranger = machine.engine.strangers.get(containerId ?? "");
+      this.#findings.expect(
+        "I5",
+        stranger === undefined,
+        () => `${machine.name} tells of ${stranger?.name} as of ${replica}, and it is not berth's`,
+      );
       if (!isTerminal(state)) continue;
       this.#told.add(`${machine.name} ${replica}`);
       const runs = this.#runs(machine, replica);

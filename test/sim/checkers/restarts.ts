@@ -24,6 +24,9 @@ const RECOVERS_WITHIN_MS = 180_000;
 /** Exit codes of what somebody ended: TERM, KILL, a power cut. */
 const ENDED_BY_OTHERS: ReadonlySet<number> = new Set([137, 143, 255]);
 
+/** As an agent notes that a container could not be started. */
+const CANNOT_RUN = 127;
+
 /** One container's ends by itself. */
 interface Ends {
   readonly machine: Machine;
@@ -55,6 +58,14 @@ export class Restarts {
   readonly #placement: Placement;
   readonly #ends = new Map<SimContainer, Ends>();
   readonly #hindrances = new Map<Machine, Hindrance>();
+  /** How often each replica's container has ended by itself, was removed, or could not be started: what its policy counts. */
+  readonly #ownEnds = new Map<string, number>();
+  /** Under which process of its agent each container was started. */
+  readonly #startedUnder = new WeakMap<SimContainer, Process>();
+  /** Under which process of its agent each replica was last ended by others, if that had seen it start. */
+  readonly #endedByOthers = new Map<string, Process>();
+  /** What each ledger last said that its policy has counted. */
+  readonly #noted = new Map<string, number>();
 
   constructor(parts: {
     readonly world: World;
@@ -72,17 +83,31 @@ export class Restarts {
 
   moved(machine: Machine, container: SimContainer): void {
     if (container.body.Labels[REPLICA_LABEL] === undefined) return;
-    if (container.status === "running") this.#started(container);
-    else if (!machine.engine.containers.has(container.id)) this.#ends.delete(container);
+    const { agentProcess } = machine;
+    if (container.status === "running") {
+      if (agentProcess !== null) this.#startedUnder.set(container, agentProcess);
+      this.#started(container);
+    }
+    if (!machine.engine.containers.has(container.id)) this.#gone(container);
     else if (container.status === "exited") this.#ended(machine, container);
+  }
+
+  /** Somebody has removed it, which its policy counts as well. */
+  #gone(container: SimContainer): void {
+    this.#ends.delete(container);
+    this.#count(container.body.Labels[REPLICA_LABEL]!);
   }
 
   #ended(machine: Machine, container: SimContainer): void {
     const known = this.#ends.get(container);
     if (ENDED_BY_OTHERS.has(container.exitCode)) {
       if (known !== undefined) known.isWaiting = false;
+      const { agentProcess: seenBy } = machine;
+      if (seenBy !== null && seenBy === this.#startedUnder.get(container))
+        this.#endedByOthers.set(container.body.Labels[REPLICA_LABEL]!, seenBy);
       return;
     }
+    this.#count(container.body.Labels[REPLICA_LABEL]!);
     const { agentProcess: process, bootId: boot } = machine;
     const isInARow =
       known !== undefined && known.process === process && known.boot === boot && process !== null && !this.#wasWell(container);
@@ -120,14 +145,48 @@ export class Restarts {
     );
   }
 
+  /** What others have ended uses up nothing of a policy. */
+  #notes(
+    machine: Machine,
+    {
+      exitCode,
+      memory: { windowRestarts },
+      ref: { replica },
+    }: {
+      readonly exitCode: number | null;
+      readonly memory: { readonly windowRestarts: number };
+      readonly ref: { readonly replica: string };
+    },
+  ): void {
+    const noted = `${machine.name} ${replica}`;
+    const former = this.#noted.get(noted) ?? 0;
+    this.#noted.set(noted, windowRestarts);
+    if (exitCode === CANNOT_RUN && windowRestarts > former) this.#count(replica);
+    // Who has not seen how it ended counts it as its own end.
+    if (windowRestarts <= former || machine.agentProcess === null || this.#endedByOthers.get(replica) !== machine.agentProcess) return;
+    const ownEnds = this.#ownEnds.get(replica) ?? 0;
+    this.#findings.expect(
+      "I41",
+      windowRestarts <= ownEnds,
+      () => `${machine.name} has counted ${windowRestarts} ends of ${replica}, which ended ${ownEnds} times by itself`,
+    );
+  }
+
+  #count(replica: string): void {
+    this.#ownEnds.set(replica, (this.#ownEnds.get(replica) ?? 0) + 1);
+  }
+
   /** What the ledger says of when it is started again is a moment of this boot's clock, no further away than the longest wait. */
   written(machine: Machine, path: string): void {
     if (!path.startsWith("replicas/")) return;
     const record = readSealed(machine, path) as {
       readonly restartAtMs: number | null;
       readonly bootId: string;
+      readonly exitCode: number | null;
+      readonly memory: { readonly windowRestarts: number };
       readonly ref: { readonly replica: string };
     };
+    this.#notes(machine, record);
     // Of an earlier boot's clock it says nothing any more.
     if (record.restartAtMs === null || record.bootId !== machine.bootId) return;
     const inMs = record.restartAtMs - machine.bootMs();

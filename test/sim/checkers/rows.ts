@@ -53,7 +53,7 @@ export interface TableRows {
   };
   volume_drops: { readonly node_id: string; readonly engine_name: string };
   deployments: DeploymentRow;
-  explanations: { readonly app_id: string; readonly service: string };
+  explanations: { readonly app_id: string; readonly service: string; readonly body: string };
   registries: { readonly namespace: string; readonly registry: string };
   events: { readonly id: number; readonly object_kind: string; readonly object_id: string };
   audit: AuditRow;
