@@ -43,7 +43,7 @@ export const ReplicaFact = z.object({
   message: z.string().max(2048),
   containerId: z.string().max(64).nullable(),
   health: z.enum(HEALTH),
-  /** How long it has been ready (running, and healthy where it has a healthcheck) without a break; null: not ready. */
+  /** How long it had been ready (running, and healthy where it has a healthcheck) without a break, `ageMs` ago; null: not ready. */
   readyForMs: z.number().int().min(0).nullable(),
   restarts: z.number().int().min(0),
   exitCode: z.number().int().nullable(),

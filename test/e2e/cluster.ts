@@ -218,7 +218,11 @@ export class Cluster {
         const replicas = await this.replicas(app);
         const serving = replicas.filter(
           (replica) =>
-            replica.state === "running" && replica.readySince !== null && replica.desired === "run" && replica.node.status === "ready",
+            replica.state === "running" &&
+            replica.readySince !== null &&
+            replica.desired === "run" &&
+            replica.node.status === "ready" &&
+            replica.node.engineReachable,
         );
         return replicas.length === count && serving.length === count ? replicas : undefined;
       },

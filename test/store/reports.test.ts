@@ -96,6 +96,16 @@ test("ages beyond the assignment are the assignment's: no node makes others' lis
   expect(await stateOf(store, 1)).toMatchObject({ readySinceMs: assignedMs, asOfMs: assignedMs });
 });
 
+test("what is old when it is told is no younger for that: ready since is by when the fact was true (F22)", async () => {
+  const store = await world(0);
+  await must(store, { changes: [{ op: "insert", table: "replicas", rows: [{ ...replicaRow(1), assignedMs: 1 }] }] });
+  await apply(store, report(2, { replicas: [fact(1, { readyForMs: 60_000, ageMs: 0 })] }));
+  const before = (await stateOf(store, 1))!;
+  // The same readiness from a node that could not tell of it for long, and had no cause to look again.
+  await apply(store, report(3, { replicas: [fact(1, { readyForMs: 1_000, ageMs: 59_000, message: "again" })] }));
+  expect(await stateOf(store, 1)).toMatchObject({ message: "again", readySinceMs: before.readySinceMs });
+});
+
 test("the same report again changes nothing (I15, F23, F28)", async () => {
   const store = await world();
   const sent = report(2, { replicas: [fact(1, { state: "failed", readyForMs: null, exitCode: 3 })] });

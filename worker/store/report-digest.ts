@@ -153,7 +153,7 @@ function factValues(
   const { state, reason, message, containerId, health, restarts, exitCode, oomKilled, ports, pull, logTail } = fact;
   // Nothing can be older than its assignment: an age beyond it is the node's clock, or a lie.
   const ago = (ms: number) => Math.max(Math.min(assignedMs, nowMs), nowMs - ms);
-  let readySinceMs = fact.readyForMs === null ? null : ago(fact.readyForMs);
+  let readySinceMs = fact.readyForMs === null ? null : ago(fact.ageMs + fact.readyForMs);
   const isSameRun = before && before.containerId === containerId && before.restarts === restarts && before.readySinceMs !== null;
   if (isSameRun && readySinceMs !== null && Math.abs(before.readySinceMs! - readySinceMs) <= READY_SINCE_TOLERANCE_MS)
     readySinceMs = before.readySinceMs;
