@@ -71,11 +71,14 @@ export class EvictionLimiter {
 
   /** For `awayMs` nobody could be heard, and now they can. */
   returned(nowMs: number, awayMs: number): void {
-    this.#returned = this.#returnAt(nowMs, awayMs);
+    this.#returned = this.#returnAt(nowMs, awayMs, this.#returned);
   }
 
-  #returnAt(atMs: number, awayMs: number): Return {
-    return { atMs, untilMs: atMs + this.#timing.lostAfterMs + Math.min(awayMs, PAUSE_MAX_MS) };
+  /** Who waits since an earlier darkness ended may still wait: a short one after it does not shorten that. */
+  #returnAt(atMs: number, awayMs: number, earlier: Return): Return {
+    const { lostAfterMs } = this.#timing;
+    const earlierMs = Math.min(earlier.untilMs, atMs + lostAfterMs + PAUSE_MAX_MS);
+    return { atMs, untilMs: Math.max(atMs + lostAfterMs + Math.min(awayMs, PAUSE_MAX_MS), earlierMs) };
   }
 
   /** The nodes to call lost now, and when a refused one is to be asked about again. */
@@ -132,7 +135,7 @@ export class EvictionLimiter {
   #lookAtLimit(memory: SiteMemory, isLimited: boolean, nowMs: number): void {
     if (isLimited) memory.limitedSinceMs ??= nowMs;
     else if (memory.limitedSinceMs !== null) {
-      memory.returned = this.#returnAt(nowMs, nowMs - memory.limitedSinceMs);
+      memory.returned = this.#returnAt(nowMs, nowMs - memory.limitedSinceMs, memory.returned);
       memory.limitedSinceMs = null;
     }
   }
@@ -142,7 +145,7 @@ export class EvictionLimiter {
     this.#sites.set(site, memory);
     if (members.every((node) => node.dark)) memory.darkSinceMs ??= nowMs;
     else if (memory.darkSinceMs !== null) {
-      memory.returned = this.#returnAt(nowMs, nowMs - memory.darkSinceMs);
+      memory.returned = this.#returnAt(nowMs, nowMs - memory.darkSinceMs, memory.returned);
       memory.darkSinceMs = null;
     }
     return memory;

@@ -31,9 +31,10 @@ export class Link implements Presence {
   seenMs: number;
   holdEndMs: number;
   returns = 0;
-  /** It has proved itself to this process. Until then it counts as seen when the process started, and cannot return. */
-  isProved = false;
-  /** Since when it is heard by this process without a break; null: it is not. */
+  /**
+   * Since when it is heard without a break; null: not since this process started or stood still. Until then it counts as
+   * seen at that time, and cannot return.
+   */
   steadySinceMs: number | null = null;
   /** A poll of it has been held by this process before. */
   hasPolled = false;
@@ -68,16 +69,19 @@ export class Link implements Presence {
     if (nowMs - this.seenMs > BREAK_MS) this.steadySinceMs = null;
     this.steadySinceMs ??= nowMs;
     this.seenMs = nowMs;
-    this.isProved = true;
+  }
+
+  get isHeard(): boolean {
+    return this.steadySinceMs !== null;
   }
 
   forgetReturnsWhenQuiet(nowMs: number, quietMs: number): void {
     if (nowMs - this.#edgeMs >= quietMs) this.returns = 0;
   }
 
-  /** The process stood still for `byMs`: nobody could have been heard meanwhile. */
-  shift(byMs: number): void {
-    this.seenMs += byMs;
+  /** The process stood still for `byMs`, or its clock jumped so far: what was not heard proves nothing. */
+  forgive(nowMs: number, byMs: number): void {
+    this.seenMs = nowMs;
     this.holdEndMs += byMs;
     this.#edgeMs += byMs;
     this.steadySinceMs = null;

@@ -13,7 +13,9 @@ import { EvictionLimiter, type EvictionTiming } from "./eviction.ts";
 import type { Link, LinkRow } from "./link.ts";
 import { type PresenceTiming, presenceAt } from "./presence.ts";
 
-/** A timer this late means that the process was stopped or its host suspended: silence meanwhile proves nothing. */
+/** That this process runs is noted so often, and before anything is concluded from silence. */
+const BEAT_MS = 1_000;
+/** A note this late means that the process was stopped or its host suspended: silence meanwhile proves nothing. */
 const LATE_MS = 1_000;
 /** From an answer to a poll until the report that it sets free is there. */
 const NEWS_TAKE_MS = 2_000;
@@ -55,16 +57,20 @@ export class PresenceLoop {
   readonly #parts: PresenceParts;
   readonly #limiter: EvictionLimiter;
   #cancelTimer: (() => void) | null = null;
-  #dueMs = Number.POSITIVE_INFINITY;
+  #cancelBeat: (() => void) | null = null;
+  #beatMs: number;
   #state: "idle" | "running" | "runningAndKicked" | "stopped" = "idle";
 
   constructor(parts: PresenceParts) {
     this.#parts = parts;
-    this.#limiter = new EvictionLimiter(parts.timing, parts.clock.nowMs());
+    this.#beatMs = parts.clock.nowMs();
+    this.#limiter = new EvictionLimiter(parts.timing, this.#beatMs);
+    this.#beat();
   }
 
   /** On this process's clock. An agent says what it has kept back as soon as an answer to a poll shows that it is heard. */
   lastReturn(): ControlPlaneReturn {
+    this.noticeStandstill();
     const newsMs = this.#parts.clock.nowMs() - this.#parts.timing.pollHoldMs - NEWS_TAKE_MS;
     const heard = new Set<NodeId>();
     for (const { row, steadySinceMs } of this.#parts.links.values())
@@ -81,6 +87,7 @@ export class PresenceLoop {
   stop(): void {
     this.#state = "stopped";
     this.#cancelTimer?.();
+    this.#cancelBeat?.();
   }
 
   async #run(): Promise<void> {
@@ -103,23 +110,32 @@ export class PresenceLoop {
   #schedule(atMs: number): void {
     this.#cancelTimer?.();
     const nowMs = this.#parts.clock.nowMs();
-    this.#dueMs = Math.min(Math.max(atMs, nowMs), nowMs + LOOK_MAX_MS);
-    this.#cancelTimer = this.#parts.clock.after(this.#dueMs - nowMs, () => {
-      this.#forgiveStandstill();
+    this.#cancelTimer = this.#parts.clock.after(Math.min(Math.max(atMs - nowMs, 0), LOOK_MAX_MS), () => {
       if (this.#state === "idle") void this.#run();
     });
   }
 
-  #forgiveStandstill(): void {
-    const lateMs = this.#parts.clock.nowMs() - this.#dueMs;
-    if (Math.abs(lateMs) < LATE_MS) return;
+  #beat(): void {
+    this.#cancelBeat = this.#parts.clock.after(BEAT_MS, () => {
+      this.noticeStandstill();
+      this.#beat();
+    });
+  }
+
+  /** Before anything is concluded from times, and before new ones are kept. */
+  noticeStandstill(): void {
+    const nowMs = this.#parts.clock.nowMs();
+    const lateMs = nowMs - this.#beatMs - BEAT_MS;
+    this.#beatMs = nowMs;
+    if (lateMs < LATE_MS && lateMs > -BEAT_MS - LATE_MS) return;
     this.#parts.log.warn({ lateMs }, "this process stood still or its clock jumped; silence is counted from now");
-    for (const link of this.#parts.links.values()) link.shift(lateMs);
-    this.#limiter.returned(this.#parts.clock.nowMs(), Math.abs(lateMs));
+    for (const link of this.#parts.links.values()) link.forgive(nowMs, lateMs);
+    this.#limiter.returned(nowMs, Math.abs(lateMs));
   }
 
   /** Commits the edges that are due; answers when to look next. */
   async #look(): Promise<number> {
+    this.noticeStandstill();
     const nowMs = this.#parts.clock.nowMs();
     const { edges, nextMs } = this.#findEdges(nowMs);
     for (let from = 0; from < edges.length; from += EDGES_A_COMMIT_MAX) await this.#commit(edges.slice(from, from + EDGES_A_COMMIT_MAX));
@@ -137,10 +153,10 @@ export class PresenceLoop {
       const presence = presenceAt(link, nowMs, timing);
       if (presence.nextMs !== null) nextMs = Math.min(nextMs, presence.nextMs);
       const edge = EDGE[link.row.status][presence.status];
-      const to = edge === "ready" && !link.isProved ? null : edge;
+      const to = edge === "ready" && !link.isHeard ? null : edge;
       if (to !== null) wanted.push({ link, from: link.row, to });
-      const isDark = presence.status !== "ready" || (!link.isProved && link.row.status !== "ready");
-      const heardMs = link.isProved ? link.seenMs : null;
+      const isDark = presence.status !== "ready" || (!link.isHeard && link.row.status !== "ready");
+      const heardMs = link.isHeard ? link.seenMs : null;
       silences.push({ id: link.row.id, site: link.row.site, dark: isDark, due: to === "lost", heardMs });
     }
     const { lost, againMs } = this.#limiter.allow(silences, nowMs);
@@ -159,6 +175,7 @@ export class PresenceLoop {
   async #commit(found: readonly Edge[]): Promise<void> {
     const { store, log, refresh, onEdges } = this.#parts;
     for (let attempt = 1; ; attempt++) {
+      this.noticeStandstill();
       const edges = found.filter((edge) => this.#holds(edge));
       if (edges.length === 0) return;
       const rows = edges.map(({ from, to }) => ({ id: from.id, status: to, statusMs: NOW }) as const);

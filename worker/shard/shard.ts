@@ -192,6 +192,7 @@ export class Shard {
 
   /** A request of this node was proved just now. */
   proved(link: Link): void {
+    this.#presence.noticeStandstill();
     link.prove(this.#parts.clock.nowMs());
     if (link.row.status !== "ready") this.#presence.kick();
   }
@@ -220,10 +221,10 @@ export class Shard {
     this.#doorbell.ring(id);
   }
 
-  /** How long ago the node last proved itself to this process; null: not since it started. */
+  /** How long ago the node last proved itself to this process; null: not since it started or stood still. */
   lastSeenAgoMs(id: string): number | null {
     const link = this.#links.get(id);
-    return link?.isProved ? Math.max(0, this.#parts.clock.nowMs() - link.seenMs) : null;
+    return link?.isHeard ? Math.max(0, this.#parts.clock.nowMs() - link.seenMs) : null;
   }
 
   /** A poll that is held while it stops is answered; one that comes after it must not be, or it would come again at once. */

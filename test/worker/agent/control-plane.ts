@@ -58,8 +58,10 @@ export class VirtualClock implements Clock {
   }
 
   /** As after a suspend: time has passed and no timer has fired yet. */
-  async standStill(ms: number): Promise<void> {
+  async standStill(ms: number, first: () => void = () => {}): Promise<void> {
     this.#nowMs += ms;
+    first();
+    await settle();
     await this.advance(0);
   }
 }

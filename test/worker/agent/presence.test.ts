@@ -76,7 +76,7 @@ describe("F34: the eviction limiter", () => {
     ...Array.from({ length: dark }, (_, i) => ({ id: `${name}-dark-${i}`, site: name, dark: true, due: true, heardMs: START })),
     ...Array.from({ length: bright }, (_, i) => ({ id: `${name}-bright-${i}`, site: name, dark: false, due: false, heardMs: START })),
   ];
-  const limiter = () => new EvictionLimiter(EVICTION_TIMING, START);
+  const limiter = (startedMs = START) => new EvictionLimiter(EVICTION_TIMING, startedMs);
 
   test.each([
     ["1 of 3", site("a", 1, 2), 1],
@@ -118,7 +118,7 @@ describe("F34: the eviction limiter", () => {
     [60_000, 38_000],
     [3_600_000, 38_000],
   ])("waits, after all were dark for %d ms, for the pauses of those that are not back", (darkMs, waitMs) => {
-    const mine = limiter();
+    const mine = limiter(START - 60_000);
     mine.allow(site("a", 3, 0), START);
     const some = site("a", 1, 2);
     expect(mine.allow(some, START + darkMs)).toEqual({ lost: new Set(), againMs: START + darkMs + waitMs });
@@ -141,6 +141,14 @@ describe("F34: the eviction limiter", () => {
     mine.returned(START + 50_000, 2_000);
     expect(mine.allow(site("a", 1, 2), START + 59_999).lost.size).toBe(0);
     expect(mine.allow(site("a", 1, 2), START + 60_000).lost.size).toBe(1);
+  });
+
+  test("a short darkness does not shorten the wait after a long one before it", () => {
+    const mine = limiter(START - 60_000);
+    mine.returned(START, 60_000);
+    mine.returned(START + 1_000, 1_500);
+    expect(mine.allow(site("a", 1, 2), START + 37_999).lost.size).toBe(0);
+    expect(mine.allow(site("a", 1, 2), START + 38_000).lost.size).toBe(1);
   });
 
   test("waits, when a site comes back, for those of it that are slower", () => {
@@ -261,6 +269,20 @@ describe("a node", () => {
     expect(await status()).not.toBe("lost");
     await plane.clock.advance(8_000);
     expect(await status()).toBe("lost");
+  });
+
+  test("is not lost because another is heard before this process knows that it stood still", async () => {
+    const [other, third] = [await plane.node(), await plane.node()];
+    for (const one of [agent, other, third]) void one.poll();
+    await plane.held(3);
+    await plane.clock.advance(5_000);
+    void third.poll();
+    await plane.held(1);
+    await plane.clock.advance(1_600);
+    expect([await status(), await status(other.node), await status(third.node)]).toEqual(["unreachable", "unreachable", "ready"]);
+    await plane.clock.standStill(30_000, () => void other.poll());
+    await until("the other's return", async () => (await status(other.node)) === "ready");
+    expect([await status(), await status(third.node)]).toEqual(["unreachable", "ready"]);
   });
 
   test("that has enrolled and never connected is neither lost nor ready", async () => {
