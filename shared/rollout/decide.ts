@@ -167,7 +167,9 @@ class Decider {
       for (const row of ended) this.draft.end(row, halted ? "failedUpdate" : "replace");
       return false;
     }
-    if (finished.some((row) => REPLICA_STATES[this.index.snapshot.replicas.state[row]!] === "completed")) {
+    const isDone = finished.some((row) => REPLICA_STATES[this.index.snapshot.replicas.state[row]!] === "completed");
+    // After the deployment was a success nothing goes back to the old one: it has returned with a lost node.
+    if (isDone || (rejected.length === 0 && this.work.context.deployment === null)) {
       for (const row of old) this.draft.stop(row, "update");
       return true;
     }

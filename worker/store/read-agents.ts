@@ -12,6 +12,7 @@ import {
   cluster,
   images,
   joinTokens,
+  nodeReports,
   nodes,
   registries,
   removedNodes,
@@ -140,6 +141,8 @@ export interface SessionView {
   readonly nowMs: number;
   readonly node: Row<"nodes"> | null;
   readonly isRemoved: boolean;
+  /** The newest session that its node has reported in; 0: none. */
+  readonly reportedSession: number;
 }
 
 const SESSION = preparedRead<{ node: NodeId }>()((db, value) => [
@@ -152,11 +155,15 @@ const SESSION = preparedRead<{ node: NodeId }>()((db, value) => [
     .select({ id: removedNodes.id })
     .from(removedNodes)
     .where(eq(removedNodes.id, value("node"))),
+  db
+    .select({ session: nodeReports.session })
+    .from(nodeReports)
+    .where(eq(nodeReports.nodeId, value("node"))),
 ]);
 
 export async function readForSession(store: Store, id: NodeId): Promise<SessionView> {
-  const [[clock], [node], [removed]] = await store.read(SESSION, { node: id });
-  return { nowMs: clock?.nowMs ?? 0, node: node ?? null, isRemoved: removed !== undefined };
+  const [[clock], [node], [removed], [report]] = await store.read(SESSION, { node: id });
+  return { nowMs: clock?.nowMs ?? 0, node: node ?? null, isRemoved: removed !== undefined, reportedSession: report?.session ?? 0 };
 }
 
 export interface ManifestView {

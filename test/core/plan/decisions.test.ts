@@ -263,6 +263,27 @@ describe("what is decided", () => {
           .replica("web", 0, "n3", rejected),
     ],
     [
+      "an outdated one that returns beside one that failed after its deployment was a success goes",
+      ["stop web/0 n1 update"],
+      () =>
+        world()
+          .nodes(2)
+          .service("web", { spec: "v2" })
+          .replica("web", 0, "n1", { spec: "v1" })
+          .replica("web", 0, "n2", { spec: "v2", state: "failed", readySinceMs: null }),
+    ],
+    [
+      "while the deployment goes on that is its failure, and the outdated one serves on",
+      ["end web/0 n2 failedUpdate", "failed"],
+      () =>
+        world()
+          .nodes(2)
+          .service("web", { spec: "v2" })
+          .replica("web", 0, "n1", { spec: "v1" })
+          .replica("web", 0, "n2", { spec: "v2", state: "failed", readySinceMs: null })
+          .deployment({ revision: 1, startedMs: START_MS - 20_000, fromRevision: 0 }),
+    ],
+    [
       "a rejected one after its back-off, elsewhere",
       ["end web/0 n1 replace", "assign web/0 n2 replace"],
       () =>

@@ -12,8 +12,8 @@ interface ManifestClaims {
   readonly assignments: readonly { readonly replica: string; readonly spec: string }[];
 }
 
-/** That a node was removed is known to who serves so long after its commit at the latest. Until then it may hear that there is no news. */
-const KNOWN_WITHIN_MS = 30_000;
+/** That a node was removed is known to who serves so long after its commit: whoever plans looks each minute. Until then it may hear that there is no news. */
+const KNOWN_WITHIN_MS = 70_000;
 
 export function claimsOf(jws: string): ManifestClaims {
   return JSON.parse(Buffer.from(jws.split(".")[1] ?? "", "base64url").toString()) as ManifestClaims;

@@ -133,6 +133,7 @@ describe("F15: clones of one key", () => {
     for (const instance of [one, two, one, two]) {
       agent.instance = instance;
       await agent.openSession();
+      await agent.request("POST", "/agent/v1/report", agent.reportBody());
       expect((await row())?.quarantined).toBe(false);
     }
     agent.instance = one;
@@ -155,9 +156,18 @@ describe("F15: clones of one key", () => {
     expect((await row())?.quarantined).toBe(false);
   });
 
+  test("F31 F45: requests of an agent and of its next start, answered in turns after a standstill, are no clones", async () => {
+    const [one, two] = [random22(), random22()];
+    for (const instance of [one, two, one, two, one, two, one, two]) {
+      agent.instance = instance;
+      await agent.openSession();
+    }
+    expect((await row())?.quarantined).toBe(false);
+  });
+
   test("returns more than ten minutes apart do not add up", () => {
     const node = { instance: "a b", instanceChangesMs: [0, 1_000] };
-    expect(countReturns(node, "b", 600_500).instanceChangesMs).toEqual([1_000, 600_500]);
-    expect(countReturns(node, "b", 700_000).instanceChangesMs).toEqual([700_000]);
+    expect(countReturns(node, { instance: "b", nowMs: 600_500, isUsed: true }).instanceChangesMs).toEqual([1_000, 600_500]);
+    expect(countReturns(node, { instance: "b", nowMs: 700_000, isUsed: true }).instanceChangesMs).toEqual([700_000]);
   });
 });

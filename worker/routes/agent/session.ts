@@ -4,7 +4,8 @@
  *
  * Clones: a started agent picks a random instance id and never uses it again. So an instance that comes back after
  * another one has taken over shows that two of them run with one key. Three such returns within 10 min quarantine the
- * node: it keeps what it runs and gets nothing new until an operator has dealt with the clone.
+ * node: it keeps what it runs and gets nothing new until an operator has dealt with the clone. Who never spoke in its
+ * session has not taken over: requests of an agent and of its next start may wait, and be answered in any order.
  */
 import type { Context as Request } from "hono";
 import { NodeId } from "../../../shared/model/name.ts";
@@ -83,13 +84,13 @@ async function commitSession(
 ): Promise<{ readonly session: number; readonly node: Row<"nodes"> } | null> {
   const { store, shard } = context;
   for (let attempt = 1; attempt <= TRIES_MAX; attempt++) {
-    const { node, nowMs } = await readForSession(store, payload.node);
+    const { node, nowMs, reportedSession } = await readForSession(store, payload.node);
     if (node === null) return null;
     if (node.admission === "pending")
       throw new BerthError("pending_approval", `node ${node.name} waits for an operator: berth node approve ${node.name}`, {
         retryAfterS: APPROVAL_RETRY_S,
       });
-    const history = countReturns(node, payload.instance, nowMs);
+    const history = countReturns(node, { instance: payload.instance, nowMs, isUsed: reportedSession === node.session });
     const isQuarantined = node.quarantined || history.instanceChangesMs.length >= CLONE_RETURNS;
     // One of the clones keeps the session and stays seen; two that took it from each other for ever would help nobody.
     if (node.quarantined && history.isOther && node.status === "ready") throw quarantinedError(node.name);
@@ -135,10 +136,14 @@ interface InstanceHistory {
   readonly isOther: boolean;
 }
 
-export function countReturns(node: Pick<Row<"nodes">, "instance" | "instanceChangesMs">, instance: string, nowMs: number): InstanceHistory {
+/** `isUsed`: who holds the session has reported in it. */
+export function countReturns(
+  node: Pick<Row<"nodes">, "instance" | "instanceChangesMs">,
+  { instance, nowMs, isUsed }: { readonly instance: string; readonly nowMs: number; readonly isUsed: boolean },
+): InstanceHistory {
   const known = node.instance === "" ? [] : node.instance.split(" ");
   const isOther = known.length > 0 && known[0] !== instance;
-  const isReturn = isOther && known.includes(instance);
+  const isReturn = isOther && isUsed && known.includes(instance);
   const recent = node.instanceChangesMs.filter((atMs) => atMs > nowMs - CLONE_WINDOW_MS);
   return {
     instances: [instance, ...known.filter((other) => other !== instance)].slice(0, INSTANCES_KEPT).join(" "),
