@@ -173,6 +173,9 @@ export class Reporter {
       facts: tellsFacts ? nodeFacts : null,
       volumes: tellsVolumes ? named : null,
     };
+    const known = { ...this.#sent, ...(tellsFacts ? { facts: "" } : {}), ...(tellsVolumes ? { volumes: "" } : {}) };
+    // Whether a report that is not acknowledged was taken nobody knows: what it told is told again, even if it is as before.
+    this.#sent = { ...known, generation: -1, engine: "" };
     const answer = await transport.exchange({
       method: "POST",
       path: "/agent/v1/report",
@@ -191,8 +194,8 @@ export class Reporter {
     this.#isComplete ||= complete;
     this.#sent = {
       ...now,
-      facts: tellsFacts ? now.facts : this.#sent.facts,
-      volumes: tellsVolumes ? now.volumes : this.#sent.volumes,
+      facts: tellsFacts ? now.facts : known.facts,
+      volumes: tellsVolumes ? now.volumes : known.volumes,
     };
     source.facts.acknowledge(carried);
     for (const [key, fact] of images) if (this.#images.get(key) === fact) this.#images.delete(key);

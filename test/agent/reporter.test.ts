@@ -1,6 +1,7 @@
 import { afterEach, expect, test, vi } from "vitest";
 import { FactBook } from "../../agent/fact-book.ts";
 import { Reporter } from "../../agent/link/reporter.ts";
+import { HttpError } from "../../agent/ports.ts";
 import type { FactBase } from "../../shared/converge/facts.ts";
 import { NODE_REPLICAS_MAX } from "../../shared/schedule/fleet.ts";
 import { type NodeFacts, type ReplicaFact, ReportRequest } from "../../shared/wire/report.ts";
@@ -14,7 +15,15 @@ afterEach(() => {
 
 const silent = () => undefined;
 /** A reporter whose reports are acknowledged when a control plane would take them. */
-function reporting(options: { readonly nodeFacts?: unknown; readonly volumes?: readonly string[] } = {}) {
+function reporting(
+  options: {
+    readonly nodeFacts?: unknown;
+    readonly volumes?: readonly string[];
+    readonly isReachable?: () => boolean;
+    /** Reports that are taken and whose answer is lost. */
+    readonly isAnswerLost?: (report: ReportRequest) => boolean;
+  } = {},
+) {
   const reports: ReportRequest[] = [];
   const refused: number[] = [];
   const facts = new FactBook({ onChange: silent, onAcknowledged: silent });
@@ -33,13 +42,15 @@ function reporting(options: { readonly nodeFacts?: unknown; readonly volumes?: r
             return { kind: "refused", code: "invalid", message: unsound.error.message, status: 400, text: "" };
           }
           reports.push(body as ReportRequest);
+          if (options.isAnswerLost?.(body as ReportRequest))
+            return { kind: "failed", error: new HttpError("timeout", "no answer in time") };
           return { kind: "ok", status: 200, text: JSON.stringify({ ackSeq: (body as ReportRequest).seq }), era: null };
         },
       },
       source: {
         facts,
         nodeFacts: async () => (options.nodeFacts ?? {}) as NodeFacts,
-        engine: () => ({ reachable: true, message: "" }),
+        engine: () => ({ reachable: options.isReachable?.() ?? true, message: "" }),
         volumes: () => options.volumes ?? [],
         hasDrops: () => false,
         generation: () => 1,
@@ -231,4 +242,22 @@ test("whether volumes to drop are there is said for each set that names them, al
   expect(await next(2, false)).toBe(null);
   expect(await next(3, true)).toEqual([]);
   expect(await next(4, true)).toEqual([]);
+});
+
+test("what was told without an acknowledgement is told again, also when it is as it was before that (F23)", async () => {
+  let isReachable = true;
+  const { reports, reporter, open } = reporting({
+    isReachable: () => isReachable,
+    isAnswerLost: ({ engine }) => {
+      if (engine.reachable) return false;
+      isReachable = true;
+      return true;
+    },
+  });
+  open();
+  const reachable = () => reports.map(({ engine }) => engine.reachable);
+  await vi.waitFor(() => expect(reachable()).toEqual([true]));
+  isReachable = false;
+  reporter.changed();
+  await vi.waitFor(() => expect(reachable()).toEqual([true, false, true]));
 });

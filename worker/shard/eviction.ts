@@ -74,11 +74,11 @@ export class EvictionLimiter {
     this.#returned = this.#returnAt(nowMs, awayMs, this.#returned);
   }
 
-  /** Who waits since an earlier darkness ended may still wait: a short one after it does not shorten that. */
+  /** One that begins while an earlier one is waited out goes on with it: who was in a pause may have got through in neither. */
   #returnAt(atMs: number, awayMs: number, earlier: Return): Return {
     const { lostAfterMs } = this.#timing;
-    const earlierMs = Math.min(earlier.untilMs, atMs + lostAfterMs + PAUSE_MAX_MS);
-    return { atMs, untilMs: Math.max(atMs + lostAfterMs + Math.min(awayMs, PAUSE_MAX_MS), earlierMs) };
+    const carriedMs = atMs < earlier.untilMs ? earlier.untilMs - earlier.atMs - lostAfterMs : 0;
+    return { atMs, untilMs: atMs + lostAfterMs + Math.min(carriedMs + awayMs, PAUSE_MAX_MS) };
   }
 
   /** The nodes to call lost now, and when a refused one is to be asked about again. */

@@ -65,9 +65,10 @@ export class Link implements Presence {
     this.row = row;
   }
 
-  prove(nowMs: number): void {
+  /** `isFresh`: the request was sent just now, not while this process stood still. */
+  prove(nowMs: number, isFresh: boolean): void {
     if (nowMs - this.seenMs > BREAK_MS) this.steadySinceMs = null;
-    this.steadySinceMs ??= nowMs;
+    if (isFresh) this.steadySinceMs ??= nowMs;
     this.seenMs = nowMs;
   }
 

@@ -17,6 +17,8 @@ import { type PresenceTiming, presenceAt } from "./presence.ts";
 const BEAT_MS = 1_000;
 /** A note this late means that the process was stopped or its host suspended: silence meanwhile proves nothing. */
 const LATE_MS = 1_000;
+/** After a standstill: requests that have waited meanwhile are read first, and say nothing of now. */
+const WAITED_MS = 1_000;
 /** From an answer to a poll until the report that it sets free is there. */
 const NEWS_TAKE_MS = 2_000;
 const RETRY_MS = 1_000;
@@ -59,6 +61,7 @@ export class PresenceLoop {
   #cancelTimer: (() => void) | null = null;
   #cancelBeat: (() => void) | null = null;
   #beatMs: number;
+  #wokeMs = Number.NEGATIVE_INFINITY;
   #state: "idle" | "running" | "runningAndKicked" | "stopped" = "idle";
 
   constructor(parts: PresenceParts) {
@@ -70,12 +73,19 @@ export class PresenceLoop {
 
   /** On this process's clock. An agent says what it has kept back as soon as an answer to a poll shows that it is heard. */
   lastReturn(): ControlPlaneReturn {
-    this.noticeStandstill();
+    this.#noticeStandstill();
     const newsMs = this.#parts.clock.nowMs() - this.#parts.timing.pollHoldMs - NEWS_TAKE_MS;
     const heard = new Set<NodeId>();
     for (const { row, steadySinceMs } of this.#parts.links.values())
       if (steadySinceMs !== null && steadySinceMs <= newsMs) heard.add(row.id);
     return { ...this.#limiter.lastReturn, heard };
+  }
+
+  /** A request of this node was proved just now. */
+  heard(link: Link): void {
+    this.#noticeStandstill();
+    const nowMs = this.#parts.clock.nowMs();
+    link.prove(nowMs, nowMs - this.#wokeMs >= WAITED_MS);
   }
 
   /** Look now: a node that was silent has spoken, or a new one is to be watched. */
@@ -117,25 +127,26 @@ export class PresenceLoop {
 
   #beat(): void {
     this.#cancelBeat = this.#parts.clock.after(BEAT_MS, () => {
-      this.noticeStandstill();
+      this.#noticeStandstill();
       this.#beat();
     });
   }
 
   /** Before anything is concluded from times, and before new ones are kept. */
-  noticeStandstill(): void {
+  #noticeStandstill(): void {
     const nowMs = this.#parts.clock.nowMs();
     const lateMs = nowMs - this.#beatMs - BEAT_MS;
     this.#beatMs = nowMs;
     if (lateMs < LATE_MS && lateMs > -BEAT_MS - LATE_MS) return;
     this.#parts.log.warn({ lateMs }, "this process stood still or its clock jumped; silence is counted from now");
+    this.#wokeMs = nowMs;
     for (const link of this.#parts.links.values()) link.forgive(nowMs, lateMs);
     this.#limiter.returned(nowMs, Math.abs(lateMs));
   }
 
   /** Commits the edges that are due; answers when to look next. */
   async #look(): Promise<number> {
-    this.noticeStandstill();
+    this.#noticeStandstill();
     const nowMs = this.#parts.clock.nowMs();
     const { edges, nextMs } = this.#findEdges(nowMs);
     for (let from = 0; from < edges.length; from += EDGES_A_COMMIT_MAX) await this.#commit(edges.slice(from, from + EDGES_A_COMMIT_MAX));
@@ -175,7 +186,7 @@ export class PresenceLoop {
   async #commit(found: readonly Edge[]): Promise<void> {
     const { store, log, refresh, onEdges } = this.#parts;
     for (let attempt = 1; ; attempt++) {
-      this.noticeStandstill();
+      this.#noticeStandstill();
       const edges = found.filter((edge) => this.#holds(edge));
       if (edges.length === 0) return;
       const rows = edges.map(({ from, to }) => ({ id: from.id, status: to, statusMs: NOW }) as const);

@@ -192,8 +192,7 @@ export class Shard {
 
   /** A request of this node was proved just now. */
   proved(link: Link): void {
-    this.#presence.noticeStandstill();
-    link.prove(this.#parts.clock.nowMs());
+    this.#presence.heard(link);
     if (link.row.status !== "ready") this.#presence.kick();
   }
 
