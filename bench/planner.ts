@@ -94,6 +94,7 @@ function cluster(fleet: NodeState[], services: ServiceState[], replicas: Replica
     rollbacks: [],
     volumes: [],
     volumeDrops: [],
+    unresolved: [],
     replicas,
   };
 }

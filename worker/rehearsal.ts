@@ -234,6 +234,7 @@ export class Rehearsal {
       failed: this.#failed,
       rollbacks: [],
       volumes: this.#volumes,
+      unresolved: [],
       replicas: joined(this.#others, own),
     };
   }

@@ -119,6 +119,16 @@ export interface VolumeDropState {
   readonly engineName: string;
 }
 
+/** An image that replicas of a revision run, and that nobody has resolved yet. */
+export interface UnresolvedImage {
+  readonly appId: AppId;
+  readonly revision: number;
+  readonly spec: string;
+  readonly reference: string;
+  /** Node that was asked to resolve it; null: nobody yet. */
+  readonly resolver: NodeId | null;
+}
+
 /** Columns, all of `length`. Only replicas that have not ended: `desired` run, or stop and not yet verified gone. */
 export interface ReplicaTable {
   readonly length: number;
@@ -169,6 +179,8 @@ export interface ClusterSnapshot {
   readonly rollbacks: readonly DeploymentId[];
   readonly volumes: readonly VolumeState[];
   readonly volumeDrops: readonly VolumeDropState[];
+  /** Of replicas, also of revisions before the current one. */
+  readonly unresolved: readonly UnresolvedImage[];
   readonly replicas: ReplicaTable;
 }
 

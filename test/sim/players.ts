@@ -4,7 +4,7 @@ import { availableParallelism } from "node:os";
 import type { HistoryOptions, Outcome } from "./history.ts";
 
 /** Then it is replaced: Node keeps the signals that a killed process waits for, and with them its world (3 MB a history). */
-const HISTORIES_MAX = 100;
+const HISTORIES_MAX = 300;
 /** More room for what is new: most of it is garbage before it is looked at. */
 const HEAP = ["--max-semi-space-size=32"];
 

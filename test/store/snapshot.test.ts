@@ -82,6 +82,7 @@ function normal({ replicas: r, nodes, services, ...rest }: ClusterSnapshot): unk
     failed: by(rest.failed),
     volumes: by(rest.volumes),
     volumeDrops: by(rest.volumeDrops),
+    unresolved: by(rest.unresolved),
     nodes: by(nodes),
     services: by(services),
     replicas: by(rows),
@@ -175,11 +176,17 @@ test("a resolved image reaches its service and its replicas, another revision's 
   await keeper.advance();
   const key = { appId: id("app", 1), revision: 2, reference: "registry/web:1" };
   await must(store, { changes: [{ op: "update", table: "images", rows: [{ ...key, resolver: id("n", 1) }] }] });
-  expect((await keeper.advance()).snapshot.services[0]).toMatchObject({ image: "", resolver: id("n", 1) });
+  const asked = (await keeper.advance()).snapshot;
+  expect(asked.services[0]).toMatchObject({ image: "", resolver: id("n", 1) });
+  expect(asked.unresolved.map(({ revision, reference, resolver }) => [revision, reference, resolver])).toEqual([
+    [2, "registry/web:1", id("n", 1)],
+    [7, "registry/web:1", null],
+  ]);
   await must(store, { changes: [{ op: "update", table: "images", rows: [{ ...key, imageId: "sha256:id" }] }] });
   const { snapshot } = await keeper.advance();
   expect(snapshot.services[0]).toMatchObject({ image: "sha256:id" });
   expect([replicaIn(snapshot, 1)?.image, replicaIn(snapshot, 2)?.image]).toEqual(["sha256:id", ""]);
+  expect(snapshot.unresolved.map(({ revision }) => revision)).toEqual([7]);
   await must(store, { changes: [{ op: "update", table: "images", rows: [{ ...key, digest: "sha256:digest" }] }] });
   expect((await keeper.advance()).snapshot.services[0]).toMatchObject({ image: "sha256:digest" });
 });

@@ -13,6 +13,7 @@ import type {
   NodeState,
   ServiceState,
   SiteState,
+  UnresolvedImage,
   VolumeDropState,
   VolumeState,
 } from "../../shared/plan/snapshot.ts";
@@ -304,9 +305,26 @@ export class SnapshotKeeper {
       rollbacks,
       volumes: [...this.#volumes.values()],
       volumeDrops: [...this.#volumeDrops.values()],
+      unresolved: this.#unresolved(),
       replicas: this.#replicas.table(),
     };
     return this.#shown;
+  }
+
+  #unresolved(): UnresolvedImage[] {
+    const { appId, revision, spec, image, length } = this.#replicas;
+    const found = new Map<string, UnresolvedImage>();
+    for (let at = 0; at < length; at++) {
+      if (image[at] !== "") continue;
+      const of = { appId: appId[at] as AppState["id"], revision: revision[at]!, spec: spec[at]! };
+      const reference = this.#specs.get(of.spec).imageReference;
+      found.set(`${of.appId} ${of.revision} ${of.spec}`, {
+        ...of,
+        reference,
+        resolver: this.#resolved(of.appId, of.revision, reference).resolver,
+      });
+    }
+    return [...found.values()];
   }
 
   /** One pass over everything for any number of resolutions: they come a few at a deployment. */

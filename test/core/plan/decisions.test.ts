@@ -500,6 +500,22 @@ describe("what is decided", () => {
           .replica("web", 1, "n2", { image: "" }),
     ],
     [
+      "another for what a failed deployment left of the revision before, when that one has it no more",
+      ["resolver n2"],
+      () => {
+        const made = world()
+          .nodes(2)
+          .app("shop", { revision: 2 })
+          .service("web", { spec: "v2", revision: 2, replicas: 2 })
+          .replica("web", 0, "n1", { spec: "v2", revision: 2 })
+          .replica("web", 1, "n2", { spec: "v1", revision: 1, image: "", state: "preparing", readySinceMs: null });
+        const appId = made.apps[0]!.id;
+        made.failed.push({ appId, revision: 2 });
+        made.unresolved.push({ appId, revision: 1, spec: "v1", reference: "web:1", resolver: nodeId("n1") });
+        return made;
+      },
+    ],
+    [
       "one for two services with the same image",
       ["resolver n1"],
       () =>

@@ -13,6 +13,7 @@ import type {
   ServicePlanning,
   ServiceState,
   SiteState,
+  UnresolvedImage,
   VolumeDropState,
   VolumeState,
 } from "../../../shared/plan/snapshot.ts";
@@ -92,6 +93,7 @@ export class World {
   failed: { appId: AppId; revision: number }[] = [];
   volumes: VolumeState[] = [];
   volumeDrops: VolumeDropState[] = [];
+  unresolved: UnresolvedImage[] = [];
   replicas: ReplicaRow[] = [];
   #app = "shop";
 
@@ -272,6 +274,7 @@ export class World {
       rollbacks: [],
       volumes: shuffle(this.volumes),
       volumeDrops: shuffle(this.volumeDrops),
+      unresolved: shuffle(this.unresolved),
       replicas: tableOf(shuffle(this.replicas), nodes, services),
     };
   }
