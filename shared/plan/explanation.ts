@@ -6,6 +6,7 @@ export const PLACEMENT_FILTERS = [
   "ready",
   "active",
   "admitted",
+  "engine",
   "volume",
   "taint",
   "constraint",

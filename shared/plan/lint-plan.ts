@@ -4,7 +4,7 @@
  *
  *   rows       changes name replicas, nodes and services that are there, each replica at most once
  *   target     an assignment carries what its service wants now, for a slot that it wants
- *   node       nodes that take replicas are ready, active, not quarantined and allowed by the service's words
+ *   node       nodes that take replicas are ready, active, not quarantined, with an engine that answers, and allowed by the service's words
  *   capacity   nodes that take replicas are not over-committed
  *   port       no host port twice on a node that takes replicas
  *   slot       a second replica of a slot only by an update, never a third; never a second writer of a volume
@@ -254,6 +254,8 @@ class Linter {
         `${service.name} is assigned to ${node.name}, which is ${node.quarantined ? "quarantined" : `${node.status} and ${node.availability}`}`,
       );
     }
+    if (node.reported && !node.engineReachable)
+      this.#say("node", `${service.name} is assigned to ${node.name}, which does not reach its container engine`);
     const site = this.#sites.get(node.site);
     const attributeOf = (key: string): string | undefined => {
       if (key.startsWith("node.labels.")) return node.labels[key.slice(12)];

@@ -383,6 +383,7 @@ class ServicePlacing {
       fleet.ready,
       fleet.active,
       fleet.admitted,
+      fleet.engine,
       space.feasibility.satisfying(constraints),
       space.feasibility.tolerating(tolerations),
     ])

@@ -87,14 +87,15 @@ export class Feasibility {
   }
 
   /**
-   * Nodes still open to replicas of this class (constraints, tolerations, counted demand): ready, active, admitted and
-   * allowed. Whoever finds one too full clears its bit for the rest of the plan: free capacity only shrinks.
+   * Nodes still open to replicas of this class (constraints, tolerations, counted demand): ready, active, admitted,
+   * with an engine that answers, and allowed. Whoever finds one too full clears its bit for the rest of the plan: free capacity only shrinks.
    */
   open(key: string, constraints: readonly Constraint[], tolerations: readonly Toleration[]): Bits {
     let bits = this.#open.get(key);
     if (bits) return bits;
     bits = this.satisfying(constraints).slice();
-    for (const other of [this.tolerating(tolerations), this.#fleet.ready, this.#fleet.active, this.#fleet.admitted]) andInto(bits, other);
+    const { ready, active, admitted, engine } = this.#fleet;
+    for (const other of [this.tolerating(tolerations), ready, active, admitted, engine]) andInto(bits, other);
     this.#open.set(key, bits);
     return bits;
   }

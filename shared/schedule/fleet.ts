@@ -59,6 +59,8 @@ export class Fleet {
   readonly ready: Bits;
   readonly active: Bits;
   readonly admitted: Bits;
+  /** Nodes whose engine answers, or that have not yet said. */
+  readonly engine: Bits;
   /** Nodes by load, emptiest first, and how many each bucket holds. One that never held any has no words: ask the count first. */
   readonly buckets: Bits[] = [];
   readonly bucketCount = new Int32Array(LOAD_BUCKETS);
@@ -89,6 +91,7 @@ export class Fleet {
     this.ready = bitsFor(count);
     this.active = bitsFor(count);
     this.admitted = bitsFor(count);
+    this.engine = bitsFor(count);
     for (let rank = 0; rank < count; rank += 1) this.#enter(this.nodes[rank]!, rank);
     for (let r = 0; r < replicas.length; r += 1) {
       const node = replicas.node[r]!;
@@ -184,6 +187,7 @@ export class Fleet {
     if (node.status === "ready") setBit(this.ready, rank);
     if (node.availability === "active") setBit(this.active, rank);
     if (!node.quarantined) setBit(this.admitted, rank);
+    if (!node.reported || node.engineReachable) setBit(this.engine, rank);
   }
 
   #rankById(id: NodeId): number {

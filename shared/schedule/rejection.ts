@@ -92,6 +92,12 @@ function* tests(space: SeekSpace, service: ServiceState, demand: Demand, tie: Ti
   yield { filter: "active", passing: fleet.active, plural: "are cordoned", singular: "is cordoned" };
   yield { filter: "admitted", passing: fleet.admitted, plural: "are quarantined", singular: "is quarantined" };
   yield {
+    filter: "engine",
+    passing: fleet.engine,
+    plural: "do not reach their container engine",
+    singular: "does not reach its container engine",
+  };
+  yield {
     filter: "volume",
     passing: tied("volume"),
     plural: `are not ${home}, which holds its volume`,

@@ -423,6 +423,16 @@ describe("what is decided", () => {
           .replica("web", 0, "n2"),
     ],
     [
+      "nothing is placed where the engine does not answer",
+      ["assign web/0 n3 initial", "assign web/1 n1 initial"],
+      () => world().nodes(3).changeNode("n2", { engineReachable: false }).service("web", { replicas: 2 }),
+    ],
+    [
+      "a node that has not said yet whether its engine answers is given work",
+      ["assign web/0 n1 initial"],
+      () => world().node("n1", { reported: false, engineReachable: false }).service("web"),
+    ],
+    [
       "a stop is not given twice",
       [],
       () =>

@@ -68,6 +68,11 @@ test.for<[string, RegExp, () => [World, ClusterPlan]]>([
   ["a lost node", /^node: .* lost and active$/, () => broken(base({ replicas: 1 }).changeNode("n1", { status: "lost" }), onto("n1"))],
   ["a quarantined node", /^node: .* quarantined$/, () => broken(base({ replicas: 1 }).changeNode("n1", { quarantined: true }), onto("n1"))],
   [
+    "a node without its engine",
+    /^node: .* does not reach its container engine$/,
+    () => broken(base({ replicas: 1 }).changeNode("n1", { engineReachable: false }), onto("n1")),
+  ],
+  [
     "a tainted node",
     /^node: web does not tolerate gpu of n1$/,
     () => broken(base({ replicas: 1 }).changeNode("n1", { taints: [{ key: "gpu", value: "" }] }), onto("n1")),

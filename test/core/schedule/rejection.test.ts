@@ -11,6 +11,7 @@ test.for<[string, ServiceOptions, (made: World) => World, string]>([
   ["ready", {}, (made) => made.changeNode("n1", { status: "unreachable" }), "1 of 5 nodes is not ready"],
   ["active", {}, first({ availability: "cordoned" }), "2 of 5 nodes are cordoned"],
   ["admitted", {}, first({ quarantined: true }), "2 of 5 nodes are quarantined"],
+  ["engine", {}, first({ engineReachable: false }), "2 of 5 nodes do not reach their container engine"],
   ["taint", {}, first({ taints: [{ key: "gpu", value: "only" }] }), "2 of 5 nodes have a taint that it does not tolerate"],
   [
     "constraint",

@@ -57,6 +57,7 @@ class Oracle {
       node.status === "ready" &&
       node.availability === "active" &&
       !node.quarantined &&
+      (node.engineReachable || !node.reported) &&
       node.taints.every((taint) =>
         planning.tolerations.some(({ key, value }) => key === taint.key && (value === undefined || value === taint.value)),
       ) &&
