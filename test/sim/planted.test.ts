@@ -13,7 +13,6 @@ import { PlantedTable } from "./planted-table.ts";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
 const patches = readdirSync(new URL("./planted/", import.meta.url)).filter((file) => file.endsWith(".patch"));
-const TENTH_MS = 600_000;
 
 test("there are as many as were promised", () => expect(patches.length).toBeGreaterThanOrEqual(40));
 
@@ -21,7 +20,7 @@ test.each(patches)("%s applies to the code as it is", (patch) => {
   execFileSync("git", ["apply", "--check", `test/sim/planted/${patch}`], { cwd: root, stdio: "pipe" });
 });
 
-test("a tenth of them are found, another one with each commit", { timeout: TENTH_MS }, async () => {
+test("a tenth of them are found, another one with each commit", async () => {
   const args = [fileURLToPath(new URL("./run.ts", import.meta.url)), "--planted", "--tenth", "auto", "--json"];
   const { stdout } = await promisify(execFile)(process.execPath, args);
   const { planted, caught, escaped } = JSON.parse(stdout) as { planted: number; caught: number; escaped: string[] };

@@ -25,7 +25,7 @@ async function run(...args: string[]): Promise<string> {
 
 const sim = async (...args: string[]): Promise<Summary> => JSON.parse(await run("--json", ...args)) as Summary;
 
-const SEEDS = 40;
+const SEEDS = 500;
 const AWAITS_NOT_PASSED = 18;
 
 describe("histories in virtual time", () => {

@@ -533,6 +533,21 @@ test.for<[string, Parameters<PlanApplier["apply"]>[2]]>([
   }
 });
 
+test("what is explained of a service that has gone meanwhile is not stored, however late that comes (F39)", async () => {
+  const { store, keeper } = await world();
+  const { snapshot } = await keeper.advance();
+  const applier = new PlanApplier(store, 10);
+  const none = { nodes: 3, feasible: 0, rejected: [], placed: [], placedTotal: 0, unplaced: [], waiting: [] };
+  const explained: Explanation = { appId: APP, service: "web", atRev: 0, ...none };
+  const plan: ClusterPlan = { rev: snapshot.rev, changes: [], wakeAtMs: null, explanations: [explained] };
+  await must(store, { changes: [{ op: "delete", table: "services", keys: [{ appId: APP, name: "web" }] }] });
+  await applier.apply(snapshot, plan);
+  expect(await store.db.select().from(explanations)).toEqual([]);
+  await must(store, { changes: [{ op: "insert", table: "services", rows: [serviceRow(1, "web")] }] });
+  await applier.apply(snapshot, plan);
+  expect(await store.db.select().from(explanations)).toHaveLength(1);
+});
+
 test("explanations are stored when they say something new, and move no rev by themselves", async () => {
   const { store, plan } = await world();
   const explanation = (atRev: number, feasible: number): Explanation => ({

@@ -10,7 +10,7 @@ import type { Explanation } from "../../shared/plan/explanation.ts";
 import type { ClusterSnapshot } from "../../shared/plan/snapshot.ts";
 import { obtain } from "../../shared/schedule/obtain.ts";
 import { assert } from "./assert.ts";
-import { type CommitResult, type NewRow, NOW, type RowChange } from "./commit-types.ts";
+import { type CommitResult, type Guard, type NewRow, NOW, type RowChange } from "./commit-types.ts";
 import { planEvents } from "./plan-events.ts";
 import { PlanIndex } from "./plan-index.ts";
 import { type ChunkFacts, chunkGuards, chunkRows } from "./plan-rows.ts";
@@ -137,11 +137,14 @@ export class PlanApplier {
     };
   }
 
-  /** Explanations are answers to `why`, not state: they move no rev and ring nobody. */
+  /** Explanations are answers to `why`, not state: they move no rev and ring nobody. Of what has gone meanwhile there are none. */
   async #explain(explanations: readonly Explained[]): Promise<void> {
     if (explanations.length === 0) return;
-    await this.#store.commit({ advance: "none", changes: explanationRows(explanations) });
-    this.#remember(explanations);
+    const guards = explanations.map(
+      ({ explanation: { appId, service: name } }): Guard => ({ table: "services", key: { appId, name }, equals: { name } }),
+    );
+    const { kind } = await this.#store.commit({ advance: "none", guards, changes: explanationRows(explanations) });
+    if (kind === "committed") this.#remember(explanations);
   }
 
   /** None for what the same plan removes: nobody would clear it up. */

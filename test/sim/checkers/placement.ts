@@ -216,7 +216,8 @@ export class Placement {
     this.#findings.looks("I10");
     for (const container of machine.engine.containers.values()) {
       const other = container.body.Labels[REPLICA_LABEL];
-      if (container.status !== "running" || other === undefined || other === row.id) continue;
+      // A disk that was rolled back begins again what its node had told the end of.
+      if (container.status !== "running" || other === undefined || other === row.id || this.#ended.has(other)) continue;
       for (const { hostPort: port, protocol, hostIp } of container.ports)
         if (ports.some((wanted) => clash(wanted, { port, protocol, hostIp })))
           this.#findings.fail("I10", `port ${port}/${protocol} of ${machine.name} is given to ${row.id} while ${other} listens on it`);
