@@ -26,7 +26,7 @@ const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 const PATCHES = join(ROOT, "test", "sim", "planted");
 const COPIED = ["shared", "worker", "agent", "test/sim", "package.json", "tsconfig.json"];
 /** One that needs more escapes. */
-const SEEDS_MAX = 100;
+const SEEDS_MAX = 300;
 const DAY_MS = 86_400_000;
 const run = promisify(execFile);
 
