@@ -417,12 +417,12 @@ export const SCENARIOS: Readonly<Record<string, Scenario>> = {
       scene.must(leastRunning === 1, "the one that served was ended for one whose machine was gone");
     },
   },
-  "a deployment waits for ever for a node whose engine is down": {
+  "a deployment waits for ever for nodes whose engines are down": {
     nodes: 3,
     async run(scene) {
       await scene.deploy(3);
       await scene.settled(3);
-      scene.world.machines[0]!.engine.down("kill");
+      for (const { engine } of scene.world.machines) engine.down("kill");
       await scene.pause(5 * SECOND);
       await scene.deploy(3, { tag: "2" });
       await scene.until(
@@ -430,7 +430,30 @@ export const SCENARIOS: Readonly<Record<string, Scenario>> = {
         () => scene.one("select count(*) from deployments where state = 'running'") === 0,
         10 * MINUTE,
       );
-      scene.must(scene.one("select count(*) from deployments where message like '%engine does not answer'") === 1, "it does not say why");
+      scene.must(
+        scene.one("select count(*) from deployments where message like '%3 of 3 nodes do not reach their container engine%'") === 1,
+        "it does not say why",
+      );
+      for (const { engine } of scene.world.machines) engine.up();
+    },
+  },
+  "a deployment goes where an engine is down": {
+    nodes: 3,
+    async run(scene) {
+      await scene.deploy(2);
+      await scene.settled(2);
+      scene.world.machines[0]!.engine.down("kill");
+      await scene.pause(5 * SECOND);
+      await scene.deploy(2, { tag: "2" });
+      await scene.until(
+        "the deployment is a success",
+        () => scene.one("select count(*) from deployments where state = 'succeeded'") === 2,
+        3 * MINUTE,
+      );
+      scene.must(
+        scene.one("select count(*) from replicas r join nodes n on n.id = r.node_id where n.name = 'm1' and r.desired = 'run'") === 0,
+        "something is to run there",
+      );
       scene.world.machines[0]!.engine.up();
     },
   },
