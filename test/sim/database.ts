@@ -88,11 +88,14 @@ class Content {
   run(statements: readonly InStatement[], { mode, busyAt = null }: { mode: "read" | "write"; busyAt?: BusyAt | null }): ResultSet[] {
     const database = this.#database;
     if (busyAt === "begin") throw locked();
-    this.#prepare(mode === "write" ? "begin immediate" : "begin").statement.run();
+    // Nothing comes between statements that only read: they are one view without a transaction too.
+    const isView = mode === "read" && busyAt === null && statements.every((statement) => !this.#prepare(sqlOf(statement)).changesRows);
+    if (!isView) this.#prepare(mode === "write" ? "begin immediate" : "begin").statement.run();
     try {
       const results: ResultSet[] = [];
       for (const [index, statement] of statements.entries()) {
-        if (!database.isTransaction) throw new LibsqlBatchError("The transaction has been rolled back", index, "TRANSACTION_CLOSED");
+        if (!isView && !database.isTransaction)
+          throw new LibsqlBatchError("The transaction has been rolled back", index, "TRANSACTION_CLOSED");
         if (busyAt === "step" && (mode === "read" || index === statements.length - 1)) throw ofStatement(locked(), index);
         try {
           results.push(this.#one(statement));
@@ -101,6 +104,7 @@ class Content {
         }
       }
       if (busyAt === "commit") throw locked();
+      if (isView) return results;
       try {
         this.#prepare("commit").statement.run();
       } catch (error) {
@@ -144,9 +148,8 @@ class Content {
   }
 
   #one(statement: InStatement): ResultSet {
-    const sql = typeof statement === "string" ? statement : statement.sql;
     const bound = argsOf(statement).map(toSqlite);
-    const prepared = this.#prepare(sql);
+    const prepared = this.#prepare(sqlOf(statement));
     if (prepared.changesTables) this.#changesTables = true;
     if (!prepared.answersRows) {
       const { changes, lastInsertRowid } = prepared.statement.run(...bound);
@@ -190,6 +193,8 @@ class Content {
 
 const CHANGES_ROWS = /^\s*(?:insert|update|delete|replace|with)\b/i;
 const CHANGES_TABLES = /^\s*(?:create|alter|drop)\b/i;
+
+const sqlOf = (statement: InStatement): string => (typeof statement === "string" ? statement : statement.sql);
 
 function argsOf(statement: InStatement): readonly unknown[] {
   const args = typeof statement === "string" ? [] : (statement.args ?? []);
@@ -504,6 +509,5 @@ export const STATEMENT_END = ";\t";
 const PLAN = "plan_rev = rev + 1";
 
 function describe(statement: InStatement): string {
-  const sql = typeof statement === "string" ? statement : statement.sql;
-  return `${sql} ${JSON.stringify(argsOf(statement), (_, value: unknown) => (typeof value === "bigint" ? String(value) : value))}`;
+  return `${sqlOf(statement)} ${JSON.stringify(argsOf(statement), (_, value: unknown) => (typeof value === "bigint" ? String(value) : value))}`;
 }
