@@ -58,32 +58,51 @@ if [ ! -d "$base" ]; then
   mv "$base.part" "$base"
 fi
 
-# On the disk: a root with an engine's layers does not belong into memory, where /tmp may be.
-root=$(mktemp -d /var/tmp/berth-fresh-XXXXXX)
-group=${root##*/}
-child=
-forwarding=$(cat /proc/sys/net/ipv4/ip_forward)
 rules=(
   "nat POSTROUTING -s $block ! -o $cable -j MASQUERADE"
   "filter FORWARD -i $cable -j ACCEPT"
   "filter FORWARD -o $cable -j ACCEPT"
 )
-laid=()
-cleanup() {
-  set +e
-  if [ -n "$child" ]; then kill -KILL "$child" 2>/dev/null; wait "$child" 2>/dev/null; fi
-  # Word splitting is meant: a rule is a line of arguments.
-  for rule in "${laid[@]}"; do set -- $rule; iptables -w -t "$1" -D "${@:2}"; done
-  ip link del "$cable" 2>/dev/null
-  ip netns del "$group" 2>/dev/null
-  [ "$forwarding" = 1 ] || echo "$forwarding" >/proc/sys/net/ipv4/ip_forward
+# What a run made, by its name: of this one at its end, and of one that was killed before the next begins.
+sweep() {
+  find /sys/fs/cgroup -path "*/$1/*" -name cgroup.procs -exec cat {} + 2>/dev/null | sort -u | xargs -r kill -KILL 2>/dev/null
+  ip netns del "$1" 2>/dev/null
   # What was killed takes a moment to be gone from its groups.
   for _ in $(seq 1 50); do
-    left=$(find /sys/fs/cgroup -depth -type d \( -name "$group" -o -path "*/$group/*" \) -exec sh -c 'rmdir "$1" 2>/dev/null || echo "$1"' rm {} \; 2>/dev/null)
+    left=$(find /sys/fs/cgroup -depth -type d \( -name "$1" -o -path "*/$1/*" \) -exec sh -c 'rmdir "$1" 2>/dev/null || echo "$1"' rm {} \; 2>/dev/null)
     [ -z "$left" ] && break
     sleep 0.1
   done
-  rm -rf --one-file-system "$root"
+  rm -rf --one-file-system "/var/tmp/$1"
+}
+# Only one run has the cable, so whatever has its name is a dead one's.
+unplug() {
+  # Word splitting is meant: a rule is a line of arguments.
+  for rule in "${rules[@]}"; do
+    set -- $rule
+    while iptables -w -t "$1" -D "${@:2}" 2>/dev/null; do :; done
+  done
+  ip link del "$cable" 2>/dev/null
+}
+set +e
+unplug
+for dead in $(find /run/netns /var/tmp /sys/fs/cgroup -maxdepth 2 -name 'berth-fresh-??????' -printf '%f\n' 2>/dev/null | sort -u); do
+  printf 'sweeping what %s left\n' "$dead"
+  sweep "$dead"
+done
+set -e
+
+# On the disk: a root with an engine's layers does not belong into memory, where /tmp may be.
+root=$(mktemp -d /var/tmp/berth-fresh-XXXXXX)
+group=${root##*/}
+child=
+forwarding=$(cat /proc/sys/net/ipv4/ip_forward)
+cleanup() {
+  set +e
+  if [ -n "$child" ]; then kill -KILL "$child" 2>/dev/null; wait "$child" 2>/dev/null; fi
+  unplug
+  [ "$forwarding" = 1 ] || echo "$forwarding" >/proc/sys/net/ipv4/ip_forward
+  sweep "$group"
 }
 trap cleanup EXIT
 trap 'exit 130' INT TERM HUP
@@ -109,7 +128,7 @@ ip -n "$group" addr add "$inside/30" dev eth0
 ip -n "$group" link set eth0 up
 ip -n "$group" route add default via "$outside"
 echo 1 >/proc/sys/net/ipv4/ip_forward
-for rule in "${rules[@]}"; do set -- $rule; iptables -w -t "$1" -I "${@:2}"; laid+=("$rule"); done
+for rule in "${rules[@]}"; do set -- $rule; iptables -w -t "$1" -I "${@:2}"; done
 nsenter --net="/run/netns/$group" curl -sS -m 30 -o /dev/null "$mirror/dists/$suite/InRelease" ||
   fail "the fresh machine cannot reach $mirror through NAT, and so cannot fetch packages."
 
