@@ -20,7 +20,7 @@ export default defineConfig({
       project("worker", ["test/worker/**/*.test.ts"], { timeoutMs: 60_000 }),
       project("cli", ["test/cli/**/*.test.ts"], { timeoutMs: 60_000 }),
       project("sim", ["test/sim/**/*.test.ts"], { oneByOne: true, timeoutMs: 1_200_000 }),
-      project("agent", ["test/agent/**/*.test.ts"], { oneByOne: true, timeoutMs: 120_000 }),
+      project("agent", ["test/agent/**/*.test.ts"], { timeoutMs: 120_000 }),
       project("hosts", ["test/e2e/hosts/**/*.test.ts"], { oneByOne: true, timeoutMs: 300_000 }),
       project("e2e", ["test/e2e/*.test.ts"], { oneByOne: true, timeoutMs: 600_000 }),
       project("docs", ["test/docs/**/*.test.ts"], { oneByOne: true, timeoutMs: 600_000 }),
