@@ -4,7 +4,7 @@ import { createApp } from "../../worker/app.ts";
 import type { Context } from "../../worker/context.ts";
 import { createCluster, type KeyFiles } from "../../worker/init.ts";
 import { makeSigner } from "../../worker/keys.ts";
-import type { Clock, Random, Registry } from "../../worker/ports.ts";
+import type { Clock, Log, Random, Registry } from "../../worker/ports.ts";
 import { Rehearsals } from "../../worker/rehearsals.ts";
 import { rollBack } from "../../worker/roll-back.ts";
 import { Channels } from "../../worker/shard/channels.ts";
@@ -29,6 +29,8 @@ export const SERVER_URL = "https://berth.test:7443";
 export interface Ears {
   onAsked(request: HttpRequest): void;
   onAnswered(request: HttpRequest, answer: { readonly status: number; readonly body: string }, askedMs: number): void;
+  /** It logged an error: `text` is the message and its fields. */
+  onError(text: string): void;
 }
 
 export interface IsolateParts {
@@ -48,8 +50,6 @@ export class Isolate implements Door {
   readonly #parts: IsolateParts;
   #app: ReturnType<typeof createApp> | null = null;
   #context: Context | null = null;
-  /** What was thrown where nothing may be: an unhandled end of a loop. */
-  readonly errors: string[] = [];
 
   constructor(parts: IsolateParts) {
     this.#parts = parts;
@@ -66,7 +66,7 @@ export class Isolate implements Door {
     const forked = kernel.random.fork(this.process.name);
     const random: Random = { bytes: (count) => forked.bytes(count) };
     const clock: Clock = { nowMs: () => kernel.nowMs, after: (ms, run) => kernel.after(ms, this.process, "", run) };
-    const log = logOf(kernel, this.process);
+    const log = this.#log();
     const store = await Store.open(database.portOf(this.process));
     const { ring } = await createCluster({ store, files, random });
     const snapshots = new Snapshots(store);
@@ -75,13 +75,7 @@ export class Isolate implements Door {
       store,
       clock,
       random,
-      log: {
-        ...log,
-        error: (fields, message) => {
-          log.error(fields, message);
-          this.errors.push(`${message} ${JSON.stringify(fields)}`);
-        },
-      },
+      log,
       planning: makePlanning({ store, snapshots, rollBack: (ask) => rollBack(context, ask) }),
       ticking: makeTicking({ store, signer }),
     });
@@ -124,7 +118,7 @@ export class Isolate implements Door {
       planning: makePlanning({ store, snapshots: new Snapshots(store), rollBack: async () => {} }),
       clock,
       random: { bytes: (count) => forked.bytes(count) },
-      log: logOf(kernel, this.process),
+      log: this.#log(),
       onRev: () => {},
       lastReturn: () => ({ ...presence.lastReturn, heard: new Set() }),
     });
@@ -178,6 +172,18 @@ export class Isolate implements Door {
     const body = await response.text();
     ears.onAnswered(request, { status: response.status, body }, askedMs);
     return { status: response.status, header: (name) => response.headers.get(name), body };
+  }
+
+  #log(): Log {
+    const { kernel, ears } = this.#parts;
+    const log = logOf(kernel, this.process);
+    return {
+      ...log,
+      error: (fields, message) => {
+        log.error(fields, message);
+        ears.onError(`${this.process.name}: ${message} ${JSON.stringify(fields)}`);
+      },
+    };
   }
 
   #collect(store: Store): void {
