@@ -21,8 +21,11 @@ import type { SimRegistry } from "./images.ts";
 import { type Kernel, Process } from "./kernel.ts";
 import { logOf } from "./machine.ts";
 import { type Door, die } from "./network.ts";
+import type { Prng } from "./prng.ts";
 
 const COLLECT_EVERY_MS = 600_000;
+/** 500 parts in a million: worse than any that is built in. */
+const RATE_ERROR_MAX = 5e-4;
 export const SERVER_URL = "https://berth.test:7443";
 
 /** What reaches a process of the control plane from outside, and what it answers: for checkers. */
@@ -65,7 +68,7 @@ export class Isolate implements Door {
     const { kernel, database, files, registry, epochMs } = this.#parts;
     const forked = kernel.random.fork(this.process.name);
     const random: Random = { bytes: (count) => forked.bytes(count) };
-    const clock: Clock = { nowMs: () => kernel.nowMs, after: (ms, run) => kernel.after(ms, this.process, "", run) };
+    const clock = this.#clock(forked);
     const log = this.#log();
     const store = await Store.open(database.portOf(this.process));
     const { ring } = await createCluster({ store, files, random });
@@ -111,9 +114,9 @@ export class Isolate implements Door {
     const { kernel, database } = this.#parts;
     const forked = kernel.random.fork(this.process.name);
     const store = new Store(database.portOf(this.process));
-    const clock: Clock = { nowMs: () => kernel.nowMs, after: (ms, run) => kernel.after(ms, this.process, "", run) };
+    const clock = this.#clock(forked);
     // It has heard nobody yet.
-    const presence = new EvictionLimiter(EVICTION_TIMING, kernel.nowMs);
+    const presence = new EvictionLimiter(EVICTION_TIMING, clock.nowMs());
     const loop = new PlannerLoop({
       planning: makePlanning({ store, snapshots: new Snapshots(store), rollBack: async () => {} }),
       clock,
@@ -172,6 +175,18 @@ export class Isolate implements Door {
     const body = await response.text();
     ears.onAnswered(request, { status: response.status, body }, askedMs);
     return { status: response.status, header: (name) => response.headers.get(name), body };
+  }
+
+  /** A process's monotonic clock begins with it, and is as right as its crystal. */
+  #clock(random: Prng): Clock {
+    const { kernel } = this.#parts;
+    const bornMs = kernel.nowMs;
+    const rate = 1 + random.between(-RATE_ERROR_MAX, RATE_ERROR_MAX);
+    return {
+      nowMs: () => (kernel.nowMs - bornMs) * rate,
+      // As setTimeout: a wait that rounding has left over must not be one of no time at all.
+      after: (ms, run) => kernel.after(Math.max(1, ms) / rate, this.process, "", run),
+    };
   }
 
   #log(): Log {
