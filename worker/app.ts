@@ -4,6 +4,7 @@
  */
 import { type Context as Request, Hono } from "hono";
 import { z } from "zod";
+import { errorText } from "./error-text.ts";
 import { XBerth } from "../shared/compose/x-berth.ts";
 import { Authenticator, authorize } from "./auth.ts";
 import { parseJson, readBody } from "./body.ts";
@@ -53,7 +54,7 @@ function mountHealth(app: Hono, { store, log }: Context): void {
       const { rev } = await store.marks();
       return c.json({ ok: true, rev });
     } catch (error) {
-      log.warn({ error: String(error) }, "not ready: the database does not answer");
+      log.warn({ error: errorText(error) }, "not ready: the database does not answer");
       throw new BerthError("unavailable", "the database does not answer; the control plane's log says why", { retryAfterS: 1 });
     }
   });

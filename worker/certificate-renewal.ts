@@ -2,6 +2,7 @@
  * Looks once a day whether the served certificate is to be another one: its own near its end or under changed names, or
  * the operator's files replaced. Connections that are open go on; new ones get the new one.
  */
+import { errorText } from "./error-text.ts";
 import type { Clock, Log } from "./ports.ts";
 import type { ServerCertificate } from "./tls.ts";
 
@@ -31,7 +32,7 @@ export function renewDaily({ served, make, serve, clock, log }: RenewalParts): (
         log.info({}, "the server's certificate was replaced");
       }
     } catch (error) {
-      log.warn({ error: String(error) }, "the server's certificate could not be renewed; trying again tomorrow");
+      log.warn({ error: errorText(error) }, "the server's certificate could not be renewed; trying again tomorrow");
     }
     schedule();
   };

@@ -6,6 +6,7 @@
 import type { Context as Request } from "hono";
 import { HTTPException } from "hono/http-exception";
 import type { ContentfulStatusCode } from "hono/utils/http-status";
+import { errorText } from "./error-text.ts";
 import type { ErrorBody } from "../shared/api/resources.ts";
 import type { Log } from "./ports.ts";
 
@@ -94,8 +95,7 @@ export const toResponse =
   (log: Log) =>
   (thrown: Error, c: Request): Response => {
     const error = asBerthError(thrown);
-    if (error.code === "internal")
-      log.error({ method: c.req.method, path: c.req.path, error: thrown.stack ?? String(thrown) }, "request failed");
+    if (error.code === "internal") log.error({ method: c.req.method, path: c.req.path, error: errorText(thrown) }, "request failed");
     if (error.retryAfterS !== null) c.header("Retry-After", String(error.retryAfterS));
     return c.json(error.toBody(), error.status);
   };

@@ -11,6 +11,7 @@ import { hostname, networkInterfaces } from "node:os";
 import { join, resolve } from "node:path";
 import { getRequestListener } from "@hono/node-server";
 import pino from "pino";
+import { errorText } from "./error-text.ts";
 import { ServerUrl } from "../shared/api/resources.ts";
 import type { AddressInfo } from "./address.ts";
 import { createApp } from "./app.ts";
@@ -212,7 +213,7 @@ class Door {
           if (!isTaken) socket.end("HTTP/1.1 404 Not Found\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
         })
         .catch((error: unknown) => {
-          context.log.error({ error: String(error) }, "an upgrade failed");
+          context.log.error({ error: errorText(error) }, "an upgrade failed");
           socket.destroy();
         });
     });
@@ -316,7 +317,7 @@ function collectRegularly(store: Store, log: Log): () => void {
       const { more } = await collect(store);
       schedule(more ? 1_000 : COLLECT_EVERY_MS);
     } catch (error) {
-      log.warn({ error: String(error) }, "collecting old rows failed; trying again later");
+      log.warn({ error: errorText(error) }, "collecting old rows failed; trying again later");
       schedule(COLLECT_EVERY_MS);
     }
   };

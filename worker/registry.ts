@@ -10,6 +10,7 @@
 import { sha256 } from "@noble/hashes/sha2.js";
 import { bytesToHex } from "@noble/hashes/utils.js";
 import { z } from "zod";
+import { errorText } from "./error-text.ts";
 import { type ImageParts, parseImage } from "../shared/model/image.ts";
 import type { Log, Registry } from "./ports.ts";
 import { makeRegistryFetch, type RegistryFetch, type ResolveName } from "./registry-fetch.ts";
@@ -65,10 +66,6 @@ export function makeRegistry({ plain, log, resolveName }: RegistryOptions): Regi
     },
   };
 }
-
-/** fetch says only that it failed; its cause says why. */
-const errorText = (error: unknown): string =>
-  error instanceof Error && error.cause !== undefined ? `${String(error)}: ${String(error.cause)}` : String(error);
 
 const hostOf = (registry: string): string => (registry === "docker.io" ? "registry-1.docker.io" : registry);
 

@@ -2,6 +2,7 @@
  * What the tags of a revision mean, asked once when it is deployed, so that every node runs the same image. What cannot be
  * asked in time keeps the meaning it had in the revision before, or is left to the first node that is assigned it.
  */
+import { errorText } from "./error-text.ts";
 import { parseImage, registryOf } from "../shared/model/image.ts";
 import type { Context } from "./context.ts";
 import type { Row } from "./store/commit-types.ts";
@@ -88,7 +89,7 @@ async function resolveOne(
     const credentials = row === undefined || password === null ? null : { username: row.username, password };
     return await registry.resolve(reference, { credentials, signal });
   } catch (error) {
-    log.warn({ reference, error: String(error) }, "an image could not be resolved");
+    log.warn({ reference, error: errorText(error) }, "an image could not be resolved");
     return null;
   }
 }

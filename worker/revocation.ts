@@ -4,6 +4,7 @@
  * While any is open, the tokens of all of them are read in one query at each commit and when the next of them expires.
  * Nothing has to say which commit it was: a token can go with its namespace too.
  */
+import { errorText } from "./error-text.ts";
 import type { Context } from "./context.ts";
 import { BerthError } from "./errors.ts";
 import { readGoodTokens } from "./store/read-tokens.ts";
@@ -54,7 +55,7 @@ export class Revocation {
           );
       return Math.min(LOOK_EVERY_MS, ...tokens.map(({ expiresMs }) => (expiresMs ?? Number.POSITIVE_INFINITY) - marks.nowMs));
     } catch (error) {
-      log.warn({ error: String(error) }, "reading the tokens of open streams failed; trying again");
+      log.warn({ error: errorText(error) }, "reading the tokens of open streams failed; trying again");
       return RETRY_MS;
     }
   }

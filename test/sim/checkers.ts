@@ -28,6 +28,10 @@ const LOOK_EVERY_MS = 1_000;
 /** I32. */
 const CONVERGES_WITHIN_MS = 180_000;
 
+/** What a process may log as an error: that its database refused, which is the simulation's doing. */
+const OF_DATABASE =
+  /SQLITE_(?:BUSY|FULL|READONLY|IOERR)|database is locked|database or disk is full|readonly database|disk I\/O error|fetch failed|STREAM_EXPIRED|stream has expired|TRANSACTION_CLOSED|has been rolled back/;
+
 export class Checkers {
   readonly #world: World;
   readonly #findings: Findings;
@@ -88,6 +92,9 @@ export class Checkers {
     this.#containers.begin();
     database.onWrite = (written) => this.#wrote(written);
     ears.onAsked = (request) => this.#commits.asked(request);
+    ears.onError = (text) => {
+      if (!OF_DATABASE.test(text)) this.fail("crash", `the control plane said: ${text.slice(0, 900)}`);
+    };
     ears.onAnswered = (request, answer, askedMs) => {
       this.#presence.answered(request, answer, askedMs);
       this.#answers.answered(request, answer, askedMs);
@@ -145,9 +152,6 @@ export class Checkers {
       const failure = machine.failures.shift();
       if (failure !== undefined) this.fail("crash", `the agent of ${machine.name} ended with ${failure}`);
     }
-    const error = isolate?.errors.shift();
-    if (error !== undefined && /breaks its own rules|invariant|TypeError|RangeError|ReferenceError/.test(error))
-      this.fail("crash", `the control plane said: ${error.slice(0, 600)}`);
     if (isolate !== this.#isolate) {
       this.#isolate = isolate;
       if (isolate !== null) this.#presence.serves();

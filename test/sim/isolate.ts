@@ -4,7 +4,7 @@ import { createApp } from "../../worker/app.ts";
 import type { Context } from "../../worker/context.ts";
 import { createCluster, type KeyFiles } from "../../worker/init.ts";
 import { makeSigner } from "../../worker/keys.ts";
-import type { Clock, Random, Registry } from "../../worker/ports.ts";
+import type { Clock, Log, Random, Registry } from "../../worker/ports.ts";
 import { Rehearsals } from "../../worker/rehearsals.ts";
 import { rollBack } from "../../worker/roll-back.ts";
 import { Channels } from "../../worker/shard/channels.ts";
@@ -21,14 +21,19 @@ import type { SimRegistry } from "./images.ts";
 import { type Kernel, Process } from "./kernel.ts";
 import { logOf } from "./machine.ts";
 import { type Door, die } from "./network.ts";
+import type { Prng } from "./prng.ts";
 
 const COLLECT_EVERY_MS = 600_000;
+/** 500 parts in a million: worse than any that is built in. */
+const RATE_ERROR_MAX = 5e-4;
 export const SERVER_URL = "https://berth.test:7443";
 
 /** What reaches a process of the control plane from outside, and what it answers: for checkers. */
 export interface Ears {
   onAsked(request: HttpRequest): void;
   onAnswered(request: HttpRequest, answer: { readonly status: number; readonly body: string }, askedMs: number): void;
+  /** It logged an error: `text` is the message and its fields. */
+  onError(text: string): void;
 }
 
 export interface IsolateParts {
@@ -48,8 +53,6 @@ export class Isolate implements Door {
   readonly #parts: IsolateParts;
   #app: ReturnType<typeof createApp> | null = null;
   #context: Context | null = null;
-  /** What was thrown where nothing may be: an unhandled end of a loop. */
-  readonly errors: string[] = [];
 
   constructor(parts: IsolateParts) {
     this.#parts = parts;
@@ -65,8 +68,8 @@ export class Isolate implements Door {
     const { kernel, database, files, registry, epochMs } = this.#parts;
     const forked = kernel.random.fork(this.process.name);
     const random: Random = { bytes: (count) => forked.bytes(count) };
-    const clock: Clock = { nowMs: () => kernel.nowMs, after: (ms, run) => kernel.after(ms, this.process, "", run) };
-    const log = logOf(kernel, this.process);
+    const clock = this.#clock(forked);
+    const log = this.#log();
     const store = await Store.open(database.portOf(this.process));
     const { ring } = await createCluster({ store, files, random });
     const snapshots = new Snapshots(store);
@@ -75,13 +78,7 @@ export class Isolate implements Door {
       store,
       clock,
       random,
-      log: {
-        ...log,
-        error: (fields, message) => {
-          log.error(fields, message);
-          this.errors.push(`${message} ${JSON.stringify(fields)}`);
-        },
-      },
+      log,
       planning: makePlanning({ store, snapshots, rollBack: (ask) => rollBack(context, ask) }),
       ticking: makeTicking({ store, signer }),
     });
@@ -117,14 +114,14 @@ export class Isolate implements Door {
     const { kernel, database } = this.#parts;
     const forked = kernel.random.fork(this.process.name);
     const store = new Store(database.portOf(this.process));
-    const clock: Clock = { nowMs: () => kernel.nowMs, after: (ms, run) => kernel.after(ms, this.process, "", run) };
+    const clock = this.#clock(forked);
     // It has heard nobody yet.
-    const presence = new EvictionLimiter(EVICTION_TIMING, kernel.nowMs);
+    const presence = new EvictionLimiter(EVICTION_TIMING, clock.nowMs());
     const loop = new PlannerLoop({
       planning: makePlanning({ store, snapshots: new Snapshots(store), rollBack: async () => {} }),
       clock,
       random: { bytes: (count) => forked.bytes(count) },
-      log: logOf(kernel, this.process),
+      log: this.#log(),
       onRev: () => {},
       lastReturn: () => ({ ...presence.lastReturn, heard: new Set() }),
     });
@@ -178,6 +175,30 @@ export class Isolate implements Door {
     const body = await response.text();
     ears.onAnswered(request, { status: response.status, body }, askedMs);
     return { status: response.status, header: (name) => response.headers.get(name), body };
+  }
+
+  /** A process's monotonic clock begins with it, and is as right as its crystal. */
+  #clock(random: Prng): Clock {
+    const { kernel } = this.#parts;
+    const bornMs = kernel.nowMs;
+    const rate = 1 + random.between(-RATE_ERROR_MAX, RATE_ERROR_MAX);
+    return {
+      nowMs: () => (kernel.nowMs - bornMs) * rate,
+      // As setTimeout: a wait that rounding has left over must not be one of no time at all.
+      after: (ms, run) => kernel.after(Math.max(1, ms) / rate, this.process, "", run),
+    };
+  }
+
+  #log(): Log {
+    const { kernel, ears } = this.#parts;
+    const log = logOf(kernel, this.process);
+    return {
+      ...log,
+      error: (fields, message) => {
+        log.error(fields, message);
+        ears.onError(`${this.process.name}: ${message} ${JSON.stringify(fields)}`);
+      },
+    };
   }
 
   #collect(store: Store): void {

@@ -55,7 +55,7 @@ export class World {
   /** The folder with the control plane's keys is not there. */
   areKeysAway = false;
   readonly planningErrors: string[] = [];
-  readonly ears: Ears = { onAsked: () => {}, onAnswered: () => {} };
+  readonly ears: Ears = { onAsked: () => {}, onAnswered: () => {}, onError: () => {} };
 
   constructor(options: WorldOptions) {
     this.#options = options;

@@ -2,6 +2,7 @@
  * The planner's loop: look at the cluster, plan, commit by compare-and-set, look again when something rings or falls
  * due. Level-triggered: a ring carries nothing, and any number of rings while one plan runs are one more look.
  */
+import { errorText } from "../error-text.ts";
 import type { DeploymentId } from "../../shared/model/name.ts";
 import type { ClusterPlan, ControlPlaneReturn, PlanInput } from "../../shared/plan/change.ts";
 import type { ClusterSnapshot } from "../../shared/plan/snapshot.ts";
@@ -100,10 +101,7 @@ export class PlannerLoop {
     } catch (error) {
       this.#failures += 1;
       delayMs = Math.min(RETRY_MAX_MS, RETRY_FIRST_MS * 2 ** (this.#failures - 1));
-      this.#parts.log.error(
-        { error: error instanceof Error ? (error.stack ?? error.message) : String(error), retryMs: delayMs },
-        "planning failed",
-      );
+      this.#parts.log.error({ error: errorText(error), retryMs: delayMs }, "planning failed");
     }
     // `ring` and `stop` may have run meanwhile.
     const state = this.#state as "running" | "runningAndRung" | "stopped";
@@ -178,5 +176,4 @@ export class PlannerLoop {
   }
 }
 
-const errorText = (error: unknown): string => (error instanceof Error ? (error.stack ?? error.message) : String(error));
 const hex = (bytes: Uint8Array): string => Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");

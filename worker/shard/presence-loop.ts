@@ -3,6 +3,7 @@
  * while nothing changes. The timer is set to the next moment at which a silent node would change, so a loss is
  * committed when it is due and not at some tick after it.
  */
+import { errorText } from "../error-text.ts";
 import type { NodeStatus } from "../../shared/plan/snapshot.ts";
 import type { Clock, Log } from "../ports.ts";
 import { type Guard, type NewEvent, NOW } from "../store/commit-types.ts";
@@ -106,7 +107,7 @@ export class PresenceLoop {
     try {
       nextMs = await this.#look();
     } catch (error) {
-      this.#parts.log.error({ error: String(error) }, "presence could not be committed; trying again");
+      this.#parts.log.error({ error: errorText(error) }, "presence could not be committed; trying again");
       nextMs = this.#parts.clock.nowMs() + RETRY_MS;
     }
     // `kick` and `stop` may have run meanwhile.

@@ -6,6 +6,7 @@
  * What changed in the database reaches it as a bare "something is newer" (`changed`); it then reads what is newer than
  * it knows. So it does not matter who committed, or how often it is told.
  */
+import { errorText } from "../error-text.ts";
 import type { NodeId } from "../../shared/model/name.ts";
 import type { Clock, Log, Random } from "../ports.ts";
 import { type ClusterFacts, readLink, readLinkChanges } from "../store/read-agents.ts";
@@ -99,7 +100,7 @@ export class Shard {
   /** Something was committed, up to `rev`: wakes the nodes whose set moved and the watches that waited for it. */
   changed(rev: number): void {
     if (this.#cluster !== null && rev <= this.#cluster.rev) return;
-    this.refresh().catch((error: unknown) => this.#parts.log.error({ error: String(error) }, "reading what changed failed"));
+    this.refresh().catch((error: unknown) => this.#parts.log.error({ error: errorText(error) }, "reading what changed failed"));
   }
 
   /** A report was applied that changed what is observed, up to `mark`: ends the watches that waited for it. Nothing is read. */

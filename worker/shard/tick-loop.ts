@@ -5,6 +5,7 @@
  *
  * Level-triggered: `kick` looks whether anything is pending, and the loop ends by itself when nothing is any more.
  */
+import { errorText } from "../error-text.ts";
 import type { Clock, Log } from "../ports.ts";
 import type { Tick } from "../store/store.ts";
 
@@ -85,7 +86,7 @@ export class TickLoop {
     } catch (error) {
       // Not known what waits: the next tick looks.
       this.#isAuditWaiting = true;
-      log.error({ error: String(error) }, "a tick of the cluster clock failed; trying again");
+      log.error({ error: errorText(error) }, "a tick of the cluster clock failed; trying again");
     }
     // `stop` may have run meanwhile.
     if ((this.#state as "running" | "stopped") === "stopped") return;

@@ -1,5 +1,6 @@
 /** `GET …/logs`: the output of an app's replicas, read by their agents and joined here. */
 import { z } from "zod";
+import { errorText } from "../../error-text.ts";
 import { LogLine } from "../../../shared/api/resources.ts";
 import { Name } from "../../../shared/model/name.ts";
 import type { Context } from "../../context.ts";
@@ -106,7 +107,7 @@ async function* linesOf({ channels, log }: Context, row: ReachableReplica, ask: 
     }
   } catch (error) {
     const known = asBerthError(error);
-    if (known.code === "internal") log.warn({ replica: row.replica.id, error: String(error) }, "a log stream failed");
+    if (known.code === "internal") log.warn({ replica: row.replica.id, error: errorText(error) }, "a log stream failed");
     yield missing(row, known.message);
   }
 }
