@@ -56,6 +56,13 @@ export interface Revised {
   readonly deployment: Deployment | null;
 }
 
+const NOT_LOCKED = { lockedBy: null, lockMessage: "", lockedMs: null };
+/** A rollback tries nothing; a scale goes on with what it takes the place of. */
+function stanceOf(view: DeployView, kind: DeployKind) {
+  const { pausedBy, resumedMs, promoted } = goesOnWith(view, kind) ?? { pausedBy: null, resumedMs: 0, promoted: kind === "rollback" };
+  return { pausedBy, resumedMs, promoted, canariesHealthy: false };
+}
+
 export function revise(view: DeployView, next: Revise, random: Random): Revised {
   const isHalted = next.scaled !== undefined && view.hasFailed;
   const { services, configs } = isHalted ? rescaled(view, next, next.scaled) : compared(view, next);
@@ -68,6 +75,7 @@ export function revise(view: DeployView, next: Revise, random: Random): Revised 
 
   const deploymentId = newId(random, "d");
   const fromRevision = comesFrom(view, next.kind);
+  const stance = stanceOf(view, next.kind);
   const sinceMs = goesOnWith(view, next.kind)?.startedMs ?? null;
   const { namespace, kind, message, createdBy } = next;
   const app = next.spec.name;
@@ -99,6 +107,7 @@ export function revise(view: DeployView, next: Revise, random: Random): Revised 
             startedMs: sinceMs ?? NOW,
             finishedMs: null,
             halted: isHalted,
+            ...stance,
           },
         ],
       },
@@ -125,6 +134,9 @@ export function revise(view: DeployView, next: Revise, random: Random): Revised 
       state: "running",
       message,
       createdBy,
+      pausedBy: stance.pausedBy,
+      canariesHealthy: false,
+      promoted: stance.promoted,
       started: sinceMs === null ? STAMP.time : isoTime(sinceMs),
       finished: null,
     } as Deployment,
@@ -217,7 +229,7 @@ function appChange(view: DeployView, app: { appId: string; namespace: string; na
   return {
     op: "insert",
     table: "apps",
-    rows: [{ id, namespace, name, revision: REV, deleting: false, deleteVolumes: false, createdMs: NOW }],
+    rows: [{ id, namespace, name, revision: REV, deleting: false, deleteVolumes: false, ...NOT_LOCKED, createdMs: NOW }],
   };
 }
 
