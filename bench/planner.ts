@@ -39,6 +39,7 @@ const PLANNING: ServicePlanning = {
   canaries: 0,
   failureAction: "pause",
   dependsOn: [],
+  ends: false,
   imageReference: "nginx:1",
 };
 const ZONES = 10;

@@ -162,7 +162,8 @@ function compared(view: DeployView, next: Revise): Changes {
   const before = imagesOf(view, view.app?.revision ?? null);
   // After a failure the same again is another try: what it failed for may have been mended outside the cluster.
   const isRetry = next.kind === "deploy" && view.hasFailed;
-  return { services: services.map((service) => compare(service, view, { before, after: next.images, isRetry })), configs };
+  const compareTo = { before, after: next.images, isRetry, goesBack: next.kind === "rollback" };
+  return { services: services.map((service) => compare(service, view, compareTo)), configs };
 }
 
 /**
@@ -204,13 +205,22 @@ function comesFrom(view: DeployView, kind: DeployKind): number | null {
 function compare(
   desired: DesiredService,
   view: DeployView,
-  to: { readonly before: Images; readonly after: Images; readonly isRetry: boolean },
+  to: { readonly before: Images; readonly after: Images; readonly isRetry: boolean; readonly goesBack: boolean },
 ): ServiceChange {
   const row = view.services.find(({ name }) => name === desired.name) ?? null;
   const before = row?.removed === false ? row : null;
   const { imageReference } = desired.planning;
   const [imageBefore, image] = [imageText(to.before, imageReference), imageText(to.after, imageReference)];
   if (before === null) return { desired, image, before, isReplaced: true, isChanged: true };
+  // A migration that has run is not undone by running the one before it again.
+  if (to.goesBack && desired.planning.ends && before.planning.ends)
+    return {
+      desired: { ...before, body: null },
+      image: imageText(to.before, before.planning.imageReference),
+      before,
+      isReplaced: false,
+      isChanged: false,
+    };
   // An image that was not known becomes known when a node says so; that moves nothing.
   const isImageMoved = imageBefore !== "" && image !== imageBefore;
   const isReplaced = to.isRetry || before.spec !== desired.spec || isImageMoved;

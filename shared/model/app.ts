@@ -380,7 +380,9 @@ export const UpdatePolicy = z.strictObject({
 });
 export type UpdatePolicy = z.infer<typeof UpdatePolicy>;
 
-export const Dependency = z.strictObject({ condition: z.enum(["started", "healthy"]), required: z.boolean().default(true) });
+/** completed: it runs to its end and succeeds, in each deployment that changes it, before what depends on it begins. */
+export const DEPENDENCY_CONDITIONS = ["started", "healthy", "completed"] as const;
+export const Dependency = z.strictObject({ condition: z.enum(DEPENDENCY_CONDITIONS), required: z.boolean().default(true) });
 
 export const SERVICE_MODES = ["replicated", "global"] as const;
 /** Bounds one service to what one cluster is made to hold: 20 replicas on each of 5,000 nodes. */

@@ -107,6 +107,7 @@ export function servicePlanning(namespace: string, app: AppSpec, serviceName: st
     dependsOn: Object.keys(dependsOn)
       .sort()
       .map((service) => ({ service, condition: dependsOn[service]!.condition, required: dependsOn[service]!.required })),
+    ends: workload.restart.condition !== "always",
     imageReference: workload.image,
   };
 }

@@ -72,8 +72,11 @@ export class Placing {
       if (work.fills.length > 0) new ServicePlacing(this.#index, this.#draft, this, { work, idSeed: this.#idSeed }).fill();
   }
 
+  /** What waits for nothing goes first: whether it could be placed decides about those that wait for it. */
   updateAll(works: readonly Work[]): void {
-    for (const work of works) if (work.updates.length > 0) this.#update(work);
+    const due = works.filter(({ updates }) => updates.length > 0);
+    const isHeld = ({ holds }: Work) => holds.length > 0;
+    for (const work of [...due.filter((one) => !isHeld(one)), ...due.filter(isHeld)]) this.#update(work, works);
   }
 
   /** Home of a colocated service's group and, where there is none, why. */
@@ -92,7 +95,7 @@ export class Placing {
       this.#shunned.set(service.appId, { rank: rejected.except, attempt: rejected.attempt, service: service.name, slot: rejected.slot });
   }
 
-  #update(work: Work): void {
+  #update(work: Work, works: readonly Work[]): void {
     this.#chooseHome(work);
     const { service } = work.view;
     const notes = () => this.#draft.notes(service);
@@ -107,6 +110,11 @@ export class Placing {
     }
     if (triesCanaries(service, work.context)) {
       this.#tryCanaries(work, count);
+      return;
+    }
+    const hold = this.#holdOf(work, works);
+    if (hold !== null) {
+      notes().waiting.add(`${count}; ${hold}`);
       return;
     }
     const { parallelism, delayMs } = service.planning;
@@ -124,6 +132,15 @@ export class Placing {
       return;
     }
     new ServicePlacing(this.#index, this.#draft, this, { work, idSeed: this.#idSeed }).update(budget);
+  }
+
+  /** One that can be placed nowhere may need what those that wait for it hold: they do not wait then. */
+  #holdOf({ view: { service }, holds }: Work, works: readonly Work[]): string | null {
+    const stuck = (name: string) =>
+      works.some(
+        ({ view }) => view.service.appId === service.appId && view.service.name === name && this.placedOf(view.service).refusal !== null,
+      );
+    return holds.find((gate) => !stuck(gate.service))?.sentence ?? null;
   }
 
   /** All of them at once: they take nothing from anybody. */

@@ -14,7 +14,7 @@ import type { AppId } from "../model/name.ts";
 import type { AppContext } from "../rollout/context.ts";
 import { standardOf, wantedSlots } from "../rollout/context.ts";
 import { decide, triesCanaries, type Work } from "../rollout/decide.ts";
-import { gates } from "../rollout/gate.ts";
+import { type Gate, gates } from "../rollout/gate.ts";
 import { groupHome, isSplit } from "../rollout/group.ts";
 import { findFailure, type Failure, lastProgressMs } from "../rollout/outcome.ts";
 import { isCurrentSpec, isQuiet, type SlotView, viewSlots, wantedCount } from "../rollout/slots.ts";
@@ -29,7 +29,7 @@ import type { AppState, ClusterSnapshot, DeploymentState } from "./snapshot.ts";
 interface Deploying {
   readonly deployment: DeploymentState;
   readonly works: Work[];
-  readonly gated: ReadonlyMap<string, readonly string[]>;
+  readonly gated: ReadonlyMap<string, readonly Gate[]>;
   readonly failure: Failure | null;
   /** It scales an app that failed: nothing is updated, by it or because of it. */
   readonly halted: boolean;
@@ -147,15 +147,15 @@ class Planner {
     // Whoever only follows its group takes no revision that failed.
     const onlyFollows = (view: SlotView) => context.follows && view.service.planning.colocate && !isOutdated(view);
     const viewOf = new Map(views.map((view) => [view.service.name, view]));
-    const gated = new Map<string, readonly string[]>();
+    const gated = new Map<string, readonly Gate[]>();
     const works = views.map((view) => {
-      const sentences = deployment === null || isHalted ? [] : gates(view.service.planning.dependsOn, (name) => viewOf.get(name));
-      if (sentences.length > 0) gated.set(view.service.name, sentences);
+      const open = deployment === null || isHalted ? [] : gates(view.service.planning.dependsOn, (name) => viewOf.get(name), deployment);
+      if (open.length > 0) gated.set(view.service.name, open);
       return decide(this.#index, this.#draft, {
         view,
         context: onlyFollows(view) ? { ...effective, halted: false } : effective,
         standard: standardOf(this.#index, view.service, context),
-        gates: sentences,
+        gates: open,
       });
     });
     this.works.push(...works);
@@ -205,7 +205,7 @@ function judge(index: ClusterIndex, draft: Draft, placing: Placing, deploying: D
   const refusal = placing.placedOf(service).refusal;
   const message = refusal
     ? `${service.name} slot ${refusal.slot} cannot be placed: ${refusal.message}`
-    : `${service.name}: ${gated.get(service.name)?.[0] ?? "its replicas are not healthy and nothing moves any more"}`;
+    : `${service.name}: ${gated.get(service.name)?.[0]?.sentence ?? "its replicas are not healthy and nothing moves any more"}`;
   fail(draft, deploying, { service, message });
 }
 

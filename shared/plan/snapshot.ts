@@ -75,7 +75,13 @@ export interface ServicePlanning {
   readonly progressDeadlineMs: number;
   readonly failureAction: "pause" | "rollback";
   readonly canaries: number;
-  readonly dependsOn: readonly { readonly service: string; readonly condition: "started" | "healthy"; readonly required: boolean }[];
+  readonly dependsOn: readonly {
+    readonly service: string;
+    readonly condition: "started" | "healthy" | "completed";
+    readonly required: boolean;
+  }[];
+  /** Its replicas may end for good: what has completed is not run again to go back. */
+  readonly ends: boolean;
   readonly imageReference: string;
 }
 

@@ -13,6 +13,7 @@ import type { ServiceState } from "../plan/snapshot.ts";
 import { REPLICA_STATES } from "../wire/report.ts";
 import { backoffEndsMs } from "./backoff.ts";
 import type { AppContext } from "./context.ts";
+import type { Gate } from "./gate.ts";
 import { type UpdateOrder, updateOrder } from "./order.ts";
 import { isCurrentSpec, isMisplaced, type Slot, type SlotView, slotName, slotNumber, type Standard, wantedNumbers } from "./slots.ts";
 
@@ -34,6 +35,8 @@ export interface Work {
   readonly context: AppContext;
   readonly order: UpdateOrder;
   readonly standard: Standard;
+  /** What its updates wait for. */
+  readonly holds: readonly Gate[];
   readonly fills: Fill[];
   /** Slots on the old revision, in the order to take them. */
   readonly updates: Slot[];
@@ -57,7 +60,7 @@ export interface Work {
 export function decide(
   index: ClusterIndex,
   draft: Draft,
-  input: { view: SlotView; context: AppContext; standard: Standard; gates: readonly string[] },
+  input: { view: SlotView; context: AppContext; standard: Standard; gates: readonly Gate[] },
 ): Work {
   const { view, context, standard, gates } = input;
   const work: Work = {
@@ -65,6 +68,7 @@ export function decide(
     context,
     order: updateOrder(view.service.planning),
     standard,
+    holds: gates.filter(({ holdsUpdates }) => holdsUpdates),
     fills: [],
     updates: [],
     moving: 0,
@@ -84,7 +88,7 @@ export function decide(
   }
   decider.unwanted();
   decider.sortUpdates();
-  if (decider.gated > 0) for (const sentence of gates) draft.notes(view.service).waiting.add(sentence);
+  if (decider.gated > 0) for (const { sentence } of gates) draft.notes(view.service).waiting.add(sentence);
   return work;
 }
 
@@ -92,11 +96,11 @@ class Decider {
   readonly index: ClusterIndex;
   readonly draft: Draft;
   readonly work: Work;
-  readonly gates: readonly string[];
+  readonly gates: readonly Gate[];
   gated = 0;
   readonly #emptyReason: PlanReason;
 
-  constructor(index: ClusterIndex, draft: Draft, work: Work, gates: readonly string[]) {
+  constructor(index: ClusterIndex, draft: Draft, work: Work, gates: readonly Gate[]) {
     this.index = index;
     this.draft = draft;
     this.work = work;

@@ -103,6 +103,7 @@ export const serviceRow = (app: number, name: string, over: Partial<Insert<"serv
     canaries: 0,
     failureAction: "pause",
     dependsOn: [],
+    ends: false,
     imageReference: "registry/web:1",
   },
   removed: false,

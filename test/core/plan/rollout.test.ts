@@ -160,3 +160,81 @@ describe("progress deadline", () => {
     expect(outcomes(sim)).toEqual(["succeeded"]);
   });
 });
+
+describe("in the order of dependencies", () => {
+  const two = (condition: "started" | "healthy" | "completed", db: ServiceOptions = {}) => {
+    const made = world()
+      .nodes(3)
+      .app("shop")
+      .service("db", db)
+      .service("web", { replicas: 2, dependsOn: [{ service: "db", condition, required: true }] });
+    return made.replica("db", 0, "n1").replica("web", 0, "n2").replica("web", 1, "n3");
+  };
+  const order = (sim: Simulation) => sim.changesOf("assign").map(({ service }) => service);
+
+  test("what depends changes over when its dependency has, where one deployment changes both", () => {
+    const sim = new Simulation(two("healthy")).deploy("shop", { db: { spec: "db2" }, web: { spec: "v2" } });
+    sim.step();
+    expect(order(sim)).toEqual(["db"]);
+    expect(waiting(sim)).toEqual(["2 of its slots are on another revision or node than wanted; waits for db to be ready (slot 0 is not)"]);
+    sim.settle();
+    expect(order(sim)).toEqual(["db", "web", "web"]);
+    expect(outcomes(sim)).toEqual(["succeeded"]);
+  });
+
+  test("a dependency that the deployment does not change holds up no update, sick as it may be", () => {
+    const sim = new Simulation(two("healthy"));
+    sim.world.replicas = sim.world.replicas.map((row) => (row.service === "db" ? { ...row, readySinceMs: null } : row));
+    sim.behaviours.set("spec-db-1", "neverReady");
+    sim.deploy("shop", { web: { spec: "v2" } }).run(60);
+    expect(running(sim, "v2")).toBe(2);
+  });
+
+  test("a dependency that fits nowhere while what depends holds its place does not hold it up: both change over", () => {
+    const made = world().node("n1", { memoryMiB: 1000 }).app("shop").service("db", { memoryMiB: 400 });
+    made.service("web", { memoryMiB: 500, dependsOn: [{ service: "db", condition: "healthy", required: true }] });
+    const sim = new Simulation(made.replica("db", 0, "n1").replica("web", 0, "n1"));
+    const taller = { cpuMillis: 50, memoryMiB: 600, devices: {} };
+    const smaller = { cpuMillis: 50, memoryMiB: 200, devices: {} };
+    sim.deploy("shop", { db: { spec: "db2", reservation: taller }, web: { spec: "v2", reservation: smaller } }).settle();
+    expect(sim.rows("db").map(({ spec }) => spec)).toEqual(["db2"]);
+    expect(sim.rows("web").map(({ spec }) => spec)).toEqual(["v2"]);
+    expect(outcomes(sim)).toEqual(["succeeded"]);
+  });
+
+  test("a job completes first: of a first deployment, and of each that changes it", () => {
+    const made = world().nodes(3).app("shop").service("migrate", { ends: true });
+    made.service("web", { dependsOn: [{ service: "migrate", condition: "completed", required: true }] });
+    const sim = new Simulation(made.deployment());
+    sim.behaviours.set("spec-migrate-1", "complete").set("m2", "complete");
+    sim.run(1);
+    expect(order(sim)).toEqual(["migrate"]);
+    sim.settle();
+    sim.deploy("shop", { migrate: { spec: "m2" }, web: { spec: "v2" } }).settle();
+    expect(order(sim)).toEqual(["migrate", "web", "migrate", "web"]);
+    sim.deploy("shop", { web: { spec: "v3" } }).settle();
+    expect(order(sim).slice(4), "unchanged, it is not run again").toEqual(["web"]);
+    expect(outcomes(sim)).toEqual(["succeeded", "succeeded", "succeeded"]);
+  });
+
+  test("a job that fails fails the deployment, and what depends on it was never touched", () => {
+    const made = world().nodes(3).app("shop").service("migrate", { ends: true });
+    made.service("web", { dependsOn: [{ service: "migrate", condition: "completed", required: true }] });
+    const sim = new Simulation(made.deployment());
+    sim.behaviours.set("spec-migrate-1", "complete").set("m2", "fail");
+    sim.settle();
+    sim.deploy("shop", { migrate: { spec: "m2", planning: { failureAction: "rollback" } }, web: { spec: "v2" } }).run(60);
+    expect(sim.outcomes.at(-1)).toMatchObject({ state: "failed", rollbackTo: 1 });
+    expect(sim.outcomes.at(-1)!.message).toMatch(/^migrate slot 0 on n\d ended in failure/);
+    expect(running(sim, "v2")).toBe(0);
+  });
+
+  test("a rollback waits for no job", () => {
+    const made = world().nodes(3).app("shop").service("migrate", { ends: true, spec: "m2" });
+    made.service("web", { dependsOn: [{ service: "migrate", condition: "completed", required: true }] });
+    const sim = new Simulation(made.replica("migrate", 0, "n1", { state: "failed", readySinceMs: null }).replica("web", 0, "n2"));
+    sim.deploy("shop", { web: { spec: "v0", replicas: 2 } }, { kind: "rollback" }).settle();
+    expect(running(sim, "v0")).toBe(2);
+    expect(order(sim)).not.toContain("migrate");
+  });
+});

@@ -52,6 +52,7 @@ export const PLANNING: ServicePlanning = {
   failureAction: "pause",
   canaries: 0,
   dependsOn: [],
+  ends: false,
   imageReference: "nginx:1",
 };
 

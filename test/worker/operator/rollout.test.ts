@@ -164,3 +164,22 @@ describe("diff", () => {
     expect([missing.status, missing.body.error.reason]).toEqual([404, "revision"]);
   });
 });
+
+test("a rollback leaves jobs as they are: what a migration did is not undone by running the one before it", async () => {
+  const world = await World.start();
+  const app = (version: number): AppSpecInput =>
+    appSpec("shop", {
+      services: {
+        migrate: { workload: { image: `registry.test/migrate:${version}`, restart: { condition: "no" } } },
+        web: { workload: { image: `registry.test/web:${version}` }, dependsOn: { migrate: { condition: "completed" } } },
+      },
+    });
+  await world.deploy(app(1));
+  await world.deploy(app(2));
+  const back = await world.call<DeployAnswer>("POST", `${APP}/rollback`, { body: {} });
+  expect(back.body.plan.services.map(({ service, action }) => [service, action])).toEqual([
+    ["migrate", "keep"],
+    ["web", "update"],
+  ]);
+  expect((await world.get<App>(APP)).body.services.map(({ image }) => image)).toEqual(["registry.test/migrate:2", "registry.test/web:1"]);
+});
