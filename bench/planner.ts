@@ -30,11 +30,16 @@ const PLANNING: ServicePlanning = {
   colocate: false,
   order: "auto",
   parallelism: 1,
+  maxSurge: 1,
+  maxUnavailable: null,
   delayMs: 0,
   minHealthyMs: 10_000,
   healthyDeadlineMs: 300_000,
+  progressDeadlineMs: 600_000,
+  canaries: 0,
   failureAction: "pause",
   dependsOn: [],
+  ends: false,
   imageReference: "nginx:1",
 };
 const ZONES = 10;
@@ -297,6 +302,10 @@ const deploying: Bench = {
       fromRevision: null,
       kind: "deploy" as const,
       startedMs: 900_000,
+      paused: false,
+      resumedMs: 0,
+      canariesHealthy: false,
+      promoted: false,
       rev: 1,
     }));
     const snapshot = { ...before, deployments };

@@ -17,6 +17,9 @@ CREATE TABLE `apps` (
 	`revision` integer NOT NULL,
 	`deleting` integer NOT NULL,
 	`delete_volumes` integer NOT NULL,
+	`locked_by` text,
+	`lock_message` text NOT NULL,
+	`locked_ms` integer,
 	`created_ms` integer NOT NULL,
 	`rev` integer NOT NULL
 );
@@ -86,6 +89,10 @@ CREATE TABLE `deployments` (
 	`finished_ms` integer,
 	`rollback_to` integer,
 	`halted` integer NOT NULL,
+	`paused_by` text,
+	`resumed_ms` integer NOT NULL,
+	`canaries_healthy` integer NOT NULL,
+	`promoted` integer NOT NULL,
 	`rev` integer NOT NULL
 );
 

@@ -44,6 +44,7 @@ export async function draftDeploy(
 ): Promise<DeployDraft> {
   const view = await readForDeploy(context.store, ask);
   refuseUndeployable(view, ask);
+  refuseLocked(view);
   refuseSpec(ask.app, ask.spec);
   const images = await resolveImages(context, {
     references: referencesOf(ask.spec),
@@ -59,6 +60,7 @@ export async function draftScale(
 ): Promise<DeployDraft> {
   const view = await readForDeploy(context.store, ask);
   refuseUndeployable(view, ask);
+  refuseLocked(view);
   const { current, good } = view;
   if (current === null) throw noApp(ask.namespace, ask.app);
   const service = Object.hasOwn(current.spec.services, ask.service) ? current.spec.services[ask.service] : undefined;
@@ -96,7 +98,7 @@ type RollbackAsk = AppAsk & { readonly toRevision?: number | undefined };
 
 /** Forward to a revision with the spec and the images of an earlier one. */
 export async function draftRollback(context: Context, ask: RollbackAsk): Promise<DeployDraft> {
-  const { view, next } = await earlier(context, ask);
+  const { view, next } = await earlier(context, ask, refuseLocked);
   return await draft(context, view, next);
 }
 
@@ -105,13 +107,19 @@ export async function reviseToEarlier(
   context: Context,
   ask: RollbackAsk,
 ): Promise<Pick<DeployDraft, "changes" | "guards" | "events" | "message">> {
-  const { view, next } = await earlier(context, ask);
+  const { view, next } = await earlier(context, ask, () => undefined);
   return { ...revise(view, next, context.random), message: next.message };
 }
 
-async function earlier(context: Context, ask: RollbackAsk): Promise<{ readonly view: DeployView; readonly next: Next }> {
+/** `check` throws where this may not be asked now. */
+async function earlier(
+  context: Context,
+  ask: RollbackAsk,
+  check: (view: DeployView) => void,
+): Promise<{ readonly view: DeployView; readonly next: Next }> {
   const view = await readForDeploy(context.store, { namespace: ask.namespace, app: ask.app, target: ask.toRevision });
   refuseUndeployable(view, ask);
+  check(view);
   if (view.app === null || view.current === null) throw noApp(ask.namespace, ask.app);
   if (view.target === null) {
     if (ask.toRevision === undefined)
@@ -144,6 +152,14 @@ function refuseUndeployable({ namespace, app }: DeployView, ask: AppAsk): void {
       `${ask.app} is being removed; deploy it again when its last replica is gone (berth ps ${ask.app} shows them)`,
       { reason: "deleting" },
     );
+}
+
+/** Whoever locked it may not deploy it either: a lock is taken for others and for oneself. */
+export function refuseLocked({ app }: DeployView): void {
+  if (app === null || app.lockedBy === null) return;
+  throw new BerthError("refused", `${app.name} is locked by ${app.lockedBy}: ${app.lockMessage}; berth unlock ${app.name} lifts it`, {
+    reason: "locked",
+  });
 }
 
 function refuseSpec(app: string, spec: AppSpec): void {

@@ -309,7 +309,11 @@ const isNews = (now: Explanation, before: Explanation | undefined): boolean =>
 /** Without its waits, and in at most STEPS_MAX steps. */
 function hurried(service: ServiceState): ServiceState {
   const parallelism = Math.max(service.planning.parallelism, Math.ceil(service.replicas / STEPS_MAX));
-  return { ...service, planning: { ...service.planning, parallelism, delayMs: 0, minHealthyMs: 0 } };
+  // None stays none: it decides what goes first.
+  const raised = (most: number) => (most === 0 ? 0 : Math.max(most, parallelism));
+  const { maxSurge, maxUnavailable } = service.planning;
+  const bounds = { maxSurge: raised(maxSurge), maxUnavailable: maxUnavailable === null ? null : raised(maxUnavailable) };
+  return { ...service, planning: { ...service.planning, ...bounds, parallelism, delayMs: 0, minHealthyMs: 0 } };
 }
 
 function rowsOfApp(base: ClusterSnapshot, appId: AppId): Row[] {

@@ -5,7 +5,7 @@
 import type { Removed } from "../shared/api/resources.ts";
 import { noNamespace } from "./auth.ts";
 import type { Context } from "./context.ts";
-import { noApp } from "./deploy.ts";
+import { noApp, refuseLocked } from "./deploy.ts";
 import { engineVolumeName } from "../shared/model/desire.ts";
 import { supersede } from "./revise.ts";
 import { bumpGenerations } from "./store/generation.ts";
@@ -34,6 +34,7 @@ export async function draftRemoval(
     if (!deleteData || view.volumes.length === 0) throw noApp(namespace, name);
     return draftLeftovers(view, ask);
   }
+  refuseLocked(view);
   const isNothing = app.deleting && (!deleteData || app.deleteVolumes);
   return {
     marks: view.marks,

@@ -56,6 +56,13 @@ export interface Revised {
   readonly deployment: Deployment | null;
 }
 
+const NOT_LOCKED = { lockedBy: null, lockMessage: "", lockedMs: null };
+/** A rollback tries nothing; a scale goes on with what it takes the place of. */
+function stanceOf(view: DeployView, kind: DeployKind) {
+  const { pausedBy, resumedMs, promoted } = goesOnWith(view, kind) ?? { pausedBy: null, resumedMs: 0, promoted: kind === "rollback" };
+  return { pausedBy, resumedMs, promoted, canariesHealthy: false };
+}
+
 export function revise(view: DeployView, next: Revise, random: Random): Revised {
   const isHalted = next.scaled !== undefined && view.hasFailed;
   const { services, configs } = isHalted ? rescaled(view, next, next.scaled) : compared(view, next);
@@ -68,6 +75,7 @@ export function revise(view: DeployView, next: Revise, random: Random): Revised 
 
   const deploymentId = newId(random, "d");
   const fromRevision = comesFrom(view, next.kind);
+  const stance = stanceOf(view, next.kind);
   const sinceMs = goesOnWith(view, next.kind)?.startedMs ?? null;
   const { namespace, kind, message, createdBy } = next;
   const app = next.spec.name;
@@ -99,6 +107,7 @@ export function revise(view: DeployView, next: Revise, random: Random): Revised 
             startedMs: sinceMs ?? NOW,
             finishedMs: null,
             halted: isHalted,
+            ...stance,
           },
         ],
       },
@@ -125,6 +134,9 @@ export function revise(view: DeployView, next: Revise, random: Random): Revised 
       state: "running",
       message,
       createdBy,
+      pausedBy: stance.pausedBy,
+      canariesHealthy: false,
+      promoted: stance.promoted,
       started: sinceMs === null ? STAMP.time : isoTime(sinceMs),
       finished: null,
     } as Deployment,
@@ -150,7 +162,8 @@ function compared(view: DeployView, next: Revise): Changes {
   const before = imagesOf(view, view.app?.revision ?? null);
   // After a failure the same again is another try: what it failed for may have been mended outside the cluster.
   const isRetry = next.kind === "deploy" && view.hasFailed;
-  return { services: services.map((service) => compare(service, view, { before, after: next.images, isRetry })), configs };
+  const compareTo = { before, after: next.images, isRetry, goesBack: next.kind === "rollback" };
+  return { services: services.map((service) => compare(service, view, compareTo)), configs };
 }
 
 /**
@@ -192,13 +205,22 @@ function comesFrom(view: DeployView, kind: DeployKind): number | null {
 function compare(
   desired: DesiredService,
   view: DeployView,
-  to: { readonly before: Images; readonly after: Images; readonly isRetry: boolean },
+  to: { readonly before: Images; readonly after: Images; readonly isRetry: boolean; readonly goesBack: boolean },
 ): ServiceChange {
   const row = view.services.find(({ name }) => name === desired.name) ?? null;
   const before = row?.removed === false ? row : null;
   const { imageReference } = desired.planning;
   const [imageBefore, image] = [imageText(to.before, imageReference), imageText(to.after, imageReference)];
   if (before === null) return { desired, image, before, isReplaced: true, isChanged: true };
+  // A migration that has run is not undone by running the one before it again.
+  if (to.goesBack && desired.planning.ends && before.planning.ends)
+    return {
+      desired: { ...before, body: null },
+      image: imageText(to.before, before.planning.imageReference),
+      before,
+      isReplaced: false,
+      isChanged: false,
+    };
   // An image that was not known becomes known when a node says so; that moves nothing.
   const isImageMoved = imageBefore !== "" && image !== imageBefore;
   const isReplaced = to.isRetry || before.spec !== desired.spec || isImageMoved;
@@ -217,7 +239,7 @@ function appChange(view: DeployView, app: { appId: string; namespace: string; na
   return {
     op: "insert",
     table: "apps",
-    rows: [{ id, namespace, name, revision: REV, deleting: false, deleteVolumes: false, createdMs: NOW }],
+    rows: [{ id, namespace, name, revision: REV, deleting: false, deleteVolumes: false, ...NOT_LOCKED, createdMs: NOW }],
   };
 }
 

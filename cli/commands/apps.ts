@@ -20,10 +20,15 @@ import { isLoopback } from "../client/contexts.ts";
 /** One word for how it is with an app; the first that applies. */
 export function appState(app: App): { text: string; style: StyleName } {
   if (app.deleting) return { text: "removing", style: "warn" };
-  if (app.deployment?.state === "running") return { text: "deploying", style: "warn" };
+  if (app.deployment?.state === "running") return { text: rolloutState(app.deployment), style: "warn" };
   const isReady = app.services.every((service) => service.removed || service.ready >= service.wanted);
   if (app.deployment?.state === "failed") return { text: isReady ? "deploy failed" : "degraded, deploy failed", style: "bad" };
   return isReady ? { text: "ready", style: "good" } : { text: "degraded", style: "bad" };
+}
+
+function rolloutState({ pausedBy, canariesHealthy, promoted }: NonNullable<App["deployment"]>): string {
+  if (pausedBy !== null) return "paused";
+  return canariesHealthy && !promoted ? "to be promoted" : "deploying";
 }
 
 export async function appLs(shell: Shell): Promise<void> {

@@ -70,7 +70,7 @@ export async function carryOut(
   const followed = await follow(shell, { app, deployment, before, timeoutMs: options.wait ?? null });
   await emit(shell, { plan: answer.plan, deployment: followed.deployment, replicas: followed.replicas }, () => undefined);
   if (isTable) await conclude(shell, app, followed);
-  else if (followed.deployment.state !== "succeeded")
+  else if (followed.deployment.state !== "succeeded" && followed.deployment.state !== "running")
     throw new CliError(
       `the deployment of ${visible(app)} ${followed.deployment.state}${followed.deployment.message === "" ? "" : `: ${visible(followed.deployment.message)}`}`,
       { next: `berth why ${app}` },

@@ -104,7 +104,7 @@ export async function follow(
         if (!mayPass || performance.now() - heardMs > SILENCE_MAX_MS) throw error;
       }
       draw();
-      if (deployment.state !== "running") break;
+      if (deployment.state !== "running" || isForPeople(deployment)) break;
       if (ask.timeoutMs !== null && performance.now() - begin > ask.timeoutMs) {
         throw new CliError(`the deployment of ${visible(ask.app)} goes on after ${seconds(ask.timeoutMs)}; this command stops waiting`, {
           exitCode: EXIT.timedOut,
@@ -129,6 +129,9 @@ export async function follow(
   }
 }
 
+/** Nothing more comes of it until somebody says so. */
+const isForPeople = ({ canariesHealthy, promoted, pausedBy }: Deployment): boolean => pausedBy !== null || (canariesHealthy && !promoted);
+
 /** Log lines shown of a replica in trouble. */
 const LOG_LINES = 10;
 
@@ -140,6 +143,14 @@ export async function conclude(shell: Shell, app: string, followed: Followed): P
   if (deployment.state === "succeeded") {
     line(terminal, `${style.good("✓")} ${visible(app)} runs revision ${deployment.revision}  ${style.quiet(seconds(tookMs))}`);
     printAddresses(shell, followed.replicas);
+    return;
+  }
+  if (deployment.state === "running") {
+    const { pausedBy } = deployment;
+    const what = pausedBy === null ? "the canaries are healthy, and it waits to be promoted" : `it was paused by ${visible(pausedBy)}`;
+    const go = pausedBy === null ? "promote" : "resume";
+    line(terminal, `${style.warn("!")} revision ${deployment.revision} of ${visible(app)}: ${what}  ${style.quiet(seconds(tookMs))}`);
+    line(terminal, `next: ${style.strong(`berth ${go} ${app}`)} or ${style.strong(`berth abort ${app}`)}`);
     return;
   }
   if (deployment.state === "superseded") throw new CliError(`a newer deployment of ${visible(app)} took over`, { next: `berth ps ${app}` });

@@ -225,6 +225,11 @@ export const Deployment = z.object({
   state: z.enum(DEPLOYMENT_STATES),
   message: z.string(),
   createdBy: z.string(),
+  /** Nothing new is begun until it is resumed; null: it is not paused. */
+  pausedBy: z.string().nullable(),
+  /** It has canaries, all of them are healthy, and it waits to be promoted. */
+  canariesHealthy: z.boolean(),
+  promoted: z.boolean(),
   started: Time,
   finished: Time.nullable(),
 });
@@ -249,6 +254,8 @@ export const App = z.object({
   name: Name,
   revision: Rev,
   deleting: z.boolean(),
+  /** Nobody deploys it, scales it or rolls it back while it is locked. */
+  lock: z.object({ by: z.string(), message: z.string(), since: Time }).nullable(),
   services: z.array(ServiceStatus),
   deployment: Deployment.nullable(),
   volumes: z.array(z.object({ name: z.string(), service: z.string(), slot: z.string(), node: z.string() })),
@@ -263,6 +270,14 @@ export const RevisionDetail = Revision.extend({ spec: AppSpec });
 export const RollbackPost = z.strictObject({
   /** Absent: the newest before the current whose deployment did not fail. */ toRevision: Rev.optional(),
 });
+/** Why nobody may deploy it for now, for those who try. */
+export const LockPut = z.strictObject({ message: Words(256).min(1) });
+
+/** Of one service between two revisions, in words; `changed` with none: only what moves no replica. */
+export const ServiceDiff = z.object({ service: Name, change: z.enum(["added", "removed", "changed"]), differences: z.array(z.string()) });
+export const RevisionDiff = z.object({ from: Rev, to: Rev, services: z.array(ServiceDiff), others: z.array(z.string()) });
+export type RevisionDiff = z.infer<typeof RevisionDiff>;
+
 export const ServicePatch = z.strictObject({ replicas: z.number().int().min(0).max(REPLICAS_MAX) });
 
 export const Replica = z.object({

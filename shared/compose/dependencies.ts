@@ -33,7 +33,7 @@ export function dependenciesOf(
   return Object.fromEntries(dependsOn);
 }
 
-function conditionOf(dependency: Section): "started" | "healthy" {
+function conditionOf(dependency: Section): DependsOn[string]["condition"] {
   const condition = dependency.text("condition");
   switch (condition?.value) {
     case undefined:
@@ -42,17 +42,12 @@ function conditionOf(dependency: Section): "started" | "healthy" {
     case "service_healthy":
       return "healthy";
     case "service_completed_successfully":
-      dependency.refuse(
-        condition as NonNullable<typeof condition>,
-        "service_completed_successfully needs jobs, which are not there yet",
-        "do the work in the image's entrypoint, or wait with service_healthy",
-      );
-      return "started";
+      return "completed";
     default:
       dependency.wrong(
         condition as NonNullable<typeof condition>,
         `"${condition?.value}" is no condition`,
-        "write service_started or service_healthy",
+        "write service_started, service_healthy or service_completed_successfully",
       );
       return "started";
   }

@@ -20,6 +20,7 @@ import { projectName, withProjectName } from "./project-name.ts";
 import type { ReadFile } from "./reader.ts";
 import { type ComposeWarning, Report, type ReportLine } from "./report.ts";
 import { Section } from "./section.ts";
+import { saysRestart } from "./restart.ts";
 import { serviceOf } from "./service.ts";
 import { composePlaces } from "./spec-places.ts";
 import { Stores } from "./stores.ts";
@@ -124,6 +125,7 @@ class Intake {
         serviceOf(section, { name: party.name, extension, stores, loading, variables, aliases: aliases.of(party.name), dependsOn }),
       );
     }
+    runOnce(services, new Set(parties.filter(({ section }) => saysRestart(section)).map(({ name: service }) => service)));
     checkCircles(
       new Map(parties.map(({ name: service, at }) => [service, { at, dependsOn: Object.keys(services.get(service)?.dependsOn ?? {}) }])),
       problems,
@@ -176,6 +178,15 @@ class Intake {
       mend: left === 0 ? "add services:" : "choose a profile with --profile",
     });
   }
+}
+
+/** What others wait for to complete is not started again for ever, unless it says so itself: Compose's own default. */
+function runOnce(services: ReadonlyMap<string, ReturnType<typeof serviceOf>>, said: ReadonlySet<string>): void {
+  for (const { dependsOn = {} } of services.values())
+    for (const [name, { condition }] of Object.entries(dependsOn)) {
+      const service = services.get(name);
+      if (condition === "completed" && service !== undefined && !said.has(name)) service.workload.restart = { condition: "no" };
+    }
 }
 
 /** A refusal by the model, told at the place in the file that the field came from. */

@@ -36,7 +36,7 @@ export const DEPLOY_ROWS: readonly KeyRow[] = [
   applied(
     `${DEPLOY}.update_config.failure_action`,
     "string",
-    "pause (also the default) or rollback. continue is refused: berth never goes on over failing replicas.",
+    "rollback (also the default, where Swarm's is pause) or pause. continue is refused: berth never goes on over failing replicas.",
   ),
   applied(
     `${DEPLOY}.update_config.monitor`,

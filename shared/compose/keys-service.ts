@@ -140,12 +140,12 @@ export const SERVICE_ROWS: readonly KeyRow[] = [
   ...each(`${S}.credential_spec`, { config: "string", file: "string", registry: "string" }, (path, takes) =>
     refused(path, takes, NO_CREDENTIALS),
   ),
-  applied(`${S}.depends_on`, "strings|mapping", "Order of the first start; an update does not wait."),
+  applied(`${S}.depends_on`, "strings|mapping", "Order of the first start, and of the updates of services that one deployment changes."),
   applied(`${S}.depends_on.*`, "mapping", "A service of the app that must come first."),
   applied(
     `${S}.depends_on.*.condition`,
     "string",
-    "service_started or service_healthy. service_completed_successfully is refused: jobs are not there yet.",
+    "service_started, service_healthy or service_completed_successfully: then the dependency runs to its end first, e.g. a migration, in each deployment that changes it; its restart is no where nothing is said.",
   ),
   applied(`${S}.depends_on.*.required`, "boolean", "false: the dependency may be missing, e.g. by its profile."),
   approximated(`${S}.depends_on.*.restart`, "boolean", "No effect: replicas are not restarted because one they depend on was."),

@@ -4,6 +4,8 @@ import type { Section } from "./section.ts";
 
 const CONDITIONS: Readonly<Record<string, RestartPolicy["condition"]>> = { any: "always", "on-failure": "on-failure", none: "no" };
 
+export const saysRestart = (service: Section): boolean => service.has("restart") || service.section("deploy").has("restart_policy");
+
 export function restartOf(service: Section): Partial<RestartPolicy> {
   const deploy = service.section("deploy");
   return deploy.has("restart_policy") ? policyOf(deploy.section("restart_policy")) : plainRestart(service);

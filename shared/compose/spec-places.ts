@@ -43,6 +43,9 @@ const KEYS: Readonly<Record<string, string>> = {
   "update.parallelism": "deploy.update_config.parallelism",
   "update.delayMs": "deploy.update_config.delay",
   "update.minHealthyMs": "deploy.update_config.monitor",
+  "update.maxSurge": "x-berth.maxSurge",
+  "update.maxUnavailable": "x-berth.maxUnavailable",
+  "update.canaries": "x-berth.canaries",
   replicas: "deploy.replicas",
   dependsOn: "depends_on",
 };

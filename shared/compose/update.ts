@@ -43,12 +43,17 @@ export function updateOf(service: Section, extension: BerthExtension): Partial<U
   const failureAction = failureActionOf(config);
   const order = extension.order ?? orderOf(config);
   const minHealthyMs = extension.minHealthyMs ?? monitorMs;
+  const { healthyDeadlineMs, progressDeadlineMs, maxSurge, maxUnavailable, canaries } = extension;
   return {
     ...(order === undefined ? {} : { order }),
     ...(parallelism === undefined ? {} : { parallelism: parallelism === 0 ? PARALLELISM_ALL : parallelism }),
     ...(delayMs === undefined ? {} : { delayMs }),
     ...(minHealthyMs === undefined ? {} : { minHealthyMs }),
-    ...(extension.healthyDeadlineMs === undefined ? {} : { healthyDeadlineMs: extension.healthyDeadlineMs }),
+    ...(healthyDeadlineMs === undefined ? {} : { healthyDeadlineMs }),
+    ...(progressDeadlineMs === undefined ? {} : { progressDeadlineMs }),
+    ...(maxSurge === undefined ? {} : { maxSurge }),
+    ...(maxUnavailable === undefined ? {} : { maxUnavailable }),
+    ...(canaries === undefined ? {} : { canaries }),
     ...(failureAction === undefined ? {} : { failureAction }),
   };
 }

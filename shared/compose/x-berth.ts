@@ -19,6 +19,7 @@ const ConstraintText = z
   );
 const TolerationText = z.string().max(400).describe('A taint that is put up with: "KEY", or "KEY=VALUE".');
 const DurationText = z.string().max(64).describe("A duration, e.g. 10s or 1m30s.");
+const Count = z.number().int().min(0).max(100_000);
 const SpreadKey = Constraint.shape.key;
 
 export const XBerth = z
@@ -48,6 +49,18 @@ export const XBerth = z
       "Ready for this long without a break counts as healthy; wins over deploy.update_config.monitor. Unset: 10s.",
     ),
     healthyDeadline: DurationText.optional().describe("A new replica not healthy by then has failed. Unset: 5m."),
+    progressDeadline: DurationText.optional().describe(
+      "A deployment in which nothing has become healthy for this long has failed. Unset: 10m.",
+    ),
+    maxSurge: Count.optional().describe(
+      "Most slots that have two replicas at a time because they change over. Unset: deploy.update_config.parallelism. 0: the old one stops first.",
+    ),
+    maxUnavailable: Count.optional().describe(
+      "Most slots without a ready replica at a time before another is stopped first. Unset: deploy.update_config.parallelism, and only where the old one has to stop first.",
+    ),
+    canaries: Count.optional().describe(
+      "Slots whose new replica runs beside the old one until somebody promotes the deployment; as many as there are replicas: blue/green. Unset: 0.",
+    ),
   })
   .describe("x-berth: placement and rollout words that Compose has not.");
 export type XBerth = z.infer<typeof XBerth>;
@@ -61,9 +74,7 @@ export type BerthExtension = {
   spreadBy: string[];
   strategy?: Placement["strategy"];
   order?: UpdatePolicy["order"];
-  minHealthyMs?: number;
-  healthyDeadlineMs?: number;
-};
+} & Pick<Partial<UpdatePolicy>, "minHealthyMs" | "healthyDeadlineMs" | "progressDeadlineMs" | "maxSurge" | "maxUnavailable" | "canaries">;
 
 const NOTHING: BerthExtension = { constraints: [], tolerations: [], spreadBy: [] };
 
@@ -102,7 +113,7 @@ function converted(words: XBerth, tree: Tree, to: { place: string; problems: Pro
     const where = path.reduce<string>((text, part) => (typeof part === "number" ? `${text}[${part}]` : `${text}.${part}`), to.place);
     to.problems.add({ code: "wrong_value", at: markOf(tree, path), path: where, message: `${where}: ${message}`, mend });
   };
-  const duration = (key: "minHealthy" | "healthyDeadline"): number | undefined => {
+  const duration = (key: "minHealthy" | "healthyDeadline" | "progressDeadline"): number | undefined => {
     const text = words[key];
     const value = text === undefined ? undefined : parseDurationMs(text);
     if (text !== undefined && value === undefined) wrong([key], `"${text}" is no duration`, "write it like 30s, 1m30s, 500ms or 2h");
@@ -141,6 +152,8 @@ function converted(words: XBerth, tree: Tree, to: { place: string; problems: Pro
   });
   const minHealthyMs = duration("minHealthy");
   const healthyDeadlineMs = duration("healthyDeadline");
+  const progressDeadlineMs = duration("progressDeadline");
+  const { maxSurge, maxUnavailable, canaries } = words;
   return {
     constraints,
     tolerations,
@@ -149,6 +162,10 @@ function converted(words: XBerth, tree: Tree, to: { place: string; problems: Pro
     ...(words.order === undefined ? {} : { order: words.order }),
     ...(minHealthyMs === undefined ? {} : { minHealthyMs }),
     ...(healthyDeadlineMs === undefined ? {} : { healthyDeadlineMs }),
+    ...(progressDeadlineMs === undefined ? {} : { progressDeadlineMs }),
+    ...(maxSurge === undefined ? {} : { maxSurge }),
+    ...(maxUnavailable === undefined ? {} : { maxUnavailable }),
+    ...(canaries === undefined ? {} : { canaries }),
   };
 }
 

@@ -355,20 +355,34 @@ export const Placement = z.strictObject({
 export type Placement = z.infer<typeof Placement>;
 
 export const UPDATE_ORDERS = ["auto", "start-first", "stop-first"] as const;
+const PARALLELISM_MAX = 100_000;
 export const UpdatePolicy = z.strictObject({
   /** auto: start-first, or stop-first where a host port or a volume would clash. */
   order: z.enum(UPDATE_ORDERS).default("auto"),
-  /** Replicas replaced at a time. */
-  parallelism: z.number().int().min(1).max(100_000).default(1),
+  /** Slots that change over at a time. */
+  parallelism: z.number().int().min(1).max(PARALLELISM_MAX).default(1),
+  /** Most slots that have two replicas at a time because they change over. Absent: `parallelism`. 0: the old one stops first. */
+  maxSurge: z.number().int().min(0).max(PARALLELISM_MAX).optional(),
+  /**
+   * Most slots without a ready replica at a time before another is stopped first. Absent: `parallelism`, and only where
+   * the old replica has to stop first.
+   */
+  maxUnavailable: z.number().int().min(0).max(PARALLELISM_MAX).optional(),
   delayMs: DurationMs.default(0),
   /** Ready without a break for this long counts as healthy. */
   minHealthyMs: DurationMs.default(10_000),
   healthyDeadlineMs: DurationMs.default(300_000),
-  failureAction: z.enum(["pause", "rollback"]).default("pause"),
+  /** A deployment in which nothing has become healthy for this long has failed. */
+  progressDeadlineMs: DurationMs.default(600_000),
+  failureAction: z.enum(["pause", "rollback"]).default("rollback"),
+  /** Slots whose new replica runs beside the old one until somebody promotes the deployment; as many as there are replicas: blue/green. */
+  canaries: z.number().int().min(0).max(PARALLELISM_MAX).default(0),
 });
 export type UpdatePolicy = z.infer<typeof UpdatePolicy>;
 
-export const Dependency = z.strictObject({ condition: z.enum(["started", "healthy"]), required: z.boolean().default(true) });
+/** completed: it runs to its end and succeeds, in each deployment that changes it, before what depends on it begins. */
+export const DEPENDENCY_CONDITIONS = ["started", "healthy", "completed"] as const;
+export const Dependency = z.strictObject({ condition: z.enum(DEPENDENCY_CONDITIONS), required: z.boolean().default(true) });
 
 export const SERVICE_MODES = ["replicated", "global"] as const;
 /** Bounds one service to what one cluster is made to hold: 20 replicas on each of 5,000 nodes. */

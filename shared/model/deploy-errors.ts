@@ -19,6 +19,7 @@ export interface DeployError {
     | "spread_in_group"
     | "dependency_cycle"
     | "dependency_missing"
+    | "dependency_endless"
     | "app_too_large"
     | "volume_missing"
     | "volume_unplaced"
@@ -247,7 +248,15 @@ function dependencyErrors(app: AppSpec): DeployError[] {
   const names = Object.keys(app.services).sort();
   const errors: DeployError[] = [];
   for (const name of names) {
-    for (const [dependency, { required }] of Object.entries(app.services[name]!.dependsOn)) {
+    for (const [dependency, { condition, required }] of Object.entries(app.services[name]!.dependsOn)) {
+      const service = Object.hasOwn(app.services, dependency) ? app.services[dependency] : undefined;
+      if (condition === "completed" && service?.workload.restart.condition === "always")
+        errors.push({
+          code: "dependency_endless",
+          message: `${name} waits for ${dependency} to complete, which is started again whenever it ends`,
+          mend: `set restart of ${dependency} to "no" or on-failure, or wait for it to be healthy`,
+          path: `services.${name}.dependsOn.${dependency}`,
+        });
       if (Object.hasOwn(app.services, dependency) || !required) continue;
       errors.push({
         code: "dependency_missing",

@@ -96,13 +96,18 @@ export function servicePlanning(namespace: string, app: AppSpec, serviceName: st
     colocate: colocatedServices(app).has(serviceName),
     order: update.order,
     parallelism: update.parallelism,
+    maxSurge: update.maxSurge ?? update.parallelism,
+    maxUnavailable: update.maxUnavailable ?? null,
     delayMs: update.delayMs,
     minHealthyMs: update.minHealthyMs,
     healthyDeadlineMs: update.healthyDeadlineMs,
+    progressDeadlineMs: update.progressDeadlineMs,
     failureAction: update.failureAction,
+    canaries: update.canaries,
     dependsOn: Object.keys(dependsOn)
       .sort()
       .map((service) => ({ service, condition: dependsOn[service]!.condition, required: dependsOn[service]!.required })),
+    ends: workload.restart.condition !== "always",
     imageReference: workload.image,
   };
 }

@@ -26,7 +26,13 @@ export function serviceErrors(service: ServiceSpec): ServiceError[] {
     ...portErrors(workload.ports),
     ...limitErrors(workload),
   ].map(({ path, ...rest }) => ({ path: ["workload", ...path], ...rest }));
-  return [...modeErrors(service), ...service.placement.constraints.flatMap(constraintErrors), ...reservationErrors(service), ...ofWorkload];
+  return [
+    ...modeErrors(service),
+    ...updateErrors(service),
+    ...service.placement.constraints.flatMap(constraintErrors),
+    ...reservationErrors(service),
+    ...ofWorkload,
+  ];
 }
 
 function modeErrors({ mode, replicas, placement }: ServiceSpec): ServiceError[] {
@@ -39,6 +45,43 @@ function modeErrors({ mode, replicas, placement }: ServiceSpec): ServiceError[] 
     errors.push({ path: ["placement", "maxPerNode"], message: `${because}, so it takes no most a node`, mend: "remove it" });
   if (placement.spreadBy.length > 0)
     errors.push({ path: ["placement", "spreadBy"], message: `${because}, so there is nothing to spread`, mend: "remove it" });
+  return errors;
+}
+
+/** Policies by which nothing could ever change over, or not as they say. */
+function updateErrors({ mode, replicas, update, workload }: ServiceSpec): ServiceError[] {
+  const { order, maxSurge, maxUnavailable, canaries } = update;
+  const errors: ServiceError[] = [];
+  const wrong = (key: keyof typeof update, message: string, mend: string) => errors.push({ path: ["update", key], message, mend });
+  const isWritten = workload.mounts.some((mount) => mount.kind === "volume" && !mount.readOnly);
+  const stops = isWritten ? "two must not write its volume at once" : order === "stop-first" ? "its order is stop-first" : null;
+  if (maxSurge === 0 && maxUnavailable === 0)
+    wrong(
+      "maxSurge",
+      "no replica may run beside another and none may be missing, so nothing could ever change over",
+      "raise one of the two",
+    );
+  else if (order === "start-first" && maxSurge === 0)
+    wrong("maxSurge", "the order is start-first and no replica may run beside another", "raise maxSurge, or write stop-first");
+  else if (stops !== null && maxUnavailable === 0)
+    wrong("maxUnavailable", `no replica may be missing, but the old one stops first: ${stops}`, "raise maxUnavailable to 1 or more");
+  if (canaries === 0) return errors;
+  if (mode === "replicated" && canaries > replicas)
+    wrong(
+      "canaries",
+      `${canaries} canaries of ${replicas} replicas`,
+      `write at most ${replicas}: as many as there are replicas is blue/green`,
+    );
+  const port = workload.ports.find(({ published }) => published !== undefined);
+  if (stops !== null) wrong("canaries", `a canary runs beside the old replica, but ${stops}`, "remove canaries");
+  else if (maxSurge === 0)
+    wrong("canaries", "a canary runs beside the old replica, but maxSurge is 0", "raise maxSurge, or remove canaries");
+  else if (port !== undefined && mode === "global")
+    wrong(
+      "canaries",
+      `a canary runs on the node of the old replica, where host port ${port.published}/${port.protocol} is taken`,
+      "leave out the published port so that the engine chooses one, or remove canaries",
+    );
   return errors;
 }
 

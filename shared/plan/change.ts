@@ -54,6 +54,8 @@ export type Change =
       readonly message: string;
       readonly rollbackTo: number | null;
     }
+  /** All canaries of a running deployment are healthy, and it waits to be promoted; or they are no longer. */
+  | { readonly kind: "canaries"; readonly id: DeploymentId; readonly appId: AppId; readonly areHealthy: boolean; readonly message: string }
   /** Every replica of a removed service or app is gone: the row goes too. */
   | { readonly kind: "removeService"; readonly appId: AppId; readonly service: string }
   | { readonly kind: "removeApp"; readonly appId: AppId };

@@ -45,6 +45,7 @@ export class Draft {
   readonly assigns: Of<"assign">[] = [];
   readonly #binds: Of<"bindVolume">[] = [];
   readonly #resolvers: Of<"resolver">[] = [];
+  readonly #canaries: Of<"canaries">[] = [];
   readonly #deployments: Of<"deployment">[] = [];
   readonly #removals: (Of<"removeService"> | Of<"removeApp">)[] = [];
   readonly #notes = new Map<ServiceState, Notes>();
@@ -97,6 +98,10 @@ export class Draft {
     this.#resolvers.push({ kind: "resolver", ...change });
   }
 
+  canaries(change: Omit<Of<"canaries">, "kind">): void {
+    this.#canaries.push({ kind: "canaries", ...change });
+  }
+
   finish(change: Omit<Of<"deployment">, "kind">): void {
     this.#deployments.push({ kind: "deployment", ...change });
   }
@@ -122,6 +127,7 @@ export class Draft {
         ...this.assigns,
         ...this.#resolvers,
         ...this.#removals.sort(byApp),
+        ...this.#canaries.sort(byApp),
         ...this.#deployments.sort(byApp),
       ],
       wakeAtMs: Number.isFinite(this.#wakeAtMs) ? this.#wakeAtMs : null,

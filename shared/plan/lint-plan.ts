@@ -11,7 +11,7 @@
  *   crowd      no more replicas of a service on a node than its maxPerNode
  *   volume     a slot with volumes only on the node that holds them, never where an older one of the name is to be deleted
  *   colocate   what is placed of a colocated group is on one node
- *   floor      no more slots of a service lose their last ready replica than its parallelism allows, but those that have
+ *   floor      no more slots of a service lose their last ready replica than it allows, but those that have
  *              done what is wanted of them now
  */
 import { admits } from "../model/constraint.ts";
@@ -340,11 +340,8 @@ class Linter {
         const darkens = state.readyBefore > 0 && state.readyAfter === 0 && !state.hasCompleted;
         if (darkens && !service.removed && this.#isWanted(service, slot)) lost += 1;
       }
-      if (lost > service.planning.parallelism)
-        this.#say(
-          "floor",
-          `${lost} slots of ${service.name} would lose their last ready replica, at most ${service.planning.parallelism} may`,
-        );
+      const most = service.planning.maxUnavailable ?? service.planning.parallelism;
+      if (lost > most) this.#say("floor", `${lost} slots of ${service.name} would lose their last ready replica, at most ${most} may`);
     }
   }
 

@@ -3,7 +3,7 @@
  * the room a lost replica needs; within each, apps and services in order of id and name.
  */
 import type { NodeId } from "../model/name.ts";
-import type { Fill, Work } from "../rollout/decide.ts";
+import { type Fill, triesCanaries, type Work } from "../rollout/decide.ts";
 import { hasBit } from "../schedule/bits.ts";
 import type { Demand } from "../schedule/fleet.ts";
 import { refusalOf, type Survey, summary, surveyNodes, type Tie } from "../schedule/rejection.ts";
@@ -72,8 +72,11 @@ export class Placing {
       if (work.fills.length > 0) new ServicePlacing(this.#index, this.#draft, this, { work, idSeed: this.#idSeed }).fill();
   }
 
+  /** What waits for nothing goes first: whether it could be placed decides about those that wait for it. */
   updateAll(works: readonly Work[]): void {
-    for (const work of works) if (work.updates.length > 0) this.#update(work);
+    const due = works.filter(({ updates }) => updates.length > 0);
+    const isHeld = ({ holds }: Work) => holds.length > 0;
+    for (const work of [...due.filter((one) => !isHeld(one)), ...due.filter(isHeld)]) this.#update(work, works);
   }
 
   /** Home of a colocated service's group and, where there is none, why. */
@@ -92,13 +95,26 @@ export class Placing {
       this.#shunned.set(service.appId, { rank: rejected.except, attempt: rejected.attempt, service: service.name, slot: rejected.slot });
   }
 
-  #update(work: Work): void {
+  #update(work: Work, works: readonly Work[]): void {
     this.#chooseHome(work);
     const { service } = work.view;
     const notes = () => this.#draft.notes(service);
     const count = `${work.updates.length} of its slots ${work.updates.length === 1 ? "is" : "are"} on another revision or node than wanted`;
     if (work.context.halted) {
       notes().waiting.add(`the last deployment failed, so nothing is updated until the next deploy or rollback: ${count}`);
+      return;
+    }
+    if (work.context.deployment?.paused) {
+      notes().waiting.add(`the deployment is paused: ${count}`);
+      return;
+    }
+    if (triesCanaries(service, work.context)) {
+      this.#tryCanaries(work, count);
+      return;
+    }
+    const hold = this.#holdOf(work, works);
+    if (hold !== null) {
+      notes().waiting.add(`${count}; ${hold}`);
       return;
     }
     const { parallelism, delayMs } = service.planning;
@@ -116,6 +132,23 @@ export class Placing {
       return;
     }
     new ServicePlacing(this.#index, this.#draft, this, { work, idSeed: this.#idSeed }).update(budget);
+  }
+
+  /** One that can be placed nowhere may need what those that wait for it hold: they do not wait then. */
+  #holdOf({ view: { service }, holds }: Work, works: readonly Work[]): string | null {
+    const stuck = (name: string) =>
+      works.some(
+        ({ view }) => view.service.appId === service.appId && view.service.name === name && this.placedOf(view.service).refusal !== null,
+      );
+    return holds.find((gate) => !stuck(gate.service))?.sentence ?? null;
+  }
+
+  /** All of them at once: they take nothing from anybody. */
+  #tryCanaries(work: Work, count: string): void {
+    const { service } = work.view;
+    const left = service.planning.canaries - work.current;
+    if (left > 0) new ServicePlacing(this.#index, this.#draft, this, { work, idSeed: this.#idSeed }).update(left);
+    else this.#draft.notes(service).waiting.add(`${count}; ${work.current} run as canaries until the deployment is promoted`);
   }
 
   /** A colocated group without a node is placed as one, with room for every replica of every member. */
@@ -171,6 +204,8 @@ class ServicePlacing {
   readonly #ids: ReplicaIds;
   /** Free capacity only shrinks: what fitted nowhere once fits nowhere for the slots after it. */
   #nowhere: Refusal | null = null;
+  /** Slots that may not begin to change over yet. */
+  #held = 0;
 
   constructor(index: ClusterIndex, draft: Draft, placing: Placing, { work, idSeed }: { work: Work; idSeed: string }) {
     const { service, s } = work.view;
@@ -212,6 +247,17 @@ class ServicePlacing {
       if (left === 0) break;
       if (this.#updateOne(slot)) left -= 1;
     }
+    if (this.#held > 0) this.#tellHeld();
+  }
+
+  #tellHeld(): void {
+    const { surging, unavailable } = this.#work;
+    const { maxSurge, maxUnavailable, parallelism } = this.#service.planning;
+    this.#draft
+      .notes(this.#service)
+      .waiting.add(
+        `${this.#held} of its slots wait: ${surging} of at most ${maxSurge} have two replicas, ${unavailable} of at most ${maxUnavailable ?? parallelism} have none that is ready`,
+      );
   }
 
   #fillOne(fill: Fill): void {
@@ -229,15 +275,27 @@ class ServicePlacing {
     const { old, finished } = slot.rows;
     const leaving = [...old, ...finished];
     const reason: PlanReason = leaving.every((row) => isCurrentSpec(this.#index, row, this.#service)) ? "constraint" : "update";
-    const { order, mayStopFirst } = this.#work.order;
-    if (old.length === 0 || order === "start-first") {
+    const { mayStopFirst } = this.#work.order;
+    const isCanary = triesCanaries(this.#service, this.#work.context);
+    const startsFirst = this.#work.order.order === "start-first";
+    const { maxSurge, maxUnavailable, parallelism } = this.#service.planning;
+    const maySurge = isCanary || (startsFirst && this.#work.surging < maxSurge);
+    const serves = old.some((row) => this.#index.isReady(row));
+    const unavailable = this.#work.unavailable - this.#placing.placedOf(this.#service).away.size;
+    const mayStop = !isCanary && mayStopFirst && (!serves || unavailable < (maxUnavailable ?? parallelism));
+    if (old.length > 0 && !maySurge && !(mayStop && (!startsFirst || maxUnavailable !== null))) {
+      this.#held += 1;
+      return false;
+    }
+    if (old.length === 0 || maySurge) {
       const { rank, refusal } = this.#nodeFor(slot.name, slot.number, NOWHERE);
       if (!refusal) {
         for (const row of finished) this.#draft.end(row, reason);
         this.#assign(slot.name, rank, reason, 0);
+        if (old.length > 0) this.#work.surging += 1;
         return true;
       }
-      if (old.length === 0 || !mayStopFirst) {
+      if (old.length === 0 || !mayStop) {
         this.#refuse(slot.name, refusal, false);
         return false;
       }
@@ -248,6 +306,7 @@ class ServicePlacing {
       return false;
     }
     for (const row of leaving) this.#draft.stop(row, reason);
+    if (serves) this.#work.unavailable += 1;
     this.#work.paused = true;
     return true;
   }

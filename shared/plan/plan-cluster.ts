@@ -13,8 +13,8 @@
 import type { AppId } from "../model/name.ts";
 import type { AppContext } from "../rollout/context.ts";
 import { standardOf, wantedSlots } from "../rollout/context.ts";
-import { decide, type Work } from "../rollout/decide.ts";
-import { gates } from "../rollout/gate.ts";
+import { decide, triesCanaries, type Work } from "../rollout/decide.ts";
+import { type Gate, gates } from "../rollout/gate.ts";
 import { groupHome, isSplit } from "../rollout/group.ts";
 import { findFailure, type Failure, lastProgressMs } from "../rollout/outcome.ts";
 import { isCurrentSpec, isQuiet, type SlotView, viewSlots, wantedCount } from "../rollout/slots.ts";
@@ -29,7 +29,7 @@ import type { AppState, ClusterSnapshot, DeploymentState } from "./snapshot.ts";
 interface Deploying {
   readonly deployment: DeploymentState;
   readonly works: Work[];
-  readonly gated: ReadonlyMap<string, readonly string[]>;
+  readonly gated: ReadonlyMap<string, readonly Gate[]>;
   readonly failure: Failure | null;
   /** It scales an app that failed: nothing is updated, by it or because of it. */
   readonly halted: boolean;
@@ -137,7 +137,7 @@ class Planner {
     const views = staying.map((s) =>
       viewSlots(this.#index, s, standardOf(this.#index, services[s]!, context), wantedSlots(this.#index, s, context)),
     );
-    const failure = deployment === null ? null : findFailure(this.#index, this.#draft, views, { deployment, halted });
+    const failure = deployment === null || deployment.paused ? null : findFailure(this.#index, this.#draft, views, { deployment, halted });
     // A deployment found failed just now stops changing things just now.
     const isHalted = failure !== null || halted;
     const isOutdated = ({ bySlot, service }: SlotView) =>
@@ -147,15 +147,15 @@ class Planner {
     // Whoever only follows its group takes no revision that failed.
     const onlyFollows = (view: SlotView) => context.follows && view.service.planning.colocate && !isOutdated(view);
     const viewOf = new Map(views.map((view) => [view.service.name, view]));
-    const gated = new Map<string, readonly string[]>();
+    const gated = new Map<string, readonly Gate[]>();
     const works = views.map((view) => {
-      const sentences = deployment === null || isHalted ? [] : gates(view.service.planning.dependsOn, (name) => viewOf.get(name));
-      if (sentences.length > 0) gated.set(view.service.name, sentences);
+      const open = deployment === null || isHalted ? [] : gates(view.service.planning.dependsOn, (name) => viewOf.get(name), deployment);
+      if (open.length > 0) gated.set(view.service.name, open);
       return decide(this.#index, this.#draft, {
         view,
         context: onlyFollows(view) ? { ...effective, halted: false } : effective,
         standard: standardOf(this.#index, view.service, context),
-        gates: sentences,
+        gates: open,
       });
     });
     this.works.push(...works);
@@ -169,6 +169,7 @@ function judge(index: ClusterIndex, draft: Draft, placing: Placing, deploying: D
     fail(draft, deploying, failure);
     return;
   }
+  if (tellCanaries(draft, deploying)) return;
   const placedAny = works.some((work) => placing.placedOf(work.view.service).ranks.length > 0);
   const toDo = (work: Work) => work.pending + (halted ? 0 : work.updates.length);
   const unfinished = works.find((work) => toDo(work) > placing.placedOf(work.view.service).away.size);
@@ -185,13 +186,14 @@ function judge(index: ClusterIndex, draft: Draft, placing: Placing, deploying: D
     });
     return;
   }
+  if (deployment.paused) return;
   if (placedAny || index.isFromBefore(deployment.startedMs) || works.some((work) => work.paused || isComingBack(index, work))) return;
   const deadlineMs =
     lastProgressMs(
       index,
       works.map((work) => work.view.s),
       deployment,
-    ) + Math.max(0, ...works.map((work) => work.view.service.planning.healthyDeadlineMs));
+    ) + Math.max(0, ...works.map((work) => work.view.service.planning.progressDeadlineMs));
   if (deadlineMs > index.nowMs) {
     draft.wakeAt(deadlineMs);
     return;
@@ -203,8 +205,22 @@ function judge(index: ClusterIndex, draft: Draft, placing: Placing, deploying: D
   const refusal = placing.placedOf(service).refusal;
   const message = refusal
     ? `${service.name} slot ${refusal.slot} cannot be placed: ${refusal.message}`
-    : `${service.name}: ${gated.get(service.name)?.[0] ?? "its replicas are not healthy and nothing moves any more"}`;
+    : `${service.name}: ${gated.get(service.name)?.[0]?.sentence ?? "its replicas are not healthy and nothing moves any more"}`;
   fail(draft, deploying, { service, message });
+}
+
+/** True while all its canaries are healthy: it waits for an operator, and no deadline runs. */
+function tellCanaries(draft: Draft, { deployment, works }: Deploying): boolean {
+  const hasOld = ({ updates, surging }: Work) => updates.length + surging > 0;
+  const trying = works.filter((work) => triesCanaries(work.view.service, work.context) && hasOld(work));
+  const wanted = (work: Work) => Math.min(work.view.service.planning.canaries, work.current + work.updates.length);
+  const areHealthy = trying.length > 0 && trying.every((work) => work.healthy >= wanted(work));
+  if (areHealthy !== deployment.canariesHealthy && !deployment.promoted) {
+    const healthy = trying.map((work) => `${work.healthy} of ${work.view.service.name}`).join(", ");
+    const message = areHealthy ? `canaries are healthy: ${healthy}; it waits to be promoted` : "canaries are not healthy any more";
+    draft.canaries({ id: deployment.id, appId: deployment.appId, areHealthy, message });
+  }
+  return areHealthy;
 }
 
 const SCALED = "the count is as asked; nothing was updated, because the deployment before it failed";

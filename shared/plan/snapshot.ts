@@ -66,11 +66,22 @@ export interface ServicePlanning {
   readonly colocate: boolean;
   readonly order: "auto" | "start-first" | "stop-first";
   readonly parallelism: number;
+  readonly maxSurge: number;
+  /** Null: `parallelism`, and only where the old replica has to stop first. */
+  readonly maxUnavailable: number | null;
   readonly delayMs: number;
   readonly minHealthyMs: number;
   readonly healthyDeadlineMs: number;
+  readonly progressDeadlineMs: number;
   readonly failureAction: "pause" | "rollback";
-  readonly dependsOn: readonly { readonly service: string; readonly condition: "started" | "healthy"; readonly required: boolean }[];
+  readonly canaries: number;
+  readonly dependsOn: readonly {
+    readonly service: string;
+    readonly condition: "started" | "healthy" | "completed";
+    readonly required: boolean;
+  }[];
+  /** Its replicas may end for good: what has completed is not run again to go back. */
+  readonly ends: boolean;
   readonly imageReference: string;
 }
 
@@ -100,6 +111,14 @@ export interface DeploymentState {
   readonly fromRevision: number | null;
   readonly kind: "deploy" | "scale" | "rollback";
   readonly startedMs: number;
+  /** Nothing new is begun until an operator resumes it. */
+  readonly paused: boolean;
+  /** When it was last resumed or promoted: deadlines run anew from then on; 0: never. */
+  readonly resumedMs: number;
+  /** All its canaries were seen healthy: it may be promoted. */
+  readonly canariesHealthy: boolean;
+  /** Its canaries take over. */
+  readonly promoted: boolean;
   readonly rev: number;
 }
 

@@ -13,6 +13,7 @@ import type { ServiceState } from "../plan/snapshot.ts";
 import { REPLICA_STATES } from "../wire/report.ts";
 import { backoffEndsMs } from "./backoff.ts";
 import type { AppContext } from "./context.ts";
+import type { Gate } from "./gate.ts";
 import { type UpdateOrder, updateOrder } from "./order.ts";
 import { isCurrentSpec, isMisplaced, type Slot, type SlotView, slotName, slotNumber, type Standard, wantedNumbers } from "./slots.ts";
 
@@ -34,11 +35,20 @@ export interface Work {
   readonly context: AppContext;
   readonly order: UpdateOrder;
   readonly standard: Standard;
+  /** What its updates wait for. */
+  readonly holds: readonly Gate[];
   readonly fills: Fill[];
   /** Slots on the old revision, in the order to take them. */
   readonly updates: Slot[];
   /** Slots that change over or are not healthy yet: they count against `parallelism`. */
   moving: number;
+  /** Slots with an old replica beside a new one: they count against `maxSurge`. */
+  surging: number;
+  /** Slots without a ready replica, those of lost nodes aside: they count against `maxUnavailable`. */
+  unavailable: number;
+  /** Slots that run what is wanted, and those of them that are healthy. */
+  current: number;
+  healthy: number;
   /** Current replicas that are not healthy yet and have to be for the deployment to succeed. */
   pending: number;
   /** A stop, a back-off or the pause between batches is under way: slowness that is nobody's fault. */
@@ -50,7 +60,7 @@ export interface Work {
 export function decide(
   index: ClusterIndex,
   draft: Draft,
-  input: { view: SlotView; context: AppContext; standard: Standard; gates: readonly string[] },
+  input: { view: SlotView; context: AppContext; standard: Standard; gates: readonly Gate[] },
 ): Work {
   const { view, context, standard, gates } = input;
   const work: Work = {
@@ -58,9 +68,14 @@ export function decide(
     context,
     order: updateOrder(view.service.planning),
     standard,
+    holds: gates.filter(({ holdsUpdates }) => holdsUpdates),
     fills: [],
     updates: [],
     moving: 0,
+    surging: 0,
+    unavailable: 0,
+    current: 0,
+    healthy: 0,
     pending: 0,
     paused: false,
     lastHealthyMs: 0,
@@ -73,7 +88,7 @@ export function decide(
   }
   decider.unwanted();
   decider.sortUpdates();
-  if (decider.gated > 0) for (const sentence of gates) draft.notes(view.service).waiting.add(sentence);
+  if (decider.gated > 0) for (const { sentence } of gates) draft.notes(view.service).waiting.add(sentence);
   return work;
 }
 
@@ -81,11 +96,11 @@ class Decider {
   readonly index: ClusterIndex;
   readonly draft: Draft;
   readonly work: Work;
-  readonly gates: readonly string[];
+  readonly gates: readonly Gate[];
   gated = 0;
   readonly #emptyReason: PlanReason;
 
-  constructor(index: ClusterIndex, draft: Draft, work: Work, gates: readonly string[]) {
+  constructor(index: ClusterIndex, draft: Draft, work: Work, gates: readonly Gate[]) {
     this.index = index;
     this.draft = draft;
     this.work = work;
@@ -95,6 +110,7 @@ class Decider {
 
   empty(number: number): void {
     this.work.moving += 1;
+    this.work.unavailable += 1;
     this.work.pending += 1;
     if (this.#isGated()) return;
     const { view, context } = this.work;
@@ -111,12 +127,21 @@ class Decider {
     const { current, old, removed, dark } = slot.rows;
     for (const row of removed) this.draft.end(row, "nodeRemoved");
     for (const row of slot.rows.leaving) if (this.index.isTerminal(row)) this.draft.end(row, "replace");
+    this.#count(slot);
     if (current.length + old.length > 0 && this.#endedBesideLive(slot)) return;
     if (current.length > 0 && old.length > 0) this.#changing(slot);
     else if (current.length + old.length > 1) this.#surplus(slot, current.length > 0 ? current : old);
     else if (current.length === 1) this.#serving(slot, current[0]!);
     else if (old.length === 1) this.#outdated(slot);
     else this.#vacant(slot, dark.length > 0);
+  }
+
+  #count({ rows: { current, old, dark, finished } }: Slot): void {
+    const { work } = this;
+    if (current.length > 0) work.current += 1;
+    if (current.some((row) => this.index.isHealthy(row, work.view.service))) work.healthy += 1;
+    const isReady = (row: number) => this.index.isReady(row);
+    if (dark.length + finished.length === 0 && !current.some(isReady) && !old.some(isReady)) work.unavailable += 1;
   }
 
   /** Rows of slots that are not wanted: the highest numbers go first because wanted ones are counted from 0. */
@@ -196,10 +221,15 @@ class Decider {
     const healthy = current.filter((row) => this.index.isHealthy(row, service));
     if (healthy.length > 0) {
       this.#sawHealthy(healthy);
+      if (triesCanaries(service, this.work.context)) {
+        this.work.surging += 1;
+        return;
+      }
       for (const row of old) this.draft.stop(row, this.#outdatedReason(row));
       if (current.length > 1) this.#surplus(slot, current);
       return;
     }
+    this.work.surging += 1;
     this.#notYet(slot, current);
   }
 
@@ -373,6 +403,12 @@ class Decider {
   #settled(rows: readonly number[]): boolean {
     return rows.every((row) => this.index.settled[this.index.snapshot.replicas.node[row]!] === 1 && this.index.isKnown(row));
   }
+}
+
+/** Its new replicas run beside the old ones until the deployment is promoted. */
+export function triesCanaries(service: ServiceState, { deployment, halted }: Pick<AppContext, "deployment" | "halted">): boolean {
+  if (deployment === null || halted || deployment.promoted || deployment.fromRevision === null) return false;
+  return service.planning.canaries > 0 && service.revision > deployment.fromRevision;
 }
 
 /** Whether a deployment answers for the row: it made it, or it changed the row's service and may replace it. */

@@ -9,7 +9,13 @@ export interface UpdateOrder {
   readonly reason: string;
 }
 
-export function updateOrder({ order, volumes, hostPorts }: Pick<ServicePlanning, "order" | "volumes" | "hostPorts">): UpdateOrder {
+export function updateOrder({
+  order,
+  volumes,
+  hostPorts,
+  maxSurge,
+  maxUnavailable,
+}: Pick<ServicePlanning, "order" | "volumes" | "hostPorts" | "maxSurge" | "maxUnavailable">): UpdateOrder {
   const written = volumes.find((volume) => !volume.readOnly);
   // Two writers on one volume corrupt it: no wish overrides this.
   if (written)
@@ -21,6 +27,8 @@ export function updateOrder({ order, volumes, hostPorts }: Pick<ServicePlanning,
   if (order === "stop-first") return { order: "stop-first", mayStopFirst: true, reason: "the old replica stops first, as the spec asks" };
   if (order === "start-first")
     return { order: "start-first", mayStopFirst: false, reason: "the new replica starts first, as the spec asks" };
+  if (maxSurge === 0)
+    return { order: "stop-first", mayStopFirst: true, reason: "the old replica stops first, because none may run beside it" };
   const port = hostPorts[0];
   if (port)
     return {
@@ -28,6 +36,8 @@ export function updateOrder({ order, volumes, hostPorts }: Pick<ServicePlanning,
       mayStopFirst: true,
       reason: `the old replica stops first, because host port ${port.port}/${port.protocol} is free once on a node`,
     };
+  if (maxUnavailable === 0)
+    return { order: "start-first", mayStopFirst: false, reason: "the new replica starts first, because no slot may be without one" };
   return {
     order: "start-first",
     mayStopFirst: true,

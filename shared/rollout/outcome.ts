@@ -54,7 +54,7 @@ function faultOf(
   if (index.isTerminal(row) || index.isHealthy(row, service)) return null;
   if (said !== "") return `cannot start: ${said}`;
   if (isBroken(index, row)) return `restarted ${restarts[row]} times without becoming healthy`;
-  const deadlineMs = Math.max(assignedMs[row]!, deployment.startedMs) + service.planning.healthyDeadlineMs;
+  const deadlineMs = Math.max(assignedMs[row]!, deployment.startedMs, deployment.resumedMs) + service.planning.healthyDeadlineMs;
   // A node that is away may run it well: wait until it says so or is lost.
   if (!index.isKnown(row)) return null;
   const engine = index.settled[node[row]!] === 1 ? "" : ": its node's container engine does not answer";
@@ -66,7 +66,7 @@ function faultOf(
 /** When something last moved in the app: from then on the longest deadline of its services runs. */
 export function lastProgressMs(index: ClusterIndex, services: readonly number[], deployment: DeploymentState): number {
   const { assignedMs, readySinceMs } = index.snapshot.replicas;
-  let lastMs = deployment.startedMs;
+  let lastMs = Math.max(deployment.startedMs, deployment.resumedMs);
   for (const s of services) {
     const service = index.snapshot.services[s]!;
     for (const row of index.rowsOf(s)) {

@@ -68,6 +68,7 @@ export const app = (parts: Partial<App> = {}): App => ({
   namespace: "default",
   name: "shop",
   revision: 7,
+  lock: null,
   deleting: false,
   services: [],
   deployment: null,

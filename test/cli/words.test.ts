@@ -240,6 +240,9 @@ describe("states in a word", () => {
     kind: "deploy" as const,
     message: "",
     createdBy: "admin",
+    pausedBy: null,
+    canariesHealthy: false,
+    promoted: false,
     started: "2026-01-01T00:00:00.000Z",
     finished: null,
   };

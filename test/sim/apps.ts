@@ -59,6 +59,7 @@ export function specOf(app: AppShape, image: string): AppSpecInput {
   const update: ServiceInput["update"] = {
     minHealthyMs: 2_000,
     healthyDeadlineMs: 40_000,
+    progressDeadlineMs: 40_000,
     failureAction: app.rollsBack ? "rollback" : "pause",
     parallelism: app.parallelism,
   };

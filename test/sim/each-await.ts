@@ -378,4 +378,4 @@ class Story {
   }
 }
 
-const UPDATE = { minHealthyMs: 2_000, healthyDeadlineMs: 40_000, failureAction: "rollback" };
+const UPDATE = { minHealthyMs: 2_000, healthyDeadlineMs: 40_000, progressDeadlineMs: 40_000, failureAction: "rollback" };

@@ -60,7 +60,7 @@ class Scene {
       minHealthyMs = SECOND,
     }: { readonly tag?: string; readonly placement?: object; readonly minHealthyMs?: number } = {},
   ): Promise<void> {
-    const update = { minHealthyMs, healthyDeadlineMs: 40 * SECOND };
+    const update = { minHealthyMs, healthyDeadlineMs: 40 * SECOND, progressDeadlineMs: 40 * SECOND };
     const workload = { image: `${IMAGE}:${tag}`, healthcheck: HEALTHCHECK, stopGraceMs: SECOND };
     await this.world.must("PUT", `/v1/namespaces/default/apps/${APP}`, {
       spec: { name: APP, services: { web: { replicas, workload, placement, update } } },

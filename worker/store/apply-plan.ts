@@ -42,6 +42,7 @@ const PHASE: Record<Change["kind"], number> = {
   resolver: 2,
   assign: 3,
   removeService: 4,
+  canaries: 5,
   deployment: 5,
   removeApp: 6,
 };

@@ -22,7 +22,9 @@ export function planEvents(changes: readonly Change[], index: PlanIndex): NewEve
   const groups = new Map<string, Moved[]>();
   const events: NewEvent[] = [];
   for (const change of changes) {
-    if (change.kind === "deployment") events.push(deploymentEvent(change, index));
+    if (change.kind === "deployment") events.push(deploymentEvent(change, index, change.state));
+    if (change.kind === "canaries")
+      events.push(deploymentEvent(change, index, change.areHealthy ? "canariesHealthy" : "canariesUnhealthy"));
     if (change.kind === "removeApp") events.push(removedEvent(change.appId, index));
     if (change.kind !== "assign" && change.kind !== "stop" && change.kind !== "end") continue;
     const moved = { ...(change.kind === "assign" ? change : index.replica(change.replica)), change };
@@ -64,15 +66,17 @@ function head(appId: string, change: ReplicaChange, index: PlanIndex) {
   } as const;
 }
 
-function deploymentEvent(change: Extract<Change, { kind: "deployment" }>, index: PlanIndex): NewEvent {
+const LEVELS: Readonly<Record<string, NewEvent["level"]>> = { failed: "error", canariesUnhealthy: "warning" };
+
+function deploymentEvent(change: Extract<Change, { kind: "deployment" | "canaries" }>, index: PlanIndex, type: string): NewEvent {
   const app = index.apps.get(change.appId);
   return {
     namespace: app?.namespace ?? null,
     app: app?.name ?? null,
     objectKind: "deployment",
     objectId: change.id,
-    type: change.state,
-    level: change.state === "failed" ? "error" : "info",
+    type,
+    level: LEVELS[type] ?? "info",
     message: change.message,
   };
 }

@@ -31,6 +31,7 @@ export function chunkRows(changes: readonly Change[], facts: ChunkFacts, index: 
     assignRows(of("assign")),
     bindRows(of("bindVolume"), index),
     ...resolverRows(of("resolver")),
+    canaryRows(of("canaries")),
     deploymentRows(of("deployment")),
     ...removeServiceRows(of("removeService")),
     ...removeAppRows(of("removeApp"), facts),
@@ -110,6 +111,10 @@ function resolverRows(changes: readonly Of<"resolver">[]): RowChange[] {
   return [{ op: "insert", table: "images", onConflict: "replace", rows }];
 }
 
+function canaryRows(changes: readonly Of<"canaries">[]): RowChange {
+  return { op: "update", table: "deployments", rows: changes.map(({ id, areHealthy }) => ({ id, canariesHealthy: areHealthy })) };
+}
+
 function deploymentRows(changes: readonly Of<"deployment">[]): RowChange {
   return {
     op: "update",
@@ -185,7 +190,7 @@ export function chunkGuards(changes: readonly Change[], index: PlanIndex, moved:
       // Not the node: stopping is right whatever became of it. Not without a service: there is nothing to have changed.
       if (index.service(appId, service)) addService(appId, service);
     } else if (change.kind === "resolver") nodes.add(change.nodeId);
-    else if (change.kind === "deployment") deployments.add(change.id);
+    else if (change.kind === "deployment" || change.kind === "canaries") deployments.add(change.id);
     else if (change.kind === "removeService") addService(change.appId, change.service);
     else apps.add(change.appId);
   }

@@ -130,6 +130,10 @@ export const apps = sqliteTable(
     deleting: bool("deleting").notNull(),
     /** With `deleting`: also drop the engine volumes. */
     deleteVolumes: bool("delete_volumes").notNull(),
+    /** Who keeps others from deploying it; null: nobody. */
+    lockedBy: text("locked_by"),
+    lockMessage: text("lock_message").notNull(),
+    lockedMs: integer("locked_ms"),
     createdMs: integer("created_ms").notNull(),
     rev: rev(),
   },
@@ -338,6 +342,12 @@ export const deployments = sqliteTable(
     rollbackTo: integer("rollback_to"),
     /** It scales an app whose deployment failed: it changes counts alone, and its revision has failed as much as that one. */
     halted: integer("halted", { mode: "boolean" }).notNull(),
+    /** Who paused it; null: nobody. */
+    pausedBy: text("paused_by"),
+    /** When it was last resumed or promoted: deadlines run anew from then on; 0: never. */
+    resumedMs: integer("resumed_ms").notNull(),
+    canariesHealthy: integer("canaries_healthy", { mode: "boolean" }).notNull(),
+    promoted: integer("promoted", { mode: "boolean" }).notNull(),
     rev: rev(),
   },
   (t) => [index("deployments_app").on(t.appId), index("deployments_rev").on(t.rev), index("deployments_state").on(t.state)],

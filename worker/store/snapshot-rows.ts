@@ -95,19 +95,39 @@ export function rowToService(row: FeedRow): ServiceState {
 }
 
 export function rowToDeployment(row: FeedRow): LatestDeployment {
-  const [id, appId, revision, fromRevision, kind, state, startedMs, rollbackTo, halted, rev] = row as readonly [
-    DeploymentId,
-    AppId,
-    number,
-    number | null,
-    DeploymentState["kind"],
-    LatestDeployment["state"],
-    number,
-    number | null,
-    number,
-    number,
-  ];
-  return { id, appId, revision, fromRevision, kind, state, startedMs, rollbackTo, halted: halted === 1, rev };
+  const [id, appId, revision, fromRevision, kind, state, startedMs, rollbackTo, halted, pausedBy, resumedMs, healthy, promoted, rev] =
+    row as readonly [
+      DeploymentId,
+      AppId,
+      number,
+      number | null,
+      DeploymentState["kind"],
+      LatestDeployment["state"],
+      number,
+      number | null,
+      number,
+      string | null,
+      number,
+      number,
+      number,
+      number,
+    ];
+  return {
+    id,
+    appId,
+    revision,
+    fromRevision,
+    kind,
+    state,
+    startedMs,
+    rollbackTo,
+    halted: halted === 1,
+    paused: pausedBy !== null,
+    resumedMs,
+    canariesHealthy: healthy === 1,
+    promoted: promoted === 1,
+    rev,
+  };
 }
 
 export function rowToVolume(row: FeedRow): VolumeState {

@@ -124,7 +124,11 @@ export class SnapshotKeeper {
       readySinceMs[at] = Math.min(readySinceMs[at]!, nowMs);
     }
     for (const [appId, deployment] of this.#deployments)
-      this.#deployments.set(appId, { ...deployment, startedMs: Math.min(deployment.startedMs, nowMs) });
+      this.#deployments.set(appId, {
+        ...deployment,
+        startedMs: Math.min(deployment.startedMs, nowMs),
+        resumedMs: Math.min(deployment.resumedMs, nowMs),
+      });
     this.#newestMs = nowMs;
   }
 

@@ -185,7 +185,7 @@ const update = (config: Data): NormalService["update"] =>
     parallelism: unless(1, number(config.parallelism)),
     delayMs: unless(0, milliseconds(config.delay)),
     minHealthyMs: unless(10_000, milliseconds(config.monitor)),
-    failureAction: unless("pause", config.failure_action === undefined ? undefined : text(config.failure_action)),
+    failureAction: unless("rollback", config.failure_action === undefined ? undefined : text(config.failure_action)),
     order: config.order === undefined ? undefined : text(config.order),
   });
 

@@ -9,7 +9,7 @@ export type NormalService = {
   ports: string[];
   /** One line a mount, sorted. */
   mounts: string[];
-  dependsOn: Record<string, "started" | "healthy">;
+  dependsOn: Record<string, "started" | "healthy" | "completed">;
   healthcheck: { test: string[]; intervalMs?: number; timeoutMs?: number; startPeriodMs?: number; retries?: number } | undefined;
   restart: { condition: string; attemptsMax?: number; windowMs?: number; delayMs?: number };
   mode: string;

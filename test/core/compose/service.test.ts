@@ -429,6 +429,18 @@ describe("dependencies", () => {
     expect(accepted(compose(line)).app.services.web?.dependsOn).toEqual(expected);
   });
 
+  test.each([
+    ["no restart said", "", { condition: "no" }],
+    ["its own word stands", "restart: on-failure", { condition: "on-failure" }],
+    ["its policy too", "deploy: {restart_policy: {condition: on-failure, max_attempts: 2}}", { condition: "on-failure", attemptsMax: 2 }],
+  ])("what others wait for to complete is run once: %s", (_, line, restart) => {
+    const text = `services:\n  db: {image: x, ${line}}\n  web: {image: x, depends_on: {db: {condition: service_completed_successfully}}}`;
+    const { services } = accepted(text).app;
+    expect(services.web?.dependsOn).toEqual({ db: { condition: "completed", required: true } });
+    expect(services.db?.workload.restart).toMatchObject(restart);
+    expect(services.web?.workload.restart).toMatchObject({ condition: "always" });
+  });
+
   test("a link's alias is a further name of its target", () => {
     expect(accepted(compose("links: ['db:database']")).app.services.db?.workload.aliases).toEqual(["database"]);
   });

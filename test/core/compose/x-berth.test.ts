@@ -56,6 +56,10 @@ describe("x-berth", () => {
         "  order: stop-first",
         "  minHealthy: 20s",
         "  healthyDeadline: 2m",
+        "  progressDeadline: 5m",
+        "  maxSurge: 2",
+        "  maxUnavailable: 3",
+        "  canaries: 0",
       ),
     );
     expect(app.services.web).toMatchObject({
@@ -68,10 +72,18 @@ describe("x-berth", () => {
         strategy: "binpack",
         spreadBy: ["node.site", "node.labels.rack"],
       },
-      update: { order: "stop-first", minHealthyMs: 20_000, healthyDeadlineMs: 120_000 },
+      update: {
+        order: "stop-first",
+        minHealthyMs: 20_000,
+        healthyDeadlineMs: 120_000,
+        progressDeadlineMs: 300_000,
+        maxSurge: 2,
+        maxUnavailable: 3,
+        canaries: 0,
+      },
     });
     expect(report.filter((line) => line.path.startsWith("services.web.x-berth.")).map((line) => line.status)).toEqual(
-      Array(7).fill("applied"),
+      Array(11).fill("applied"),
     );
   });
 

@@ -237,6 +237,15 @@ describe("refusals at deploy", () => {
     expect(deployErrors(app({ a: { ...apart, dependsOn: { gone: { condition: "started", required: false } } } }))).toEqual([]);
   });
 
+  test("waiting for the end of what is started again whenever it ends", () => {
+    const waiting = { ...apart, dependsOn: { job: { condition: "completed" as const } } };
+    const job = (condition: "always" | "no") => ({ ...apart, workload: { ...apart.workload, restart: { condition } } });
+    expect(deployErrors(app({ web: waiting, job: job("always") }))).toMatchObject([
+      { code: "dependency_endless", path: "services.web.dependsOn.job" },
+    ]);
+    expect(deployErrors(app({ web: waiting, job: job("no") }))).toEqual([]);
+  });
+
   test("more replicas together than a cluster can hold", () => {
     const of = (a: number, b: number) =>
       deployErrors(app({ a: { ...apart, replicas: a }, b: { ...apart, replicas: b }, c: { ...apart, mode: "global" } }));

@@ -6,6 +6,7 @@ const service = (over: Partial<Service>): Service => ({ workload: { image: "x" }
 const workload = (over: Partial<Service["workload"]>): Service => ({ workload: { image: "x", ...over } });
 const constraint = (operator: "=" | "!=" | "in" | "notIn" | "exists" | "notExists" | "<" | ">", ...values: string[]): Service =>
   service({ placement: { constraints: [{ key: "node.labels.n", operator, values }] } });
+const updated = (update: Service["update"]): Service => service({ replicas: 3, update });
 const volume = (target: string) => ({ kind: "volume" as const, volume: "v", target });
 const check = (...words: string[]): Service => workload({ healthcheck: { test: words } });
 const device = (permissions: string): Service => workload({ devices: [{ source: "/dev/x", target: "/dev/x", permissions }] });
@@ -31,6 +32,19 @@ describe("refused", () => {
     [service({ mode: "global", replicas: 3 }), "replicas", "no number"],
     [service({ mode: "global", placement: { maxPerNode: 2 } }), "placement.maxPerNode", "global"],
     [service({ mode: "global", placement: { spreadBy: ["node.site"] } }), "placement.spreadBy", "global"],
+    [updated({ maxSurge: 0, maxUnavailable: 0 }), "update.maxSurge", "nothing could ever change over"],
+    [updated({ maxSurge: 0, order: "start-first" }), "update.maxSurge", "start-first"],
+    [updated({ maxUnavailable: 0, order: "stop-first" }), "update.maxUnavailable", "stop-first"],
+    [{ ...workload({ mounts: [volume("/d")] }), update: { maxUnavailable: 0 } }, "update.maxUnavailable", "two must not write"],
+    [updated({ canaries: 4 }), "update.canaries", "4 canaries of 3"],
+    [updated({ canaries: 1, order: "stop-first" }), "update.canaries", "beside the old replica"],
+    [updated({ canaries: 1, maxSurge: 0 }), "update.canaries", "maxSurge is 0"],
+    [{ ...workload({ mounts: [volume("/d")] }), update: { canaries: 1 } }, "update.canaries", "two must not write"],
+    [
+      { ...workload({ ports: [{ target: 80, published: 80 }] }), mode: "global", update: { canaries: 1 } },
+      "update.canaries",
+      "host port 80/tcp",
+    ],
     [constraint("="), "placement.constraints", "one value, not none"],
     [constraint("!=", "a", "b"), "placement.constraints", "one value, not a, b"],
     [constraint("in"), "placement.constraints", "at least one"],
@@ -92,6 +106,9 @@ test.each<Service>([
   check("NONE"),
   workload({ networkMode: "none", hostname: "web" }),
   service({ mode: "global" }),
+  updated({ canaries: 3 }),
+  updated({ maxSurge: 0, maxUnavailable: 1 }),
+  updated({ maxSurge: 1, maxUnavailable: 0, order: "start-first" }),
   constraint("=", "a"),
   constraint("in", "a", "b"),
   constraint("exists"),

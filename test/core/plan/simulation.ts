@@ -9,7 +9,7 @@ import { lintPlan } from "../../../shared/plan/lint-plan.ts";
 import { planCluster } from "../../../shared/plan/plan-cluster.ts";
 import type { ServicePlanning, ServiceState } from "../../../shared/plan/snapshot.ts";
 import { TERMINAL_STATES } from "../../../shared/wire/report.ts";
-import { idOf, type ReplicaRow, type World } from "./world.ts";
+import { idOf, type ReplicaRow, type World, UNTOUCHED } from "./world.ts";
 
 /** What replicas of a spec do once started. Default: ready after START_TIME_MS. */
 export type Behaviour = "ready" | "crash" | "fail" | "complete" | "reject" | "noImage" | "neverReady";
@@ -69,6 +69,7 @@ export class Simulation {
       fromRevision: options.kind === "scale" && running !== undefined ? running.fromRevision : state.revision,
       kind: options.kind ?? "deploy",
       startedMs: options.kind === "scale" && running !== undefined ? running.startedMs : this.world.nowMs,
+      ...UNTOUCHED,
       rev: 1,
     });
     return this;
@@ -265,6 +266,11 @@ export class Simulation {
         break;
       case "removeApp":
         world.apps = world.apps.filter((app) => app.id !== change.appId);
+        break;
+      case "canaries":
+        world.deployments = world.deployments.map((deployment) =>
+          deployment.id === change.id ? { ...deployment, canariesHealthy: change.areHealthy } : deployment,
+        );
         break;
       case "deployment":
         this.outcomes.push(change);

@@ -218,7 +218,7 @@ describe("update", () => {
   });
 
   test("parallelism is how many slots move at once, and no more", () => {
-    const sim = new Simulation(three()).deploy("shop", { web: { spec: "v2", planning: { parallelism: 2 } } });
+    const sim = new Simulation(three()).deploy("shop", { web: { spec: "v2", planning: { parallelism: 2, maxSurge: 2 } } });
     expect(sim.step().changes).toHaveLength(2);
     expect(sim.run(12).changesOf("assign")).toHaveLength(2);
     sim.settle();

@@ -43,13 +43,27 @@ export const PLANNING: ServicePlanning = {
   colocate: false,
   order: "auto",
   parallelism: 1,
+  maxSurge: 1,
+  maxUnavailable: null,
   delayMs: 0,
   minHealthyMs: 10_000,
   healthyDeadlineMs: 300_000,
+  progressDeadlineMs: 300_000,
   failureAction: "pause",
+  canaries: 0,
   dependsOn: [],
+  ends: false,
   imageReference: "nginx:1",
 };
+
+/** What is as another word says, where it is not said itself. */
+const followed = ({ parallelism = 1, healthyDeadlineMs = PLANNING.healthyDeadlineMs }: Partial<ServicePlanning>) => ({
+  maxSurge: parallelism,
+  progressDeadlineMs: healthyDeadlineMs,
+});
+
+/** A deployment that no operator has touched. */
+export const UNTOUCHED = { paused: false, resumedMs: 0, canariesHealthy: false, promoted: false };
 
 export interface ServiceOptions
   extends Partial<Omit<ServiceState, "planning" | "reservation" | "appId" | "name">>,
@@ -176,7 +190,7 @@ export class World {
       removed,
       rev,
       reservation: { cpuMillis, memoryMiB, devices },
-      planning: { ...PLANNING, ...planning },
+      planning: { ...PLANNING, ...followed(planning), ...planning },
     });
     return this;
   }
@@ -253,6 +267,7 @@ export class World {
       fromRevision: null,
       kind: "deploy",
       startedMs: this.nowMs,
+      ...UNTOUCHED,
       rev: 1,
       ...rest,
     });

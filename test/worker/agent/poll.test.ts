@@ -46,7 +46,7 @@ async function assign(node: string, namespace = "default", n = 1): Promise<{ rep
       {
         op: "insert",
         table: "apps",
-        rows: [{ id: appId, namespace, name: "shop", revision: 1, deleting: false, deleteVolumes: false, createdMs: NOW }],
+        rows: [{ id: appId, namespace, name: "shop", revision: 1, deleting: false, deleteVolumes: false, lockMessage: "", createdMs: NOW }],
         onConflict: "keep",
       },
       {

@@ -11,6 +11,8 @@ describe("dryRun", () => {
     async (_, sample) => {
       const { world, ids } = await furnishedWorld();
       const path = sample.path("default", ids.default!);
+      const { after } = sample;
+      if (after !== undefined) await world.call(after.method, after.path("default", ids.default!), { body: after.body });
       const before = { rev: await world.rev(), rows: await world.dump() };
       const dry = await world.call<Record<string, unknown>>(methodOf(sample), and(path, "dryRun=true"), {
         body: sample.body,

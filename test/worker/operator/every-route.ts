@@ -16,6 +16,8 @@ export interface Sample {
   /** own: a token of one namespace reaches what is of that namespace, though the path does not name it. */
   readonly reach: "namespace" | "cluster" | "any" | "own";
   readonly body?: unknown;
+  /** What has to be so before it changes anything. */
+  readonly after?: { readonly method: string; readonly path: (namespace: string, ids: Ids) => string; readonly body?: unknown };
 }
 
 /** Of what a namespace has, by its name. */
@@ -31,7 +33,37 @@ const spec = appSpec("shop");
 const ns = (rest: string) => (namespace: string) => `/v1/namespaces/${namespace}/${rest}`;
 const plain = (path: string) => () => path;
 
+/** Words to a deployment that runs. */
+const VERBS = ["pause", "resume", "promote", "abort"].map(
+  (verb): Sample => ({
+    route: `POST /v1/namespaces/{namespace}/deployments/{deployment}/${verb}`,
+    path: (namespace, ids) => `/v1/namespaces/${namespace}/deployments/${ids.deployment}/${verb}${verb === "promote" ? "?force=true" : ""}`,
+    least: "deployer",
+    reach: "namespace",
+    ...(verb === "resume"
+      ? { after: { method: "POST", path: (namespace, ids) => `/v1/namespaces/${namespace}/deployments/${ids.deployment}/pause` } }
+      : {}),
+  }),
+);
+const LOCK = { method: "PUT", path: (namespace: string) => `/v1/namespaces/${namespace}/apps/shop/lock`, body: { message: "the sale" } };
+
 export const SAMPLES: readonly Sample[] = [
+  ...VERBS,
+  { route: "GET /v1/namespaces/{namespace}/apps/{app}/diff", path: ns("apps/shop/diff"), least: "viewer", reach: "namespace" },
+  {
+    route: "PUT /v1/namespaces/{namespace}/apps/{app}/lock",
+    path: ns("apps/shop/lock"),
+    least: "deployer",
+    reach: "namespace",
+    body: { message: "the sale" },
+  },
+  {
+    route: "DELETE /v1/namespaces/{namespace}/apps/{app}/lock",
+    path: ns("apps/shop/lock"),
+    least: "deployer",
+    reach: "namespace",
+    after: LOCK,
+  },
   { route: "GET /v1/cluster", path: plain("/v1/cluster"), least: "viewer", reach: "any" },
   { route: "GET /v1/whoami", path: plain("/v1/whoami"), least: "viewer", reach: "any" },
   { route: "GET /v1/namespaces", path: plain("/v1/namespaces"), least: "viewer", reach: "any" },

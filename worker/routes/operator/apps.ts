@@ -4,14 +4,19 @@ import {
   AppDetail,
   AppPut,
   DeployAnswer,
+  LockPut,
   Removed,
   Revision,
+  RevisionDiff,
   RevisionDetail,
   RollbackPost,
   ServicePatch,
   Why,
 } from "../../../shared/api/resources.ts";
 import { Name } from "../../../shared/model/name.ts";
+import { draftLock, type LockAsk } from "../../app-lock.ts";
+import { diffRevisions } from "../../revision-diff.ts";
+import type { Context } from "../../context.ts";
 import { Explanation } from "../../../shared/plan/explanation.ts";
 import { noNamespace } from "../../auth.ts";
 import { type DeployDraft, draftDeploy, draftRollback, draftScale, noApp } from "../../deploy.ts";
@@ -28,13 +33,14 @@ const params = { namespace: Name, app: Name };
 const RevisionNumber = z.coerce.number().int().min(1).max(Number.MAX_SAFE_INTEGER);
 
 function toApp({ app, services, deployment, volumes }: AppView) {
-  const { id, namespace, name, revision, deleting, createdMs } = app;
+  const { id, namespace, name, revision, deleting, lockedBy, lockMessage, lockedMs, createdMs } = app;
   return {
     id,
     namespace,
     name,
     revision,
     deleting,
+    lock: lockedBy === null ? null : { by: lockedBy, message: lockMessage, since: isoTime(lockedMs ?? createdMs) },
     services: services.map(({ service, ports, digest, wanted, running, ready }) => ({
       name: service.name,
       mode: service.mode,
@@ -64,6 +70,11 @@ const asDraft = (
   answer,
   dryAnswer: { ...answer, deployment: null },
 });
+
+async function lockDraft(context: Context, ask: LockAsk, message: string | null): Promise<Draft<ReturnType<typeof toApp>>> {
+  const draft = await draftLock(context, ask, message);
+  return { ...draft, answer: toApp(draft.answer) };
+}
 
 const appPath = "/v1/namespaces/{namespace}/apps/{app}";
 
@@ -170,6 +181,64 @@ export const appRoutes: readonly Route[] = [
       const { revision, createdBy, createdMs, message, spec } = found;
       return { revision, createdBy, created: isoTime(createdMs), message, current: revision === app.revision, spec };
     },
+  }),
+  read({
+    path: `${appPath}/diff`,
+    tag,
+    summary: "What differs between two revisions",
+    role: "viewer",
+    scope: "namespace",
+    params,
+    query: { from: RevisionNumber.optional(), to: RevisionNumber.optional() },
+    description: "`to` is the current revision where it is absent, and `from` the one before `to`.",
+    answer: RevisionDiff,
+    read: async ({ context, params: { namespace, app: name }, query }) => {
+      await requireNamespace(context, namespace);
+      const { app, revisions } = await readRevisions(context.store, { namespace, app: name });
+      if (app === null) throw noApp(namespace, name);
+      const find = (wanted: number) => {
+        const found = revisions.find(({ revision }) => revision === wanted);
+        if (found === undefined)
+          throw new BerthError("not_found", `app ${name} has no revision ${wanted}; berth revisions ${name} lists them`, {
+            reason: "revision",
+          });
+        return found;
+      };
+      const to = find(query.to ?? app.revision);
+      const former = revisions.find(({ revision }) => revision < to.revision);
+      if (query.from === undefined && former === undefined)
+        throw new BerthError("refused", `revision ${to.revision} is the first of ${name} that is kept: there is none before it`, {
+          reason: "first",
+        });
+      return diffRevisions(query.from === undefined ? former! : find(query.from), to);
+    },
+  }),
+  mutation({
+    method: "put",
+    path: `${appPath}/lock`,
+    tag,
+    summary: "Lock: nobody deploys, scales, rolls back or removes the app until it is unlocked",
+    role: "deployer",
+    scope: "namespace",
+    params,
+    body: LockPut,
+    answer: App,
+    verb: "lock",
+    draft: ({ context, principal, params: { namespace, app }, body: { message } }) =>
+      lockDraft(context, { namespace, app, by: principal.name }, message),
+  }),
+  mutation({
+    method: "delete",
+    path: `${appPath}/lock`,
+    tag,
+    summary: "Unlock, whoever locked it",
+    role: "deployer",
+    scope: "namespace",
+    params,
+    body: null,
+    answer: App,
+    verb: "unlock",
+    draft: ({ context, principal, params: { namespace, app } }) => lockDraft(context, { namespace, app, by: principal.name }, null),
   }),
   mutation({
     method: "post",
