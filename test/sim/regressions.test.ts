@@ -20,8 +20,15 @@ afterAll(() => {
 });
 
 test.each(Object.keys(SCENARIOS))("%s", async (name) => {
-  const answered = once(player, "message");
+  const ended = new AbortController();
+  const answered = once(player, "message", { signal: ended.signal }) as Promise<[readonly string[]]>;
+  const gone = once(player, "exit", { signal: ended.signal }).then(([code, signal]): [string[]] => [
+    [`the player ended with ${code ?? signal}`],
+  ]);
   player.send(name);
-  const [broken] = (await answered) as [readonly string[]];
+  const [broken] = await Promise.race([answered, gone]);
+  gone.catch(() => {});
+  answered.catch(() => {});
+  ended.abort();
   expect(broken).toEqual([]);
 });
