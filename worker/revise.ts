@@ -74,7 +74,7 @@ export function revise(view: DeployView, next: Revise, random: Random): Revised 
   if (isUnchanged) return { ...base, changes: [], guards: [], events: [], deployment: null };
 
   const deploymentId = newId(random, "d");
-  const fromRevision = comesFrom(view, next.kind);
+  const fromRevision = comesFrom(view);
   const stance = stanceOf(view, next.kind);
   const sinceMs = goesOnWith(view, next.kind)?.startedMs ?? null;
   const { namespace, kind, message, createdBy } = next;
@@ -196,10 +196,10 @@ interface Changes {
 /** A scale goes on with the rollout that it takes the place of: it has begun when that had, and answers for what it placed. */
 const goesOnWith = (view: DeployView, kind: DeployKind) => (kind === "scale" ? view.deployments[0] : undefined);
 
-/** Where it goes back to when it fails: the last revision that has not failed, or where the rollout came from. */
-function comesFrom(view: DeployView, kind: DeployKind): number | null {
-  const rollout = goesOnWith(view, kind);
-  return rollout !== undefined ? rollout.fromRevision : ((view.hasFailed ? view.good : view.app)?.revision ?? null);
+/** Where it goes back to when it fails: the last revision that has not failed, or where the rollout came from that it takes the place of. */
+function comesFrom({ deployments, hasFailed, good, app }: DeployView): number | null {
+  const [rollout] = deployments;
+  return rollout !== undefined ? rollout.fromRevision : ((hasFailed ? good : app)?.revision ?? null);
 }
 
 function compare(

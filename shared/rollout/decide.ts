@@ -411,7 +411,11 @@ export function triesCanaries(service: ServiceState, { deployment, halted }: Pic
   return service.planning.canaries > 0 && service.revision > deployment.fromRevision;
 }
 
-/** Whether a deployment answers for the row: it made it, or it changed the row's service and may replace it. */
+/**
+ * Whether a deployment answers for the row: it made it, or the row's service has changed since the revision that the
+ * deployment comes from and it may replace the row. A rollback answers for what it changed itself: work that is done once
+ * stays as the failed deployment left it.
+ */
 export function concerns(
   index: ClusterIndex,
   row: number,
@@ -419,7 +423,9 @@ export function concerns(
   { deployment, halted }: Pick<AppContext, "deployment" | "halted">,
 ): boolean {
   if (deployment === null) return false;
-  return (!halted && service.revision === deployment.revision) || index.snapshot.replicas.assignedMs[row]! >= deployment.startedMs;
+  const { kind, revision, fromRevision } = deployment;
+  const hasChanged = kind === "rollback" ? service.revision === revision : service.revision > (fromRevision ?? 0);
+  return (!halted && hasChanged) || index.snapshot.replicas.assignedMs[row]! >= deployment.startedMs;
 }
 
 /** Why a slot without any row is filled. */

@@ -66,7 +66,7 @@ export class Simulation {
       id: idOf("d", `${app}/${revision}`) as DeploymentId,
       appId: state.id,
       revision,
-      fromRevision: options.kind === "scale" && running !== undefined ? running.fromRevision : state.revision,
+      fromRevision: running !== undefined ? running.fromRevision : state.revision,
       kind: options.kind ?? "deploy",
       startedMs: options.kind === "scale" && running !== undefined ? running.startedMs : this.world.nowMs,
       ...UNTOUCHED,

@@ -48,6 +48,17 @@ describe("deploy", () => {
     expect(sim.outcomes.at(-1)!.message).toMatch(/^web slot 0 on n\d was not healthy within/);
   });
 
+  test.each(["deploy", "scale"] as const)("a %s that takes the place of another try answers for what that kept", (kind) => {
+    const sim = new Simulation(world().nodes(3).app("shop").service("web", { replicas: 1 }).service("api").deployment()).settle();
+    sim.behaviours.set("v2-web", "neverReady");
+    sim.deploy("shop", { web: { spec: "v2-web" } }).run(2);
+    // The same again: its replica is kept, and is from before.
+    sim.deploy("shop", { web: {} }).run(1);
+    sim.deploy("shop", { api: { replicas: 2, ...(kind === "deploy" ? { spec: "v2-api" } : {}) } }, { kind }).settle();
+    expect(outcomes(sim)).toEqual(["succeeded", "failed"]);
+    expect(sim.outcomes.at(-1)!.message).toMatch(/^web slot 0 on n\d was not healthy within/);
+  });
+
   test("a scale while the first deployment's replicas start waits for them", () => {
     const sim = new Simulation(world().nodes(3).app("shop").service("web", { replicas: 2 }).service("api").deployment());
     sim.step();

@@ -266,8 +266,8 @@ export class Rollouts {
       const isAnswered =
         rows.length === 0 ||
         service.revision === deployment.revision ||
-        rows.some((row) => row.assigned_ms >= deployment.started_ms) ||
-        (deployment.kind === "scale" && rows.some((row) => row.revision > (deployment.from_revision ?? 0)));
+        (deployment.kind !== "rollback" && service.revision > (deployment.from_revision ?? 0)) ||
+        rows.some((row) => row.assigned_ms >= deployment.started_ms);
       this.#findings.expect("I43", isServed || !isAnswered, () => `${deployment.id} succeeded: ${this.#wordsOf(service, String(slot))}`);
     }
   }

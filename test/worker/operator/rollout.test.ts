@@ -12,6 +12,7 @@ const web = (image: string, over: object = {}): AppSpecInput =>
 async function deploying() {
   const world = await World.start();
   const first = (await world.deploy(web("registry.test/web:1"))).body.deployment!;
+  await world.plane.commit({ changes: [{ op: "update", table: "deployments", rows: [{ id: first.id, state: "succeeded" }] }] });
   const second = (await world.deploy(web("registry.test/web:2", { update: { canaries: 1 } }))).body.deployment!;
   const say = (verb: string, { id }: Deployment = second) =>
     world.call<Deployment>("POST", `/v1/namespaces/default/deployments/${id}/${verb}`);
@@ -74,8 +75,9 @@ describe("a deployment that runs", () => {
   });
 
   test.each(["pause", "resume", "promote", "abort"])("that is over takes no word: %s", async (verb) => {
-    const { world, first } = await deploying();
-    const { status, body } = await world.call("POST", `/v1/namespaces/default/deployments/${first.id}/${verb}`);
+    const { world, second } = await deploying();
+    await world.deploy(web("registry.test/web:3"));
+    const { status, body } = await world.call("POST", `/v1/namespaces/default/deployments/${second.id}/${verb}`);
     expect([status, body.error.reason]).toEqual([409, "over"]);
     expect(body.error.message).toContain("was superseded by a newer one");
   });
