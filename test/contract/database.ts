@@ -279,7 +279,7 @@ export function databaseContract(name: string, { make, busyAt, waits, loses }: D
         store = await Store.open(database);
         await store.init(IDENTITY);
         operation = {
-          opId: `${await store.nowMs()}-contract`,
+          opId: `${(await store.marks()).nowMs}-contract`,
           result: { made: 1 },
           changes: [{ op: "insert", table: "nodes", rows: [nodeRow(1)] }],
         };
@@ -299,7 +299,7 @@ export function databaseContract(name: string, { make, busyAt, waits, loses }: D
           await store.commit({ changes: [{ op: "update", table: "nodes", rows: [{ id: nodeRow(2).id, status: "lost" }] }] }),
         ];
         expect(kinds.map((result) => result.kind === "conflict" && result.what)).toEqual(["guard", "unique", "guard"]);
-        expect(await store.rev()).toBe(2);
+        expect((await store.marks()).rev).toBe(2);
       });
 
       for (const at of busyAt.filter((place) => place !== "read"))
@@ -319,10 +319,10 @@ export function databaseContract(name: string, { make, busyAt, waits, loses }: D
             expect(error instanceof LibsqlBatchError).toBe(at === "step");
             await release();
             database.reconnect();
-            expect([await nodes(), await store.rev()]).toEqual([0, 1]);
+            expect([await nodes(), (await store.marks()).rev]).toEqual([0, 1]);
           }
           expect((await store.commit(operation)).kind).toBe(waits ? "replayed" : "committed");
-          expect([await nodes(), await store.rev()]).toEqual([1, 2]);
+          expect([await nodes(), (await store.marks()).rev]).toEqual([1, 2]);
         });
 
       if (busyAt.includes("read"))
@@ -333,7 +333,7 @@ export function databaseContract(name: string, { make, busyAt, waits, loses }: D
           expect(error).toMatchObject({ code: "SQLITE_BUSY", rawCode: 5, statementIndex: 0 });
           await release();
           database.reconnect();
-          expect(await store.rev()).toBe(1);
+          expect((await store.marks()).rev).toBe(1);
         });
 
       for (const what of loses)
@@ -346,7 +346,7 @@ export function databaseContract(name: string, { make, busyAt, waits, loses }: D
             expect(await nodes()).toBe(0);
             await ground.later();
           }
-          expect([await nodes(), await store.rev()]).toEqual([1, 2]);
+          expect([await nodes(), (await store.marks()).rev]).toEqual([1, 2]);
           expect(await store.commit(operation)).toEqual({ kind: "replayed", rev: 2, result: { made: 1 } });
           // Nor is a refusal heard.
           const again = ground.lose(what);
@@ -355,7 +355,7 @@ export function databaseContract(name: string, { make, busyAt, waits, loses }: D
           );
           again();
           await ground.later();
-          expect([await nodes(), await store.rev()]).toEqual([1, 2]);
+          expect([await nodes(), (await store.marks()).rev]).toEqual([1, 2]);
         });
 
       if (loses.includes("late"))
@@ -365,7 +365,7 @@ export function databaseContract(name: string, { make, busyAt, waits, loses }: D
           mend();
           expect(await store.commit(operation)).toMatchObject({ kind: "committed", rev: 2 });
           await ground.later();
-          expect([await nodes(), await store.rev()]).toEqual([1, 2]);
+          expect([await nodes(), (await store.marks()).rev]).toEqual([1, 2]);
         });
     });
 

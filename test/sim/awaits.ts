@@ -70,16 +70,18 @@ function placesOf(file: string, text: string): Place[] {
   return places;
 }
 
-/** All that the source has: those that a simulated process can reach, and those behind ports. */
-export function enumerate(): { readonly points: readonly Point[]; readonly behindPorts: readonly Point[] } {
-  const all = globSync("**/*.ts", { cwd: WORKER })
-    .sort()
-    .flatMap((file) => placesOf(file, readFileSync(join(WORKER, file), "utf8")).map(({ point }) => ({ file, point })));
-  const isBehind = ({ file }: { file: string }) => BEHIND_PORTS.has(file);
-  return {
-    points: all.filter((one) => !isBehind(one)).map(({ point }) => point),
-    behindPorts: all.filter(isBehind).map(({ point }) => point),
-  };
+/** All that the source has: those that a simulated process can reach, each with `file: what is awaited`, and those behind ports. */
+export function enumerate(): { readonly points: ReadonlyMap<Point, string>; readonly behindPorts: number } {
+  const files = globSync("**/*.ts", { cwd: WORKER }).sort();
+  const points = new Map<Point, string>();
+  let behindPorts = 0;
+  for (const file of files) {
+    const text = readFileSync(join(WORKER, file), "utf8");
+    const places = placesOf(file, text);
+    if (BEHIND_PORTS.has(file)) behindPorts += places.length;
+    else for (const { point, from, to } of places) points.set(point, `${file}: ${text.slice(from, to).replaceAll(/\s+/g, " ")}`);
+  }
+  return { points, behindPorts };
 }
 
 type Reached = (point: Point) => boolean;

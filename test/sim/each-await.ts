@@ -82,6 +82,7 @@ class Story {
     const machines = await this.#machines();
     await this.#apps();
     await this.#restart();
+    await this.#verbs();
     await this.#failures(machines);
     await this.#trouble(machines);
     await this.#look();
@@ -191,13 +192,41 @@ class Story {
     await this.#until("another process listens", () => this.#world.isolate !== isolate && this.#world.isolate?.isReady === true);
   }
 
+  /** What people say of a deployment that is under way, and to keep others from the app. */
+  async #verbs(): Promise<void> {
+    const say = (id: string, verb: string) => this.#ask("POST", `/v1/namespaces/default/deployments/${id}/${verb}`, undefined, { mayBe: [409] });
+    const tried = await this.#put("shop", this.#web(3, "2", { canaries: 1 }));
+    await say(tried, "pause");
+    await say(tried, "resume");
+    const areHealthy = () => this.#one(`select canaries_healthy as n from deployments where id = '${tried}'`) === 1;
+    await this.#until("the canary is healthy", areHealthy);
+    await say(tried, "promote");
+    await this.#settled("shop");
+    const aborted = await this.#put("shop", this.#web(3, "3", { canaries: 1 }));
+    await say(aborted, "abort");
+    await this.#until("it was rolled back", () => this.#one(`select count(*) as n from deployments where kind = 'rollback'`) > 1);
+    await this.#settled("shop");
+    await this.#ask("PUT", `${APP}/shop/lock`, { message: "the sale is on" });
+    await this.#ask("PATCH", `${APP}/shop/services/web`, { replicas: 2 }, { mayBe: [422] });
+    await this.#ask("DELETE", `${APP}/shop/lock`);
+    await this.#ask("GET", `${APP}/shop/diff`);
+    await this.#put("shop", this.#web(3, "1"));
+    await this.#settled("shop");
+  }
+
   /** A deployment that fails and rolls itself back. */
   async #failures([first]: Machine[]): Promise<void> {
+    const rollbacks = () => this.#one("select count(*) as n from deployments where kind = 'rollback' and created_by = 'berth'");
+    const before = rollbacks();
     await this.#put("shop", this.#web(3, "sick1"));
-    await this.#until(
-      "it was rolled back",
-      () => this.#one("select count(*) as n from deployments where kind = 'rollback' and created_by = 'berth'") > 0,
-    );
+    await this.#until("it was rolled back", () => rollbacks() > before);
+    await this.#settled("shop");
+    // One that fails and stays as it is: a scale then is no try of what failed.
+    await this.#put("shop", this.#web(3, "sick1", { failureAction: "pause" }));
+    await this.#settled("shop");
+    await this.#ask("PATCH", `${APP}/shop/services/web`, { replicas: 2 });
+    await this.#settled("shop");
+    await this.#put("shop", this.#web(3, "1"));
     await this.#settled("shop");
     if (first === undefined) return;
     for (const isCut of [true, false]) {
@@ -263,18 +292,20 @@ class Story {
     await this.#ask("DELETE", `${APP}/db`);
     await this.#until("db is gone", () => this.#one("select count(*) as n from apps where name = 'db'") === 0);
     await this.#ask("DELETE", `${APP}/db?deleteData=true`);
-    const last = machines.at(-1);
-    if (last !== undefined) {
-      const id = this.#nodeId(last.name);
-      last.mayStop = true;
+    // One hears of its removal at its next poll, the other in its next session.
+    for (const [at, machine] of machines.slice(-2).entries()) {
+      const id = this.#nodeId(machine.name);
+      machine.mayStop = true;
+      if (at === 1) machine.killAgent();
       await this.#ask("DELETE", `/v1/nodes/${id}?force=true`);
+      if (at === 1) this.#world.startAgent(machine);
     }
     // Long enough for a round of collecting, whenever this process began.
     await this.#pause(11 * 60_000);
   }
 
-  #web(replicas: number, tag: string): object {
-    return { web: { replicas, workload: this.#workload(tag), update: UPDATE } };
+  #web(replicas: number, tag: string, update: object = {}): object {
+    return { web: { replicas, workload: this.#workload(tag), update: { ...UPDATE, ...update } } };
   }
 
   #workload(tag: string, { volume = false } = {}): object {
@@ -286,12 +317,17 @@ class Story {
     };
   }
 
-  async #put(name: string, services: object, { dryRun = false } = {}): Promise<void> {
+  /** The id of the deployment; empty where there is nothing to do. */
+  async #put(name: string, services: object, { dryRun = false } = {}): Promise<string> {
     const message = `change ${++this.#keys}`;
     const volumes = name === "db" ? { volumes: { data: {} } } : {};
     const body = { spec: { name, services, ...volumes }, message };
-    const answer = (await this.#ask("PUT", `${APP}/${name}${dryRun ? "?dryRun=true" : ""}`, body)) as { plan: { unchanged: boolean } };
+    const answer = (await this.#ask("PUT", `${APP}/${name}${dryRun ? "?dryRun=true" : ""}`, body)) as {
+      plan: { unchanged: boolean };
+      deployment: { id: string } | null;
+    };
     if (name === "shop" && !dryRun && !answer.plan.unchanged) this.#made.push(message);
+    return answer.deployment?.id ?? "";
   }
 
   /** Until somebody answers, with one key, as a client does that must not act twice. */

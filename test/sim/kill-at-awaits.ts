@@ -35,11 +35,11 @@ export async function killAtAwaits({ only, json }: AwaitsOptions): Promise<numbe
   }
   const reached = new Set(outcomes.flatMap((outcome) => outcome.reached));
   const shown = {
-    awaits: points.length,
+    awaits: points.size,
     killedAt: killedAt.size,
-    notPassed: points.filter((point) => !reached.has(point)),
+    notPassed: [...points].filter(([point]) => !reached.has(point)).map(([, text]) => text),
     notKilledAt: [...reached].filter((point) => !killedAt.has(point)),
-    behindPorts: behindPorts.length,
+    behindPorts,
     failures: broken.map(({ killedAt: kills }) => kills),
   };
   if (json) process.stdout.write(`${JSON.stringify(shown)}\n`);
@@ -49,7 +49,8 @@ export async function killAtAwaits({ only, json }: AwaitsOptions): Promise<numbe
         `awaits      ${shown.awaits} in worker/, ${shown.behindPorts} more in what the simulator stands in for`,
         `killed at   ${shown.killedAt}, in ${outcomes.length} histories`,
         ...(shown.notKilledAt.length === 0 ? [] : [`escaped     ${shown.notKilledAt.join("  ")}`]),
-        `not passed  ${shown.notPassed.length}  ${shown.notPassed.join("  ")}`,
+        `not passed  ${shown.notPassed.length}`,
+        ...shown.notPassed.map((text) => `            ${text}`),
         `broken      ${broken.length}`,
         "",
       ].join("\n"),

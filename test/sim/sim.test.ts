@@ -26,7 +26,26 @@ async function run(...args: string[]): Promise<string> {
 const sim = async (...args: string[]): Promise<Summary> => JSON.parse(await run("--json", ...args)) as Summary;
 
 const SEEDS = 500;
-const AWAITS_NOT_PASSED = 18;
+/** Awaits that the history of `--awaits` does not pass, and why: `--each` and mixtures pass most of them. */
+const NOT_PASSED = {
+  "downloads, which the simulated world lacks": ["app.ts: downloads.sum(file)", "app.ts: downloads.open(file)"],
+  "sockets to agents, which it lacks": [
+    "routes/operator/logs.ts: channels.open({ ...ask, nodeId: row.node.id, replica: row.replica.id as `r_${string}` })",
+  ],
+  "a body that grows past its limit as it arrives": ["body.ts: reader.cancel().catch(() => {})"],
+  "previews that take longer than a turn": ["rehearsals.ts: this.#rest()"],
+  "several processes that serve at once": [
+    "routes/agent/proof.ts: context.shard.reload(link)",
+    "shard/shard.ts: readLink(this.#parts.store, link.row.id)",
+    "routes/agent/session.ts: removal(context, c, payload)",
+    "store/migrator.ts: appliedIds(database)",
+  ],
+  "a plan that is refused again and again": [
+    "store/apply-plan.ts: this.#applyByApp(byApp(plan.changes, progress.index), progress)",
+    "store/apply-plan.ts: this.#applyChunks(changes, progress, [])",
+    "store/apply-plan.ts: this.#applyByApp(part, progress)",
+  ],
+};
 
 describe("histories in virtual time", () => {
   test(`${SEEDS} seeds of everything that can go wrong break no invariant`, async () => {
@@ -59,8 +78,7 @@ describe("histories in virtual time", () => {
     };
     expect(failures).toEqual([]);
     expect(killedAt + notPassed.length).toBe(awaits);
-    // Paths of several processes that serve at once, of downloads and of sockets: see docs/reliability.md.
-    expect(notPassed.length).toBeLessThanOrEqual(AWAITS_NOT_PASSED);
+    expect(notPassed.sort()).toEqual(Object.values(NOT_PASSED).flat().sort());
   });
 
   test.each([

@@ -33,7 +33,7 @@ test("rows come back as they went in, with the rev and time of their commit", as
 
 test("each commit takes the next rev, also when two run at once", async () => {
   const { store } = await memoryStore();
-  const start = await store.rev();
+  const start = (await store.marks()).rev;
   const results = await Promise.all(
     Array.from({ length: 20 }, (_, i) => must(store, { changes: [{ op: "insert", table: "nodes", rows: [nodeRow(i)] }] })),
   );
@@ -101,7 +101,7 @@ test("a value that is taken is a conflict in words, and rolls all back", async (
     what: "unique",
     message: "an app with this namespace and name (default, shop) exists already",
   });
-  expect(await store.rev()).toBe(rev);
+  expect((await store.marks()).rev).toBe(rev);
 });
 
 test("an update of a row that is gone is a conflict, unless it may be skipped", async () => {
@@ -143,7 +143,7 @@ test("replace is of the row itself: another row's unique value stays a conflict"
 
 test("an operation takes effect once: its id again answers what the first did (F38)", async () => {
   const { store } = await memoryStore();
-  const opId = `${await store.nowMs()}-abc`;
+  const opId = `${(await store.marks()).nowMs}-abc`;
   const mutation = { opId, result: { made: ["x", 1] }, changes: [{ op: "insert", table: "apps", rows: [appRow(1)] }] } as const;
   const first = await must(store, mutation);
   await must(store, { changes: [] });
@@ -162,15 +162,15 @@ test.for([
   ["from a clock two days ahead", 2 * DAY_MS, "conflict"],
 ] as const)("an operation id %s", async ([, offsetMs, kind]) => {
   const { store } = await memoryStore();
-  const rev = await store.rev();
+  const rev = (await store.marks()).rev;
   const result = await store.commit({
-    opId: `${(await store.nowMs()) + offsetMs}-x`,
+    opId: `${((await store.marks()).nowMs) + offsetMs}-x`,
     changes: [{ op: "insert", table: "apps", rows: [appRow(1)] }],
   });
   expect(result.kind).toBe(kind);
   if (result.kind === "conflict") {
     expect(result.what).toBe("op");
-    expect(await store.rev()).toBe(rev);
+    expect((await store.marks()).rev).toBe(rev);
   }
 });
 
@@ -181,7 +181,7 @@ test.for(["abc", "", "12-", "-x", `1-${"x".repeat(300)}`])("an operation id that
 
 test("of two plans from one snapshot, the second is refused", async () => {
   const { store } = await memoryStore();
-  const atRev = await store.rev();
+  const atRev = (await store.marks()).rev;
   expect(await store.commit({ changes: [] })).toMatchObject({ kind: "committed" });
   expect(await store.commit({ atRev, changes: [] })).toMatchObject({ kind: "committed" });
   expect(await store.commit({ atRev, changes: [] })).toEqual({
@@ -367,7 +367,7 @@ test("a broken invariant throws and writes nothing", async () => {
   await expect(store.commit({ advance: "none", changes: [{ op: "insert", table: "apps", rows: [appRow(1)] }] })).rejects.toThrow(
     "takes the next rev",
   );
-  expect(await store.rev()).toBe(rev);
+  expect((await store.marks()).rev).toBe(rev);
 });
 
 test("the read path refuses to write", async () => {

@@ -199,7 +199,7 @@ test("a replica that shall stop ends when its node says so, with what was last s
     report(3, { replicas: [fact(1, { state: "stopped", exitCode: 137, logTail: ["bye"], message: "killed" })] }),
   );
   expect(dirty).toBe(true);
-  expect(rev).toBe(await store.rev());
+  expect(rev).toBe((await store.marks()).rev);
   expect(await runningIds(store)).toEqual([id("r", 2)]);
   expect(await stateOf(store, 1)).toBeUndefined();
   expect(await store.db.select().from(endedReplicas)).toMatchObject([
@@ -305,7 +305,7 @@ test("node facts are stored when they differ", async () => {
   const store = await world();
   const { facts } = nodeRow(1);
   expect(await apply(store, report(2, { facts: { ...facts } }))).toMatchObject({ rev: null, dirty: false });
-  expect(await apply(store, report(3, { facts: { ...facts, memoryMiB: 99 } }))).toMatchObject({ dirty: true, rev: await store.rev() });
+  expect(await apply(store, report(3, { facts: { ...facts, memoryMiB: 99 } }))).toMatchObject({ dirty: true, rev: (await store.marks()).rev });
   expect((await store.db.select().from(nodes).orderBy(nodes.id))[0]).toMatchObject({ facts: { memoryMiB: 99 } });
 });
 
@@ -323,7 +323,7 @@ test("a volume to drop is dropped when the node no longer lists it", async () =>
       },
     ],
   });
-  const generation = await store.rev();
+  const generation = (await store.marks()).rev;
   await apply(store, report(2, { volumes: null, generation }));
   // Said before it knew of the drop: the volume may have been made since.
   await apply(store, report(3, { volumes: [{ engineName: "b" }], generation: generation - 1 }));

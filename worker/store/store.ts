@@ -131,15 +131,6 @@ export class Store {
     return marksOf(result!);
   }
 
-  async rev(): Promise<number> {
-    return (await this.marks()).rev;
-  }
-
-  /** The database's clock: the only one that stored times are compared with. */
-  async nowMs(): Promise<number> {
-    return (await this.marks()).nowMs;
-  }
-
   /** Plain statements and where they stand, in one consistent view: for bulk reads that drizzle would slow down. */
   async readRaw(statements: readonly InStatement[]): Promise<{ readonly marks: Marks; readonly results: SqlResult[] }> {
     const [marks, ...results] = await this.#select([MARKS, ...statements]);

@@ -15,6 +15,7 @@ const EXPIRED_KEPT_MS = 29 * 86_400_000;
 /** Whatever of a node only an operator changes. */
 const OPERATORS_COLUMNS = ["name", "site", "labels", "taints", "availability", "admission"] as const satisfies readonly (keyof NodeRow)[];
 const SERVICE_COLUMNS = ["mode", "replicas", "spec", "revision", "reservation", "planning", "removed"] as const;
+const APP_COLUMNS = ["revision", "deleting", "delete_volumes", "locked_by", "lock_message"] as const;
 
 export class Commits {
   readonly #rows: Rows;
@@ -158,21 +159,19 @@ export class Commits {
     for (const { key, before, after } of batch.of("apps")) {
       if (after === null) {
         if (before?.deleting !== 1) this.#findings.fail("I19", `app ${key} went and nobody had removed it`);
-      } else if (
-        before === null ||
-        before.revision !== after.revision ||
-        before.deleting !== after.deleting ||
-        before.delete_volumes !== after.delete_volumes
-      )
-        found.push(`apps ${key}`);
+      } else if (before === null || APP_COLUMNS.some((column) => before[column] !== after[column])) found.push(`apps ${key}`);
     }
     for (const { key, before, after } of batch.of("services")) {
       if (after === null) {
         if (before?.removed !== 1) this.#findings.fail("I19", `service ${key} went and nobody had removed it`);
       } else if (before === null || SERVICE_COLUMNS.some((column) => before[column] !== after[column])) found.push(`services ${key}`);
     }
-    for (const table of ["app_revisions", "deployments"] as const)
-      for (const { key, before } of batch.of(table)) if (before === null) found.push(`${table} ${key}`);
+    for (const { key, before } of batch.of("app_revisions")) if (before === null) found.push(`app_revisions ${key}`);
+    for (const { key, before, after } of batch.of("deployments")) {
+      const isAborted = !isPlan && before?.state === "running" && after?.state === "failed";
+      const isTold = after !== null && (before?.paused_by !== after.paused_by || before?.promoted !== after.promoted);
+      if (before === null || isAborted || isTold) found.push(`deployments ${key}`);
+    }
     for (const { key, after } of batch.of("volumes")) if (after === null && !isPlan) found.push(`volumes ${key}`);
     return found;
   }

@@ -28,6 +28,8 @@ export interface TableRows {
     readonly revision: number;
     readonly deleting: number;
     readonly delete_volumes: number;
+    readonly locked_by: string | null;
+    readonly lock_message: string;
   };
   app_revisions: { readonly app_id: string; readonly revision: number; readonly message: string };
   services: ServiceRow;
@@ -131,6 +133,8 @@ export interface DeploymentRow {
   readonly created_by: string;
   readonly rollback_to: number | null;
   readonly halted: number;
+  readonly paused_by: string | null;
+  readonly promoted: number;
 }
 export interface AuditRow {
   readonly rev: number;

@@ -205,7 +205,7 @@ export class ControlPlane {
   async joinToken(changes: Record<string, unknown> = {}): Promise<JoinSecret> {
     const { jwk } = await newEd25519();
     const id = newId(random, "jt");
-    const nowMs = await this.context.store.nowMs();
+    const nowMs = (await this.context.store.marks()).nowMs;
     await this.commit({
       changes: [
         {

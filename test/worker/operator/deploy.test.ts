@@ -105,7 +105,7 @@ describe("PUT app", () => {
         },
       }),
     );
-    const before = await world.context.store.rev();
+    const before = (await world.context.store.marks()).rev;
     const answer = await world.deploy(
       appSpec("shop", { services: { a: { workload: { image: "x.test/a:1" } }, b: { workload: { image: "x.test/b:2" } } } }),
     );

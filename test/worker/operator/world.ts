@@ -127,7 +127,7 @@ export class World {
   }
 
   async rev(): Promise<number> {
-    return this.context.store.rev();
+    return (await this.context.store.marks()).rev;
   }
 
   /** Every row of every table, as text. */
