@@ -70,7 +70,7 @@ function placesOf(file: string, text: string): Place[] {
   return places;
 }
 
-/** All that the source has: those that a simulated process can reach, each with `file: what is awaited`, and those behind ports. */
+/** All that the source has: those that a simulated process can reach, each with `file: what is called there`, and those behind ports. */
 export function enumerate(): { readonly points: ReadonlyMap<Point, string>; readonly behindPorts: number } {
   const files = globSync("**/*.ts", { cwd: WORKER }).sort();
   const points = new Map<Point, string>();
@@ -79,7 +79,7 @@ export function enumerate(): { readonly points: ReadonlyMap<Point, string>; read
     const text = readFileSync(join(WORKER, file), "utf8");
     const places = placesOf(file, text);
     if (BEHIND_PORTS.has(file)) behindPorts += places.length;
-    else for (const { point, from, to } of places) points.set(point, `${file}: ${text.slice(from, to).replaceAll(/\s+/g, " ")}`);
+    else for (const { point, from, to } of places) points.set(point, `${file}: ${text.slice(from, to).split("(", 1)[0]}`);
   }
   return { points, behindPorts };
 }
