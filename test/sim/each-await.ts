@@ -194,7 +194,8 @@ class Story {
 
   /** What people say of a deployment that is under way, and to keep others from the app. */
   async #verbs(): Promise<void> {
-    const say = (id: string, verb: string) => this.#ask("POST", `/v1/namespaces/default/deployments/${id}/${verb}`, undefined, { mayBe: [409] });
+    const say = (id: string, verb: string) =>
+      this.#ask("POST", `/v1/namespaces/default/deployments/${id}/${verb}`, undefined, { mayBe: [409] });
     const tried = await this.#put("shop", this.#web(3, "2", { canaries: 1 }));
     await say(tried, "pause");
     await say(tried, "resume");

@@ -97,7 +97,7 @@ test("assign: the row, the node's generation, an event", async () => {
     },
     { id: id("r", 2), nodeId: id("n", 3), reason: "nodeLost", attempt: 2 },
   ]);
-  expect(Math.abs(((await store.marks()).nowMs) - rows[0]!.assignedMs)).toBeLessThan(5_000);
+  expect(Math.abs((await store.marks()).nowMs - rows[0]!.assignedMs)).toBeLessThan(5_000);
   expect(await generations(store)).toEqual([rev, 0, rev]);
   expect(
     (await store.db.select().from(events)).map(({ level, message, objectKind, namespace, app }) => ({

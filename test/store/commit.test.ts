@@ -164,7 +164,7 @@ test.for([
   const { store } = await memoryStore();
   const rev = (await store.marks()).rev;
   const result = await store.commit({
-    opId: `${((await store.marks()).nowMs) + offsetMs}-x`,
+    opId: `${(await store.marks()).nowMs + offsetMs}-x`,
     changes: [{ op: "insert", table: "apps", rows: [appRow(1)] }],
   });
   expect(result.kind).toBe(kind);

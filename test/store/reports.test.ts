@@ -305,7 +305,10 @@ test("node facts are stored when they differ", async () => {
   const store = await world();
   const { facts } = nodeRow(1);
   expect(await apply(store, report(2, { facts: { ...facts } }))).toMatchObject({ rev: null, dirty: false });
-  expect(await apply(store, report(3, { facts: { ...facts, memoryMiB: 99 } }))).toMatchObject({ dirty: true, rev: (await store.marks()).rev });
+  expect(await apply(store, report(3, { facts: { ...facts, memoryMiB: 99 } }))).toMatchObject({
+    dirty: true,
+    rev: (await store.marks()).rev,
+  });
   expect((await store.db.select().from(nodes).orderBy(nodes.id))[0]).toMatchObject({ facts: { memoryMiB: 99 } });
 });
 
