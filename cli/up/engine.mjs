@@ -275,6 +275,12 @@ async function mountCgroups() {
     mkdirSync(`/sys/fs/cgroup/${name}`, { recursive: true });
     await run("mount", ["-n", "-t", "cgroup", "-o", name, "cgroup", `/sys/fs/cgroup/${name}`]).catch(() => "");
   }
+  // Hierarchies without a controller too: containerd looks for every one that a process is in, and where one lacks it hears
+  // of no container that ran out of memory.
+  for (const [, name] of readText("/proc/self/cgroup").matchAll(/^\d+:name=([\w.-]+):/gm)) {
+    mkdirSync(`/sys/fs/cgroup/${name}`, { recursive: true });
+    await run("mount", ["-n", "-t", "cgroup", "-o", `none,name=${name}`, "cgroup", `/sys/fs/cgroup/${name}`]).catch(() => "");
+  }
 }
 
 /**

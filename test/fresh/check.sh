@@ -182,6 +182,10 @@ if [ "$what" = test ]; then
       mkdir "/sys/fs/cgroup/$name"
       mount -t cgroup -o "$name" cgroup "/sys/fs/cgroup/$name" 2>/dev/null || rmdir "/sys/fs/cgroup/$name"
     done
+    for name in $(sed -n 's/^[0-9]*:name=\([^:]*\):.*/\1/p' /proc/self/cgroup); do
+      mkdir "/sys/fs/cgroup/$name"
+      mount -t cgroup -o "none,name=$name" cgroup "/sys/fs/cgroup/$name"
+    done
   else
     mount -t cgroup2 cgroup2 /sys/fs/cgroup
   fi
